@@ -1,0 +1,72 @@
+"""A night's allocation as columns (model ¶9): users, messages, cells that may be sent, limits and history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sendopt.domain.limits import Limits
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Texts = NDArray[np.object_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """One row a (user, message); `user` indexes `Problem.users`. All arrays have shape (M,)."""
+
+    user: Ints
+    message_id: Texts
+    campaign: Texts
+    channel: Texts
+    category: Texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """One row a (message, slot) that may be sent; only eligible ones exist. All arrays have shape (C,)."""
+
+    message: Ints  # row of `Messages`
+    slot: Ints  # 0 <= slot < n_slots
+    value: Floats  # finite; objective units (opens)
+    p_opt_out: Floats  # in [0, 1]
+    cost: Floats  # money, >= 0
+    local_day: Ints  # user's local calendar day of the slot's start, days since 1970-01-01; used by calendar caps
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Sends already made, or committed inside the horizon (`minutes_before` < 0). All arrays have shape (H,)."""
+
+    user: Ints
+    channel: Texts
+    category: Texts
+    campaign: Texts
+    minutes_before: Floats  # plan start - send time, minutes; negative: a committed send inside the horizon
+    local_day: Ints
+    p_opt_out: Floats  # counted in the opt-out budget only for committed sends
+    cost: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What may be sent and what bounds it. `users` has shape (U,); slot i starts i * slot_minutes after plan start."""
+
+    slot_minutes: int
+    n_slots: int
+    users: Texts
+    messages: Messages
+    cells: Cells
+    limits: Limits
+    history: History = field(default_factory=lambda: empty_history())
+
+
+def empty_history() -> History:
+    texts, ints, floats = np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.float64)
+    return History(
+        user=ints, channel=texts, category=texts, campaign=texts, minutes_before=floats,
+        local_day=ints, p_opt_out=floats, cost=floats,
+    )  # fmt: skip

@@ -1,0 +1,244 @@
+"""The one schema of every setting: its default, unit, range and effect.
+
+Sections are owned by one file each: `growth.yaml` owns `GROWTH_SECTIONS`, `env/NAME.yaml` owns `ENV_SECTIONS`,
+`defaults.yaml` may hold all. Each function takes its own section, never the whole.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sendopt.domain.limits import (
+    CampaignLimits,
+    Cap,
+    Capacity,
+    CostBudget,
+    Fatigue,
+    Limits,
+    NonNegative,
+    OptOutBudget,
+    Positive,
+    Strict,
+)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+LocalTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+
+
+class LocalWindow(Strict):
+    """Local wall-clock window [start, end); it may span midnight. The whole slot must lie inside."""
+
+    start: LocalTime
+    end: LocalTime
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> LocalWindow:
+        if self.start == self.end:
+            raise ValueError("start and end are equal; leave the window out to allow the whole day")
+        return self
+
+
+class Grid(Strict):
+    slot_minutes: Literal[15, 30, 60, 120, 240] = Field(60, description="minutes; length of a slot")
+    horizon_hours: Annotated[int, Field(ge=1, le=168)] = Field(24, description="hours; only 24 is built so far")
+    lead_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        60, description="minutes; as_of = plan_date 00:00Z - lead: nothing later is seen"
+    )
+
+
+class Label(Strict):
+    kind: Literal["open", "goal"] = Field("open", description="the interaction that counts as success")
+    window_hours: Annotated[float, Field(gt=0, le=168)] = Field(24.0, description="hours after a send")
+
+
+class Support(Strict):
+    min_sends: Annotated[int, Field(ge=0)] = Field(
+        50, description="sends; a local hour with fewer in the log is not eligible (no_support)"
+    )
+
+
+class Arms(Strict):
+    salt: Annotated[str, Field(min_length=1)] = Field("sendopt-1", description="text; key of the hash that draws arms")
+    holdout_fraction: Fraction = Field(0.02, description="share of users that get no sends")
+    uniform_time_fraction: Fraction = Field(0.05, description="share of users whose slots are drawn uniformly")
+
+    @model_validator(mode="after")
+    def _leave_room(self) -> Arms:
+        if self.holdout_fraction + self.uniform_time_fraction > 0.95:
+            raise ValueError("holdout_fraction + uniform_time_fraction must stay <= 0.95, or nobody is treated")
+        return self
+
+
+class Objective(Strict):
+    kind: Literal["open", "incremental"] = Field("open", description="only `open` is built so far")
+    opt_out_cost: NonNegative = Field(3.0, description="opens that one opt-out is worth")
+
+
+class Allocation(Strict):
+    exact_max_users: Annotated[int, Field(ge=1)] = Field(500, description="users; up to here one integer program")
+    bucket_users: Annotated[int, Field(ge=1)] = Field(500, description="users per hash bucket above that")
+    relative_gap: Annotated[float, Field(ge=0, le=0.1)] = Field(1e-4, description="relative gap where a solve stops")
+    time_limit_seconds: Positive = Field(300.0, description="seconds per program; a safety stop only")
+
+
+class FeatureSettings(Strict):
+    prior_sends: Positive = Field(20.0, description="sends; weight of the prior in shrunk rates (kappa)")
+    history_days: Annotated[int, Field(ge=7, le=400)] = Field(90, description="days of log that features look back on")
+
+
+class Training(Strict):
+    seed: Annotated[int, Field(ge=0)] = Field(7, description="random seed")
+    days: Annotated[int, Field(ge=1, le=400)] = Field(45, description="days of sends before as_of to learn from")
+    learning_rate: Positive = Field(0.05, description="LightGBM learning rate")
+    num_leaves: Annotated[int, Field(ge=2, le=255)] = Field(31, description="leaves per tree")
+    min_data_in_leaf: Annotated[int, Field(ge=1)] = Field(100, description="rows per leaf")
+    max_trees: Annotated[int, Field(ge=1, le=5000)] = Field(400, description="trees at most; early stopping may use fewer")
+    early_stopping_rounds: Annotated[int, Field(ge=1)] = Field(30, description="trees without gain before stopping")
+    bootstrap_samples: Annotated[int, Field(ge=50, le=10000)] = Field(400, description="resamples of users per interval")
+
+
+class Gate(Strict):
+    min_calibration_ratio: Positive = Field(0.9, description="lowest observed / expected on the test days")
+    max_calibration_ratio: Positive = Field(1.1, description="highest observed / expected on the test days")
+    max_log_loss_increase: NonNegative = Field(0.0, description="relative log loss a challenger may lose to the champion")
+
+
+class OptOut(Strict):
+    prior_sends: Positive = Field(500.0, description="sends; weight of the channel's rate in a fatigue bin's rate")
+    fatigue_edges: tuple[Positive, ...] = Field((0.5, 1.0, 2.0, 3.0), description="points; edges of the fatigue bins")
+
+
+class SparkSettings(Strict):
+    master: str = Field("local[*]", description="Spark master URL")
+    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = Field("3g", description="JVM heap of the driver")
+    shuffle_partitions: Annotated[int, Field(ge=1)] = Field(4, description="partitions after a shuffle")
+    conf: dict[str, str] = Field(default_factory=dict, description="further Spark properties, passed on as they are")
+
+
+class Paths(Strict):
+    data: str = Field("data", description="folder or URL of the Delta tables")
+    out: str = Field("out", description="folder of the report and other results")
+
+
+class Mlflow(Strict):
+    tracking_uri: str = Field("sqlite:///out/mlflow.db", description="MLflow store or server")
+    experiment: str = Field("sendopt", description="MLflow experiment")
+    model_name: Name = Field("sendopt-p-open", description="registered model")
+
+
+class Source(Strict):
+    mapping: str = Field(description="column mapping, a file below conf/sources")
+    input: str = Field(description="file or folder of raw logs")
+
+
+class QuietHours(Strict):
+    """Hours without sends: the legal pack for everyone, more by channel; users add their own in `users`."""
+
+    everyone: LocalWindow | None = None
+    channels: dict[str, LocalWindow] = Field(default_factory=dict)
+
+
+class Channel(Strict):
+    cost_per_send: NonNegative = Field(0.0, description="money per send")
+
+
+class AudienceAll(Strict):
+    kind: Literal["all"]
+
+
+class AudienceShare(Strict):
+    kind: Literal["share"]
+    fraction: Fraction = Field(description="share of users, drawn anew each night by keyed hash")
+
+
+class AudienceActive(Strict):
+    kind: Literal["active"]
+    within_days: Annotated[int, Field(ge=1, le=400)] = Field(description="days since the last session or open")
+    fraction: Fraction = Field(1.0, description="share of those users, drawn anew each night by keyed hash")
+
+
+class AudienceIngested(Strict):
+    """Only the rows of `messages` that an upstream system wrote."""
+
+    kind: Literal["ingested"]
+
+
+Audience = Annotated[
+    AudienceAll | AudienceShare | AudienceActive | AudienceIngested, Field(discriminator="kind")
+]
+
+
+class Campaign(CampaignLimits):
+    """A campaign: what it is worth, who may get it, when, and how many."""
+
+    channel: Name
+    category: Name
+    value: Positive = Field(1.0, description="weight of one open, in opens")
+    audience: Audience
+    messages_per_user: Annotated[int, Field(ge=1, le=20)] = Field(1, description="messages offered per user and night")
+    window: LocalWindow | None = Field(None, description="local hours of the campaign")
+    first_date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="first plan_date, YYYY-MM-DD")
+    last_date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="last plan_date, YYYY-MM-DD")
+    tier: int = Field(1, description="only 1 is built so far")
+    half_life_hours: Positive | None = Field(None, description="not built yet")
+    exclusive_group: str | None = Field(None, description="not built yet")
+    novelty: NonNegative | None = Field(None, description="not built yet")
+    opening_hours: dict[str, LocalWindow] | None = Field(None, description="not built yet")
+
+
+class Settings(Strict):
+    """The resolved configuration of one night."""
+
+    # growth.yaml
+    campaigns: dict[Name, Campaign] = Field(default_factory=dict)
+    channels: dict[Name, Channel] = Field(default_factory=dict)
+    quiet_hours: QuietHours = QuietHours()
+    caps: dict[str, Cap] = Field(default_factory=dict)
+    min_gap_minutes: Annotated[int, Field(ge=0, le=60 * 24 * 7)] = Field(0, description="minutes between two sends")
+    fatigue: Fatigue | None = None
+    capacity: dict[str, Capacity] = Field(default_factory=dict)
+    opt_outs: OptOutBudget | None = None
+    cost: CostBudget | None = None
+    # how a night works
+    grid: Grid = Grid()
+    label: Label = Label()
+    support: Support = Support()
+    arms: Arms = Arms()
+    objective: Objective = Objective()
+    allocation: Allocation = Allocation()
+    features: FeatureSettings = FeatureSettings()
+    training: Training = Training()
+    gate: Gate = Gate()
+    opt_out: OptOut = OptOut()
+    # where it runs
+    sources: dict[Name, Source] = Field(default_factory=dict)
+    paths: Paths = Paths()
+    spark: SparkSettings = SparkSettings()
+    mlflow: Mlflow = Mlflow()
+
+    def limits(self) -> Limits:
+        """The limits of a plan, exactly those of `sendopt solve`."""
+        return Limits(
+            caps=self.caps,
+            min_gap_minutes=self.min_gap_minutes,
+            fatigue=self.fatigue,
+            capacity=self.capacity,
+            campaigns={
+                name: CampaignLimits(
+                    max_sends=c.max_sends, min_sends=c.min_sends, shortfall_price=c.shortfall_price
+                )
+                for name, c in self.campaigns.items()
+            },
+            opt_outs=self.opt_outs,
+            cost=self.cost,
+        )
+
+
+GROWTH_SECTIONS = frozenset(
+    {"campaigns", "channels", "quiet_hours", "caps", "min_gap_minutes", "fatigue", "capacity", "opt_outs", "cost"}
+)
+ENV_SECTIONS = frozenset({"sources", "paths", "spark", "mlflow"})
+NIGHT_SECTIONS = frozenset(Settings.model_fields) - GROWTH_SECTIONS - ENV_SECTIONS

@@ -1,0 +1,133 @@
+"""Slots and local time: the one place with zone arithmetic (model ¶1). Python's zoneinfo over the pinned tzdata.
+
+A slot is a half-open UTC interval with exactly one local reading per zone, that of its start, so a day of daylight
+saving neither loses nor repeats a slot.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+MINUTES_PER_DAY = 24 * 60
+_EPOCH = date(1970, 1, 1)
+
+
+@lru_cache(maxsize=1024)
+def zone_or_none(name: str) -> ZoneInfo | None:
+    """The zone of an IANA name, from the pinned tzdata package only (the machine's own data may differ); else None."""
+    if not name or name.startswith(("/", ".")) or "\\" in name or ".." in name:
+        return None
+    *folders, leaf = name.split("/")
+    file = importlib.resources.files("tzdata").joinpath("zoneinfo", *folders, leaf)
+    try:
+        with file.open("rb") as data:
+            return ZoneInfo.from_file(data, key=name)
+    except (OSError, ValueError):
+        return None
+
+
+def plan_start(plan_date: date) -> datetime:
+    """D 00:00Z, where slot 0 starts."""
+    return datetime(plan_date.year, plan_date.month, plan_date.day, tzinfo=UTC)
+
+
+def as_of(plan_date: date, lead_minutes: int) -> datetime:
+    """The moment of decision: nothing later is seen (¶16)."""
+    return plan_start(plan_date) - timedelta(minutes=lead_minutes)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A slot as a zone reads it at its start."""
+
+    slot: int
+    start_utc: datetime
+    local_start: datetime  # wall clock, with its offset
+    local_minute: int  # of the day, 0 to 1439
+    weekday: int  # Monday 0
+    local_day: int  # days since 1970-01-01
+
+    @property
+    def local_hour(self) -> int:
+        return self.local_minute // 60
+
+    @property
+    def weekend(self) -> bool:
+        return self.weekday >= 5
+
+
+def readings(zone: str, start: datetime, slot_minutes: int, n_slots: int) -> list[Reading]:
+    """One reading a slot from `start` (UTC); raises KeyError for an unknown zone."""
+    info = zone_or_none(zone)
+    if info is None:
+        raise KeyError(zone)
+    result = []
+    for slot in range(n_slots):
+        begin = start + timedelta(minutes=slot * slot_minutes)
+        local = begin.astimezone(info)
+        minute = local.hour * 60 + local.minute
+        result.append(Reading(slot, begin, local, minute, local.weekday(), (local.date() - _EPOCH).days))
+    return result
+
+
+def offset_periods(zone: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
+    """Periods [from, to) of one UTC offset that cover [start, end): (from_utc, to_utc, offset in minutes).
+
+    Offsets with seconds (before 1972) are rounded to the minute. Raises KeyError for an unknown zone.
+    """
+    info = zone_or_none(zone)
+    if info is None:
+        raise KeyError(zone)
+
+    def offset(at: datetime) -> int:
+        shift = at.astimezone(info).utcoffset() or timedelta(0)
+        return round(shift.total_seconds() / 60)
+
+    periods: list[tuple[datetime, datetime, int]] = []
+    begin, low = start, start
+    while low < end:
+        high = min(low + timedelta(days=1), end)
+        if offset(high) != offset(low):
+            change = _bisect(offset, low, high)
+            periods.append((begin, change, offset(begin)))
+            begin = change
+        low = high
+    periods.append((begin, end, offset(begin)))
+    return [p for p in periods if p[0] < p[1]]
+
+
+def _bisect(offset, low: datetime, high: datetime) -> datetime:  # type: ignore[no-untyped-def]
+    before = offset(low)
+    while high - low > timedelta(minutes=1):
+        middle = low + (high - low) / 2
+        middle -= timedelta(seconds=middle.second, microseconds=middle.microsecond)
+        if middle <= low:
+            break
+        low, high = (middle, high) if offset(middle) == before else (low, middle)
+    return high
+
+
+def minute_of(text: str) -> int:
+    """Minutes since midnight of "HH:MM"."""
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def inside(local_minute: NDArray[np.int64], slot_minutes: int, start: str, end: str) -> NDArray[np.bool_]:
+    """True where the whole slot lies inside the local window [start, end), which may span midnight."""
+    begin, stop = minute_of(start), minute_of(end)
+    length = (stop - begin) % MINUTES_PER_DAY
+    offset = (local_minute - begin) % MINUTES_PER_DAY
+    return offset + slot_minutes <= length
+
+
+def outside(local_minute: NDArray[np.int64], slot_minutes: int, start: str, end: str) -> NDArray[np.bool_]:
+    """True where no minute of the slot lies inside the local window [start, end): quiet hours (¶3)."""
+    return inside(local_minute, slot_minutes, end, start)

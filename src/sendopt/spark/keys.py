@@ -1,0 +1,21 @@
+"""The keyed hashes of `domain.keys` as Spark columns: the same digits, held together by a test."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+
+def keyed_hash(*parts: Column | str) -> Column:
+    """32 hex digits; a str is a literal."""
+    return F.substring(_digest(parts), 1, 32)
+
+
+def unit_interval(*parts: Column | str) -> Column:
+    """A double in [0, 1); a str is a literal."""
+    return F.conv(F.substring(_digest(parts), 1, 13), 16, 10).cast("double") / F.lit(16.0**13)
+
+
+def _digest(parts: tuple[Column | str, ...]) -> Column:
+    columns = [F.lit(p) if isinstance(p, str) else p for p in parts]
+    return F.sha2(F.concat_ws("\x1f", *columns), 256)

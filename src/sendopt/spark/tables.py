@@ -1,0 +1,177 @@
+"""Delta tables behind their contracts: read, replace a plan_date, merge on a key. Every write is idempotent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DateType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructType,
+    TimestampType,
+)
+
+from sendopt.domain.tables import TABLES, Table
+from sendopt.errors import ContractError
+
+MAX_EXAMPLES = 3
+_TYPES: dict[str, DataType] = {
+    "string": StringType(),
+    "int": IntegerType(),
+    "bigint": LongType(),
+    "double": DoubleType(),
+    "boolean": BooleanType(),
+    "timestamp": TimestampType(),
+    "date": DateType(),
+    "array<string>": ArrayType(StringType()),
+}
+
+
+def schema_of(table: Table) -> StructType:
+    """The contract as a Spark schema."""
+    schema = StructType()
+    for column in table.columns:
+        schema.add(column.name, _TYPES[column.type], column.nullable)
+    return schema
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The project's Delta tables below one folder or URL."""
+
+    spark: SparkSession
+    root: str
+
+    def path(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{TABLES[name].name}"
+
+    def exists(self, name: str) -> bool:
+        return DeltaTable.isDeltaTable(self.spark, self.path(name))
+
+    def version(self, name: str) -> int:
+        """The table's Delta version; -1 where it is not there yet."""
+        if not self.exists(name):
+            return -1
+        return int(DeltaTable.forPath(self.spark, self.path(name)).history(1).head()["version"])  # type: ignore[index]
+
+    def read(self, name: str, plan_date: date | None = None) -> DataFrame:
+        """The table's rows (of one plan_date where given); no rows where the table is not there yet."""
+        if not self.exists(name):
+            return self.spark.createDataFrame([], schema_of(TABLES[name]))
+        rows = self.spark.read.format("delta").load(self.path(name))
+        return rows if plan_date is None else rows.where(F.col("plan_date") == F.lit(plan_date))
+
+    def replace(self, name: str, rows: DataFrame, plan_date: date) -> int:
+        """Number of rows that now are the table's partition `plan_date`, put there in one atomic commit.
+
+        Raises ContractError where a row breaks the table's contract or belongs to another date; nothing is written.
+        """
+        table = TABLES[name]
+        rows = conform(rows, table).persist()
+        try:
+            count = require_contract(rows, table)
+            strangers = rows.where(F.col("plan_date") != F.lit(plan_date)).limit(1).count()
+            if strangers:
+                raise ContractError(f"table {name}: rows of another plan_date than {plan_date} in its replacement")
+            self._create(table)
+            (
+                rows.coalesce(2)
+                .write.format("delta")
+                .mode("overwrite")
+                .option("replaceWhere", f"plan_date = '{plan_date}'")
+                .save(self.path(name))
+            )
+        finally:
+            rows.unpersist()
+        return count
+
+    def merge(self, name: str, rows: DataFrame) -> int:
+        """Number of rows given; new keys are inserted, changed rows updated, equal ones left alone.
+
+        Raises ContractError where a row breaks the contract or two rows share a key (MERGE itself would insert both).
+        """
+        table = TABLES[name]
+        rows = conform(rows, table).persist()
+        try:
+            count = require_contract(rows, table)
+            self._create(table)
+            same_key = " AND ".join(f"old.{k} <=> new.{k}" for k in table.key)
+            rest = [c for c in table.names if c not in table.key]
+            changed = " OR ".join(f"NOT (old.{c} <=> new.{c})" for c in rest) or "false"
+            (
+                DeltaTable.forPath(self.spark, self.path(name))
+                .alias("old")
+                .merge(rows.alias("new"), same_key)
+                .whenMatchedUpdateAll(condition=changed)
+                .whenNotMatchedInsertAll()
+                .execute()
+            )
+        finally:
+            rows.unpersist()
+        return count
+
+    def _create(self, table: Table) -> None:
+        builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table.name)).addColumns(schema_of(table))
+        if table.partition_by:
+            builder = builder.partitionedBy(table.partition_by)
+        builder.execute()
+
+
+def conform(rows: DataFrame, table: Table) -> DataFrame:
+    """The rows with the contract's columns in its order; raises ContractError on a missing column or another type."""
+    got = {f.name: f.dataType.simpleString() for f in rows.schema.fields}
+    wrong = [
+        f"{c.name} is {got.get(c.name, 'missing')}, expected {c.type}" for c in table.columns if got.get(c.name) != c.type
+    ]
+    if wrong:
+        raise ContractError(f"table {table.name}: {'; '.join(wrong)}", table=table.name)
+    return rows.select(*table.names)
+
+
+def require_contract(rows: DataFrame, table: Table) -> int:
+    """Number of rows; raises ContractError naming column, count and example values of the first rule broken."""
+    rules = {c.name: _broken(c.name, c.type, c.nullable, c.check) for c in table.columns}
+    counted = rows.agg(
+        F.count("*").alias("_rows"), *(F.coalesce(F.sum(rule.cast("int")), F.lit(0)).alias(n) for n, rule in rules.items())
+    ).head()
+    assert counted is not None
+    for name, rule in rules.items():
+        if counted[name]:
+            column = table[name]
+            examples = [str(r[0]) for r in rows.where(rule).select(name).limit(MAX_EXAMPLES).collect()]
+            shown = "withheld" if name.endswith(("_id", "_key")) else ", ".join(examples)
+            raise ContractError(
+                f"table {table.name}, column {name}: {counted[name]} of {counted['_rows']} rows break its contract "
+                f"({'' if column.nullable else 'not null, '}{column.check or column.type}); examples: {shown}",
+                table=table.name, column=name, count=counted[name],
+            )  # fmt: skip
+    twice = rows.groupBy(*table.key).count().where("count > 1").count()
+    if twice:
+        raise ContractError(
+            f"table {table.name}: {twice} keys ({', '.join(table.key)}) stand more than once; expected once each",
+            table=table.name, count=twice,
+        )  # fmt: skip
+    return int(counted["_rows"])
+
+
+def _broken(name: str, kind: str, nullable: bool, check: str | None):  # type: ignore[no-untyped-def]
+    column = F.col(name)
+    rules = [F.lit(False)]
+    if not nullable:
+        rules.append(column.isNull())
+    if kind == "double":
+        rules.append(F.coalesce(F.isnan(column) | column.isin(float("inf"), float("-inf")), F.lit(False)))
+    if check:
+        rules.append(F.coalesce(~F.expr(check), F.lit(False)))
+    return reduce(lambda a, b: a | b, rules)

@@ -1,0 +1,44 @@
+"""Fixtures of the whole suite: one Spark session with Delta, a fresh lake for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from sendopt.spark.tables import Lake
+
+REPO = Path(__file__).resolve().parents[1]
+HEARTSTEPS = REPO.parent / "shared" / "data" / "heartsteps_v1" / "decisions.csv"
+os.environ["TZ"] = "UTC"
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    from sendopt.config.schema import SparkSettings
+    from sendopt.spark.session import open_session
+
+    session = open_session(SparkSettings(master="local[2]", shuffle_partitions=2))
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    from sendopt.spark.tables import Lake
+
+    return Lake(spark, str(tmp_path / "lake"))
+
+
+@pytest.fixture(scope="session")
+def heartsteps() -> Path:
+    """The real trial's log; tests that need it are skipped, visibly, where it is absent."""
+    if not HEARTSTEPS.is_file():
+        pytest.skip("the HeartSteps log is not beside the project")
+    return HEARTSTEPS

@@ -1,0 +1,82 @@
+"""The lake keeps its contracts: atomic replacement, idempotent merge, refusals that write nothing."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import pytest
+from pyspark.sql import functions as F
+
+from sendopt.domain.keys import keyed_hash, unit_interval
+from sendopt.domain.tables import TABLES
+from sendopt.errors import ContractError
+from sendopt.spark import keys
+from sendopt.spark.tables import schema_of
+
+pytestmark = pytest.mark.slow
+D1, D2 = date(2026, 3, 1), date(2026, 3, 2)
+
+
+def slot_features(spark, day, hours, rate=0.5):
+    rows = [(day, h, False, 1, 1, 0, rate) for h in hours]
+    return spark.createDataFrame(rows, schema_of(TABLES["slot_features"]))
+
+
+def rows_of(lake, name):
+    return sorted(map(tuple, lake.read(name).collect()))
+
+
+def test_replace_twice_leaves_equal_rows_and_other_dates_alone(spark, lake):
+    assert lake.replace("slot_features", slot_features(spark, D1, [1, 2]), D1) == 2
+    lake.replace("slot_features", slot_features(spark, D2, [3]), D2)
+    before = rows_of(lake, "slot_features")
+    lake.replace("slot_features", slot_features(spark, D1, [1, 2]), D1)
+    assert rows_of(lake, "slot_features") == before and len(before) == 3
+    lake.replace("slot_features", slot_features(spark, D1, []), D1)
+    assert [r[0] for r in rows_of(lake, "slot_features")] == [D2]
+
+
+@pytest.mark.parametrize(
+    ("hours", "rate", "sentence"),
+    [
+        ([1, 1], 0.5, "1 keys (plan_date, local_hour, weekend) stand more than once"),
+        ([1], float("nan"), "column hour_rate: 1 of 1 rows break its contract"),
+        ([1], 1.5, "hour_rate >= 0 AND hour_rate <= 1); examples: 1.5"),
+        ([25], 0.5, "column local_hour"),
+    ],
+)
+def test_rows_that_break_the_contract_are_refused_and_nothing_is_written(spark, lake, hours, rate, sentence):
+    with pytest.raises(ContractError) as error:
+        lake.replace("slot_features", slot_features(spark, D1, hours, rate), D1)
+    assert sentence in str(error.value)
+    assert not lake.exists("slot_features")
+
+
+def test_rows_of_another_date_and_other_types_are_refused(spark, lake):
+    with pytest.raises(ContractError, match="another plan_date"):
+        lake.replace("slot_features", slot_features(spark, D2, [1]), D1)
+    with pytest.raises(ContractError, match="hour_rate is string, expected double"):
+        lake.replace("slot_features", slot_features(spark, D1, [1]).withColumn("hour_rate", F.lit("x")), D1)
+    with pytest.raises(ContractError, match="hour_rate is missing"):
+        lake.replace("slot_features", slot_features(spark, D1, [1]).drop("hour_rate"), D1)
+
+
+def test_merge_inserts_updates_and_is_idempotent(spark, lake):
+    schema = schema_of(TABLES["interactions"])
+    at = datetime(2026, 3, 1, 9)
+    lake.merge("interactions", spark.createDataFrame([("a", "open", at, False), ("b", "open", at, False)], schema))
+    again = spark.createDataFrame([("b", "open", at, True), ("c", "open", at, False)], schema)
+    for _ in range(2):
+        lake.merge("interactions", again)
+        assert [(r[0], r[3]) for r in rows_of(lake, "interactions")] == [("a", False), ("b", True), ("c", False)]
+    with pytest.raises(ContractError, match="1 keys"):
+        lake.merge("interactions", spark.createDataFrame([("d", "open", at, True)] * 2, schema))
+
+
+def test_spark_and_python_hash_alike(spark):
+    frame = spark.createDataFrame([("u1",), ("ü2",), ("",)], "u string").select(
+        "u", keys.keyed_hash("arm", F.col("u")), keys.unit_interval("arm", F.col("u"))
+    )
+    for user, key, unit in frame.collect():
+        assert key == keyed_hash("arm", user)
+        assert unit == unit_interval("arm", user)
