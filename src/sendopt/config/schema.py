@@ -31,8 +31,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 class LocalWindow(Strict):
     """Local wall-clock window [start, end); it may span midnight. The whole slot must lie inside."""
 
-    start: LocalTime
-    end: LocalTime
+    start: LocalTime = Field(description="first minute inside")
+    end: LocalTime = Field(description="first minute outside")
 
     @model_validator(mode="after")
     def _not_empty(self) -> LocalWindow:
@@ -95,15 +95,21 @@ class Training(Strict):
     learning_rate: Positive = Field(0.05, description="LightGBM learning rate")
     num_leaves: Annotated[int, Field(ge=2, le=255)] = Field(31, description="leaves per tree")
     min_data_in_leaf: Annotated[int, Field(ge=1)] = Field(100, description="rows per leaf")
-    max_trees: Annotated[int, Field(ge=1, le=5000)] = Field(400, description="trees at most; early stopping may use fewer")
+    max_trees: Annotated[int, Field(ge=1, le=5000)] = Field(
+        400, description="trees at most; early stopping may use fewer"
+    )
     early_stopping_rounds: Annotated[int, Field(ge=1)] = Field(30, description="trees without gain before stopping")
-    bootstrap_samples: Annotated[int, Field(ge=50, le=10000)] = Field(400, description="resamples of users per interval")
+    bootstrap_samples: Annotated[int, Field(ge=50, le=10000)] = Field(
+        400, description="resamples of users per interval"
+    )
 
 
 class Gate(Strict):
     min_calibration_ratio: Positive = Field(0.9, description="lowest observed / expected on the test days")
     max_calibration_ratio: Positive = Field(1.1, description="highest observed / expected on the test days")
-    max_log_loss_increase: NonNegative = Field(0.0, description="relative log loss a challenger may lose to the champion")
+    max_log_loss_increase: NonNegative = Field(
+        0.0, description="relative log loss a challenger may lose to the champion"
+    )
 
 
 class OptOut(Strict):
@@ -130,15 +136,17 @@ class Mlflow(Strict):
 
 
 class Source(Strict):
-    mapping: str = Field(description="column mapping, a file below conf/sources")
+    mapping: str = Field(
+        description="column mapping, a YAML file; from the working directory, like conf/sources/demo.yaml"
+    )
     input: str = Field(description="file or folder of raw logs")
 
 
 class QuietHours(Strict):
     """Hours without sends: the legal pack for everyone, more by channel; users add their own in `users`."""
 
-    everyone: LocalWindow | None = None
-    channels: dict[str, LocalWindow] = Field(default_factory=dict)
+    everyone: LocalWindow | None = Field(None, description="local hours without any send")
+    channels: dict[str, LocalWindow] = Field(default_factory=dict, description="more local hours, by channel")
 
 
 class Channel(Strict):
@@ -166,18 +174,16 @@ class AudienceIngested(Strict):
     kind: Literal["ingested"]
 
 
-Audience = Annotated[
-    AudienceAll | AudienceShare | AudienceActive | AudienceIngested, Field(discriminator="kind")
-]
+Audience = Annotated[AudienceAll | AudienceShare | AudienceActive | AudienceIngested, Field(discriminator="kind")]
 
 
 class Campaign(CampaignLimits):
     """A campaign: what it is worth, who may get it, when, and how many."""
 
-    channel: Name
-    category: Name
+    channel: Name = Field(description="one of `channels`")
+    category: Name = Field(description="what it is about; users opt out by category")
     value: Positive = Field(1.0, description="weight of one open, in opens")
-    audience: Audience
+    audience: Audience = Field(description="who is offered its messages")
     messages_per_user: Annotated[int, Field(ge=1, le=20)] = Field(1, description="messages offered per user and night")
     window: LocalWindow | None = Field(None, description="local hours of the campaign")
     first_date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="first plan_date, YYYY-MM-DD")
@@ -193,13 +199,15 @@ class Settings(Strict):
     """The resolved configuration of one night."""
 
     # growth.yaml
-    campaigns: dict[Name, Campaign] = Field(default_factory=dict)
-    channels: dict[Name, Channel] = Field(default_factory=dict)
+    campaigns: dict[Name, Campaign] = Field(default_factory=dict, description="campaign id -> what it is and may do")
+    channels: dict[Name, Channel] = Field(default_factory=dict, description="channel id -> its price")
     quiet_hours: QuietHours = QuietHours()
-    caps: dict[str, Cap] = Field(default_factory=dict)
+    caps: dict[str, Cap] = Field(default_factory=dict, description="any name -> a limit of sends per user")
     min_gap_minutes: Annotated[int, Field(ge=0, le=60 * 24 * 7)] = Field(0, description="minutes between two sends")
     fatigue: Fatigue | None = None
-    capacity: dict[str, Capacity] = Field(default_factory=dict)
+    capacity: dict[str, Capacity] = Field(
+        default_factory=dict, description="sends per slot by channel, or a map slot index -> sends"
+    )
     opt_outs: OptOutBudget | None = None
     cost: CostBudget | None = None
     # how a night works
@@ -214,7 +222,7 @@ class Settings(Strict):
     gate: Gate = Gate()
     opt_out: OptOut = OptOut()
     # where it runs
-    sources: dict[Name, Source] = Field(default_factory=dict)
+    sources: dict[Name, Source] = Field(default_factory=dict, description="raw logs to ingest, by name")
     paths: Paths = Paths()
     spark: SparkSettings = SparkSettings()
     mlflow: Mlflow = Mlflow()
@@ -227,9 +235,7 @@ class Settings(Strict):
             fatigue=self.fatigue,
             capacity=self.capacity,
             campaigns={
-                name: CampaignLimits(
-                    max_sends=c.max_sends, min_sends=c.min_sends, shortfall_price=c.shortfall_price
-                )
+                name: CampaignLimits(max_sends=c.max_sends, min_sends=c.min_sends, shortfall_price=c.shortfall_price)
                 for name, c in self.campaigns.items()
             },
             opt_outs=self.opt_outs,

@@ -1,0 +1,220 @@
+"""What the schema finds wrong, in the words of the person who wrote the file.
+
+Sentences are built from the JSON schema, so that a field's range and description are written once, in `schema`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sendopt.config.schema import Settings
+from sendopt.config.yaml_tree import KeyPath, shown
+
+Schema = dict[str, Any]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+PATTERNS = {  # pattern of the schema -> how people say it; a test asserts that none is missing
+    r"^([01]\d|2[0-3]):[0-5]\d$": "a local time like 22:00",
+    NAME: "a name of letters, digits, _ . or -, at most 80 characters",
+    r"^\d{4}-\d\d-\d\d$": "a date like 2026-05-01",
+    r"^\d+[gm]$": "a size like 3g or 512m",
+}
+
+SAMPLES = {r"^([01]\d|2[0-3]):[0-5]\d$": "00:00", r"^\d{4}-\d\d-\d\d$": "2000-01-01", r"^\d+[gm]$": "1g"}
+
+WRONG = {
+    "int_type": "not a whole number",
+    "int_from_float": "not a whole number",
+    "float_type": "not a number",
+    "string_type": "not text",
+    "bool_type": "not true or false",
+    "tuple_type": "not a list",
+    "dict_type": "not a map",
+    "model_type": "not a map",
+    "model_attributes_type": "not a map",
+    "finite_number": "not a finite number",
+    "literal_error": "not one of the choices",
+    "string_pattern_mismatch": "malformed",
+    "string_too_short": "empty",
+    "string_too_long": "too long",
+    "greater_than": "out of range",
+    "greater_than_equal": "out of range",
+    "less_than": "out of range",
+    "less_than_equal": "out of range",
+}
+
+
+@cache
+def json_schema() -> Schema:
+    """The JSON schema of the resolved settings (draft 2020-12), for editors and docs; `conf/schema.json` holds it."""
+    schema = Settings.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "sendopt settings"}
+
+
+def findings(error: ValidationError, data: object) -> list[tuple[KeyPath, str, object]]:
+    """Per fault: the path of the key, the sentence, and a stand-in value where the key is absent (else None)."""
+    found: dict[tuple[KeyPath, str], object] = {}
+    for detail in error.errors(include_url=False):
+        place = _place(detail, data)
+        if place is not None:
+            path, node, on_key = place
+            stand_in = _stand_in(node) if detail["type"] == "missing" else None
+            found.setdefault((path, _sentence(detail, path, node, on_key)), stand_in)
+    return [(path, text, stand_in) for (path, text), stand_in in found.items()]
+
+
+def _place(detail: ErrorDetails, data: object) -> tuple[KeyPath, Schema, bool] | None:
+    """Path in the file and schema node of an error: the validator's own union labels are taken out.
+
+    None where a union's other branch explains the fault better.
+    """
+    path: KeyPath = ()
+    node = json_schema()
+    for part in detail["loc"]:
+        node = _resolved(node)
+        if part == "[key]":
+            return path, node, True
+        if "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        elif "anyOf" in node:
+            is_map = isinstance(data, dict)
+            if is_map != str(part).startswith("dict["):
+                return None
+            if is_map:
+                node = next(option for option in node["anyOf"] if option.get("type") == "object")
+        else:
+            path, node = (*path, part), _child(node, part)
+            data = _step(data, part)
+    return path, _resolved(node), False
+
+
+def _step(data: object, part: str | int) -> object:
+    if isinstance(data, dict):
+        return data.get(part)
+    return data[part] if isinstance(data, tuple) and isinstance(part, int) and part < len(data) else None
+
+
+def _resolved(node: Schema) -> Schema:
+    """The node with its reference followed and `or nothing` taken out; its own description wins."""
+    if "$ref" in node:
+        target = json_schema()["$defs"][node["$ref"].rpartition("/")[2]]
+        return {**_resolved(target), **{key: value for key, value in node.items() if key != "$ref"}}
+    options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+    if len(options) == 1:
+        return _resolved({**options[0], **{key: value for key, value in node.items() if key != "anyOf"}})
+    return {**node, "anyOf": options} if options else node
+
+
+def _child(node: Schema, part: str | int) -> Schema:
+    if part in node.get("properties", {}):
+        child: Schema = node["properties"][part]
+        return child
+    entries = [node.get("additionalProperties"), node.get("items"), *node.get("patternProperties", {}).values()]
+    entry = next((entry for entry in entries if isinstance(entry, dict)), None)
+    if entry is None:
+        return node  # an unknown key: the sentence needs what its map knows
+    return {"description": node["description"], **entry} if "description" in node else entry
+
+
+def _sentence(detail: ErrorDetails, path: KeyPath, node: Schema, on_key: bool) -> str:
+    kind, got = detail["type"], detail["input"]
+    if kind in ("extra_forbidden", "invalid_key"):
+        return _unknown_key(str(path[-1]), sorted(node.get("properties", {})))
+    if on_key:
+        return _bad_key(kind, got)
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if kind == "missing":
+        return f"missing; expected {expected(node)}"
+    if kind == "union_tag_not_found":
+        return f"`kind` is missing; expected {_kinds(node)}"
+    if kind == "union_tag_invalid":
+        return f"unknown kind; got {shown(detail['ctx']['tag'])}; expected {_kinds(node)}"
+    if got is None and kind in ("dict_type", "model_type", "model_attributes_type"):
+        return "empty; write its entries below it, or remove the key"
+    remedy = _quotes(got, node) if kind == "string_type" else ""
+    return f"{WRONG.get(kind, 'wrong value')}; got {shown(got)}; expected {expected(node)}{remedy}"
+
+
+def _stand_in(node: Schema) -> object:
+    """Any value that the schema takes, so that the rest around a missing key can be judged."""
+    node = _resolved(node)
+    if "discriminator" in node:
+        return _stand_in({"$ref": next(iter(node["discriminator"]["mapping"].values()))})
+    if "anyOf" in node:
+        return _stand_in(node["anyOf"][0])
+    if "const" in node or "enum" in node:
+        return node["const"] if "const" in node else node["enum"][0]
+    if node["type"] in ("integer", "number"):
+        return node.get("minimum", node.get("exclusiveMinimum", 0) + 1)
+    if node["type"] == "object":
+        return {key: _stand_in(node["properties"][key]) for key in node.get("required", ())}
+    return () if node["type"] == "array" else SAMPLES.get(node.get("pattern", ""), "x")
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if close:
+        return f"unknown key, did you mean {close[0]}?"
+    return f"unknown key; expected one of {', '.join(known)}"
+
+
+def _bad_key(kind: str, got: object) -> str:
+    if kind == "string_type":
+        return f'a key must be text; got {shown(got)}; put it in quotes: "{got}"'
+    wanted = "a whole number" if kind == "int_type" else PATTERNS[NAME]
+    return f"not a valid key; got {shown(got)}; expected {wanted}"
+
+
+def _kinds(node: Schema) -> str:
+    return f"kind: {' | '.join(sorted(node['discriminator']['mapping']))}"
+
+
+def _quotes(got: object, node: Schema) -> str:
+    """A number or true/false where text is meant: quotes help if the text would then be right."""
+    text = shown(got)
+    if isinstance(got, (int, float)) and re.search(node.get("pattern", ""), text):
+        return f'; put it in quotes: "{text}"'
+    return ""
+
+
+def expected(node: Schema) -> str:
+    """What a value may be, with its unit or meaning in brackets."""
+    node = _resolved(node)
+    phrase = _phrase(node)
+    is_scalar = node.get("type") != "object" and "discriminator" not in node
+    return f"{phrase} ({node['description']})" if is_scalar and "description" in node else phrase
+
+
+def _phrase(node: Schema) -> str:
+    if "discriminator" in node:
+        return f"a map with {_kinds(node)}"
+    if "anyOf" in node:
+        return ", or ".join(_phrase(_resolved(option)) for option in node["anyOf"])
+    if "enum" in node:
+        return f"one of {', '.join(str(choice) for choice in node['enum'])}"
+    if "const" in node:
+        return str(node["const"])
+    if node["type"] in ("integer", "number"):
+        return ("a whole number" if node["type"] == "integer" else "a number") + _range(node)
+    if node["type"] == "array":
+        return f"a list of {_phrase(_resolved(node['items'])).removeprefix('a ').replace('number', 'numbers', 1)}"
+    if node["type"] == "object":
+        return f"a map of {', '.join(node['properties'])}" if "properties" in node else "a map"
+    return PATTERNS.get(node.get("pattern", ""), "text")
+
+
+def _range(node: Schema) -> str:
+    low, high = node.get("minimum"), node.get("maximum")
+    if "exclusiveMinimum" in node:
+        return f" above {node['exclusiveMinimum']:g}" + (f", at most {high:g}" if high is not None else "")
+    if low is not None and high is not None:
+        return f" from {low:g} to {high:g}"
+    return f", at least {low:g}" if low is not None else ""

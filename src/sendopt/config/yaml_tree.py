@@ -1,0 +1,227 @@
+"""One YAML file as plain values with the line of every key, and everything that is wrong with its form.
+
+YAML 1.2 only, and only its plain part: no aliases, anchors, merge keys, tags, second documents or doubled keys, so
+that what a reader sees is what is configured (`22:00` and `NO` stay text).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, NodeEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+Key = str | int
+KeyPath = tuple[Key, ...]
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+SHOWN_CHARACTERS = 60
+
+# What the parser says when the form is broken -> what to do about it; the first that fits is used.
+REMEDIES = (
+    ("'\\t'", "indent with spaces, not tabs"),
+    ("another document", "one file holds one document: remove the `---`"),
+    ("mapping values", "check the indentation here and above, and quote text that holds a colon and a space"),
+    ("cannot start any token", "put the text in quotes"),
+    ("end of stream", "close the quote"),
+    ("stream end", "close the bracket"),
+    ("", "check indentation, quotes and brackets around this line"),
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a key stands: the file as people call it, and its line, from 1."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong; `path` is empty when the file as a whole is meant."""
+
+    mark: Mark
+    path: KeyPath
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.mark.file}:{self.mark.line}" if self.mark.line else self.mark.file
+        return ": ".join((where, *([dotted(self.path)] if self.path else []), self.text))
+
+
+@dataclass
+class Tree:
+    """Values of a file (maps as dict, lists as tuple), with the mark of each key and list item by its path."""
+
+    value: dict[Key, Any] = field(default_factory=dict)
+    marks: dict[KeyPath, Mark] = field(default_factory=dict)
+
+    def mark(self, path: KeyPath) -> Mark | None:
+        """The mark of the path, or of the nearest map above it that was written down."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.marks:
+                return self.marks[path[:end]]
+        return None
+
+
+def dotted(path: KeyPath) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def shown(value: object) -> str:
+    """A value as its writer would recognise it: text in quotes, cut at 60 characters, maps and lists by name."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a map"
+    if isinstance(value, tuple):
+        return "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
+        value = value[:SHOWN_CHARACTERS] + "…"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def read(path: Path, name: str) -> tuple[Tree | None, list[Problem]]:
+    """The tree of one file, called `name` in messages, and its problems; no tree where the file cannot be read."""
+    text, problem = _text(path, name)
+    if problem is not None:
+        return None, [problem]
+    try:
+        problems = list(_forbidden(text, name))
+        if problems:
+            return None, problems
+        root = YAML(typ="safe", pure=True).compose(text)
+    except YAMLError as error:
+        return None, [_syntax(error, text, name)]
+    if root is None:
+        return Tree(), []
+    if not isinstance(root, MappingNode):
+        line = root.start_mark.line + 1
+        return None, [Problem(Mark(name, line), (), "not a map of sections; expected lines like `caps:` or `grid:`")]
+    tree, problems = Tree(), []
+    tree.value = _Builder(name, tree.marks, problems).mapping(root, ())
+    return tree, problems
+
+
+def _text(path: Path, name: str) -> tuple[str, Problem | None]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        return "", Problem(Mark(name, 0), (), f"cannot be read: {error.strerror}")
+    if len(raw) > MAX_BYTES:
+        return "", Problem(Mark(name, 0), (), f"too large; got {len(raw)} bytes; expected at most {MAX_BYTES}")
+    try:
+        return raw.decode("utf-8-sig"), None
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        return "", Problem(Mark(name, line), (), "not UTF-8 text; save the file as UTF-8")
+
+
+def _forbidden(text: str, name: str) -> Iterator[Problem]:
+    """What YAML allows and a configuration must not hold; events are seen before an alias can be expanded."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        line = event.start_mark.line + 1
+        if isinstance(event, DocumentStartEvent) and (event.version or event.tags):
+            line = next((n for n, row in enumerate(text.splitlines(), 1) if row.startswith("%")), line)
+            yield Problem(Mark(name, line), (), "directives like %YAML are not allowed; remove the line")
+        if isinstance(event, AliasEvent):
+            yield Problem(Mark(name, line), (), f"aliases are not allowed; got *{event.anchor}; write the value again")
+        elif isinstance(event, NodeEvent) and event.anchor:
+            yield Problem(Mark(name, line), (), f"anchors are not allowed; got &{event.anchor}; remove it")
+        if getattr(event, "tag", None):
+            yield Problem(Mark(name, line), (), f"tags are not allowed; got {event.tag}; write the plain value")
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            yield Problem(Mark(name, line), (), f"maps or lists nested deeper than {MAX_DEPTH}; flatten them")
+            return
+
+
+def _syntax(error: YAMLError, text: str, name: str) -> Problem:
+    if isinstance(error, ReaderError):
+        line = text[: error.position].count("\n") + 1
+        return Problem(Mark(name, line), (), "not valid YAML: a control character; remove it")
+    what, mark = "", None
+    if isinstance(error, MarkedYAMLError):
+        what, mark = (error.problem or "").removeprefix("but "), error.problem_mark
+        if error.context_mark is not None and ("end of stream" in what or "stream end" in what):
+            mark = error.context_mark  # where the quote or bracket was opened, not the end of the file
+    remedy = next(remedy for sign, remedy in REMEDIES if sign in what)
+    return Problem(Mark(name, mark.line + 1 if mark else 0), (), f"not valid YAML: {what}; {remedy}")
+
+
+class _Builder:
+    """Turns composed nodes into values; fills `marks` and `problems`."""
+
+    def __init__(self, name: str, marks: dict[KeyPath, Mark], problems: list[Problem]) -> None:
+        self.name, self.marks, self.problems = name, marks, problems
+        self.scalars = YAML(typ="safe", pure=True).constructor
+
+    def mapping(self, node: MappingNode, path: KeyPath) -> dict[Key, Any]:
+        values: dict[Key, Any] = {}
+        for key_node, value_node in node.value:
+            mark = Mark(self.name, key_node.start_mark.line + 1)
+            key = self._key(key_node, path, mark)
+            if key is None:
+                continue
+            here = (*path, key)
+            if key in values:
+                first = self.marks[here].line
+                self.problems.append(Problem(mark, here, f"written twice, first on line {first}; keep one"))
+                continue
+            self.marks[here] = mark
+            values[key] = self._value(value_node, here)
+        return values
+
+    def _key(self, node: Node, path: KeyPath, mark: Mark) -> Key | None:
+        if isinstance(node, ScalarNode):
+            if node.tag.endswith(":merge"):
+                self.problems.append(Problem(mark, path, "merge keys (<<) are not allowed; write the values again"))
+                return None
+            key = self._scalar(node)
+            if isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool)):
+                return key
+        got = node.value if isinstance(node, ScalarNode) else "a map or list"
+        self.problems.append(Problem(mark, path, f"a key must be text; got {got or 'nothing'}; put it in quotes"))
+        return None
+
+    def _value(self, node: Node, path: KeyPath) -> object:
+        if isinstance(node, MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, SequenceNode):
+            for index, item in enumerate(node.value):
+                self.marks[(*path, index)] = Mark(self.name, item.start_mark.line + 1)
+            return tuple(self._value(item, (*path, index)) for index, item in enumerate(node.value))
+        value = self._scalar(node)
+        if isinstance(value, str) and "${" in value:
+            self.problems.append(
+                Problem(
+                    self.marks[path],
+                    path,
+                    f"interpolation is not supported; got {shown(value)}; write the value itself "
+                    "(secrets belong to the environment of the program that needs them)",
+                )
+            )
+        return value
+
+    def _scalar(self, node: ScalarNode) -> object:
+        kind = node.tag.rpartition(":")[2]
+        if kind == "int":
+            return self.scalars.construct_yaml_int(node)
+        if kind == "float":
+            return self.scalars.construct_yaml_float(node)
+        if kind == "bool":
+            return node.value.lower() == "true"
+        return None if kind == "null" else node.value  # dates stay text, as 22:00 and NO do
