@@ -41,9 +41,7 @@ class Cap(Strict):
     @classmethod
     def _known_scope(cls, scope: str) -> str:
         if not SCOPE.match(scope):
-            raise ValueError(
-                f"unknown scope {scope!r}; use all, channel:NAME, category:NAME or campaign:NAME"
-            )
+            raise ValueError(f"unknown scope {scope!r}; use all, channel:NAME, category:NAME or campaign:NAME")
         return scope
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ saving neither loses nor repeats a slot.
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MINUTES_PER_DAY = 24 * 60
+Minutes = NDArray[np.int64]
 _EPOCH = date(1970, 1, 1)
 
 
@@ -53,6 +55,8 @@ class Reading:
     local_minute: int  # of the day, 0 to 1439
     weekday: int  # Monday 0
     local_day: int  # days since 1970-01-01
+    wall_minute: int  # first minute of day that the clock shows during the slot
+    wall_length: int  # minutes of the clock face it passes: more than the slot where the clock jumps ahead in it
 
     @property
     def local_hour(self) -> int:
@@ -73,8 +77,36 @@ def readings(zone: str, start: datetime, slot_minutes: int, n_slots: int) -> lis
         begin = start + timedelta(minutes=slot * slot_minutes)
         local = begin.astimezone(info)
         minute = local.hour * 60 + local.minute
-        result.append(Reading(slot, begin, local, minute, local.weekday(), (local.date() - _EPOCH).days))
+        wall = _wall(begin, begin + timedelta(minutes=slot_minutes), info)
+        result.append(Reading(slot, begin, local, minute, local.weekday(), (local.date() - _EPOCH).days, *wall))
     return result
+
+
+def _wall(begin: datetime, end: datetime, info: ZoneInfo) -> tuple[int, int]:
+    """(minute of day, length) of the stretch of clock face that covers every local minute of [begin, end)."""
+    starts = [begin, _bisect(lambda at: _offset_minutes(at, info), begin, end)]
+    wall = [
+        (at + timedelta(minutes=_offset_minutes(at, info)), stop)
+        for at, stop in zip(starts, [starts[1], end], strict=True)
+        if at < stop
+    ]
+    first = min(at for at, _ in wall)
+    last = max(stop + timedelta(minutes=_offset_minutes(stop - timedelta(minutes=1), info)) for _, stop in wall)
+    return first.hour * 60 + first.minute, round((last - first).total_seconds() / 60)
+
+
+def local_day(at: datetime, zone: str) -> int:
+    """The zone's calendar day at that time, days since 1970-01-01; raises KeyError for an unknown zone."""
+    info = zone_or_none(zone)
+    if info is None:
+        raise KeyError(zone)
+    return (at.astimezone(info).date() - _EPOCH).days
+
+
+def local_text(at: datetime, zone: str) -> str | None:
+    """The wall clock of a zone with its offset, `2026-03-29T09:00:00+02:00`; None for an unknown zone."""
+    info = zone_or_none(zone)
+    return None if info is None else at.astimezone(info).isoformat(timespec="seconds")
 
 
 def offset_periods(zone: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
@@ -87,8 +119,7 @@ def offset_periods(zone: str, start: datetime, end: datetime) -> list[tuple[date
         raise KeyError(zone)
 
     def offset(at: datetime) -> int:
-        shift = at.astimezone(info).utcoffset() or timedelta(0)
-        return round(shift.total_seconds() / 60)
+        return _offset_minutes(at, info)
 
     periods: list[tuple[datetime, datetime, int]] = []
     begin, low = start, start
@@ -103,7 +134,13 @@ def offset_periods(zone: str, start: datetime, end: datetime) -> list[tuple[date
     return [p for p in periods if p[0] < p[1]]
 
 
-def _bisect(offset, low: datetime, high: datetime) -> datetime:  # type: ignore[no-untyped-def]
+def _offset_minutes(at: datetime, info: ZoneInfo) -> int:
+    shift = at.astimezone(info).utcoffset() or timedelta(0)
+    return round(shift.total_seconds() / 60)
+
+
+def _bisect(offset: Callable[[datetime], int], low: datetime, high: datetime) -> datetime:
+    """The minute in (low, high] from which on the offset is no longer that of `low`; `high` where it stays."""
     before = offset(low)
     while high - low > timedelta(minutes=1):
         middle = low + (high - low) / 2
@@ -120,14 +157,13 @@ def minute_of(text: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-def inside(local_minute: NDArray[np.int64], slot_minutes: int, start: str, end: str) -> NDArray[np.bool_]:
-    """True where the whole slot lies inside the local window [start, end), which may span midnight."""
+def inside(wall_minute: Minutes, wall_length: Minutes, start: str, end: str) -> NDArray[np.bool_]:
+    """True where the whole stretch of clock face lies in the local window [start, end), which may span midnight."""
     begin, stop = minute_of(start), minute_of(end)
-    length = (stop - begin) % MINUTES_PER_DAY
-    offset = (local_minute - begin) % MINUTES_PER_DAY
-    return offset + slot_minutes <= length
+    offset = (wall_minute - begin) % MINUTES_PER_DAY
+    return offset + wall_length <= (stop - begin) % MINUTES_PER_DAY
 
 
-def outside(local_minute: NDArray[np.int64], slot_minutes: int, start: str, end: str) -> NDArray[np.bool_]:
-    """True where no minute of the slot lies inside the local window [start, end): quiet hours (¶3)."""
-    return inside(local_minute, slot_minutes, end, start)
+def outside(wall_minute: Minutes, wall_length: Minutes, start: str, end: str) -> NDArray[np.bool_]:
+    """True where no minute of the stretch lies in the local window [start, end): quiet hours (¶3)."""
+    return inside(wall_minute, wall_length, end, start)

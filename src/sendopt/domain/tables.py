@@ -57,7 +57,10 @@ model_version string
 """
 
 SILVER = (
-    _table("sends", "send_key", """
+    _table(
+        "sends",
+        "send_key",
+        """
         send_key string
         source string
         user_id string
@@ -72,41 +75,66 @@ SILVER = (
         decision_kind string? decision_kind IN ('send', 'slot')
         plan_version string?
         available boolean
-        sent boolean"""),
-    _table("interactions", "send_key kind", """
+        sent boolean""",
+    ),
+    _table(
+        "interactions",
+        "send_key kind",
+        """
         send_key string
         kind string kind IN ('open', 'click', 'goal', 'dismiss', 'opt_out')
         at_utc timestamp
-        at_imputed boolean"""),
-    _table("sessions", "user_id at_utc", """
+        at_imputed boolean""",
+    ),
+    _table(
+        "sessions",
+        "user_id at_utc",
+        """
         user_id string
-        at_utc timestamp"""),
-    _table("users", "user_id", """
+        at_utc timestamp""",
+    ),
+    _table(
+        "users",
+        "user_id",
+        """
         user_id string
         timezone string?
         channels array<string>
         opted_out_categories array<string>
         quiet_start string?
         quiet_end string?
-        created_at timestamp"""),
-    _table("messages", "plan_date user_id notification_id", """
+        created_at timestamp""",
+    ),
+    _table(
+        "messages",
+        "plan_date user_id notification_id",
+        """
         plan_date date
         user_id string
         notification_id string
         campaign_id string
         earliest_utc timestamp?
-        expiry_utc timestamp?"""),
-    _table("quarantine", "source table_name row_hash reason", """
+        expiry_utc timestamp?
+        origin string? origin = 'audience'""",
+    ),
+    _table(
+        "quarantine",
+        "source table_name row_hash reason",
+        """
         source string
         table_name string
         reason string
         row_hash string
         raw string
-        occurrences bigint occurrences > 0"""),
+        occurrences bigint occurrences > 0""",
+    ),
 )
 
 FEATURES = (
-    _table("user_features", "plan_date user_id", """
+    _table(
+        "user_features",
+        "plan_date user_id",
+        """
         plan_date date
         as_of timestamp
         user_id string
@@ -128,8 +156,13 @@ FEATURES = (
         rate_7d double rate_7d >= 0 AND rate_7d <= 1
         rate_30d double rate_30d >= 0 AND rate_30d <= 1
         rate_90d double rate_90d >= 0 AND rate_90d <= 1
-        fatigue_points double fatigue_points >= 0""", "plan_date"),
-    _table("user_slot_features", "plan_date user_id local_hour weekend", """
+        fatigue_points double fatigue_points >= 0""",
+        "plan_date",
+    ),
+    _table(
+        "user_slot_features",
+        "plan_date user_id local_hour weekend",
+        """
         plan_date date
         user_id string
         local_hour int local_hour BETWEEN 0 AND 23
@@ -139,26 +172,41 @@ FEATURES = (
         user_hour_rate double user_hour_rate >= 0 AND user_hour_rate <= 1
         user_daypart_rate double user_daypart_rate >= 0 AND user_daypart_rate <= 1
         user_hour_activity double user_hour_activity >= 0 AND user_hour_activity <= 1
-        user_weekpart_activity double user_weekpart_activity >= 0 AND user_weekpart_activity <= 1""", "plan_date"),
-    _table("slot_features", "plan_date local_hour weekend", """
+        user_weekpart_activity double user_weekpart_activity >= 0 AND user_weekpart_activity <= 1""",
+        "plan_date",
+    ),
+    _table(
+        "slot_features",
+        "plan_date local_hour weekend",
+        """
         plan_date date
         local_hour int local_hour BETWEEN 0 AND 23
         weekend boolean
         hour_sends bigint
         hour_mature bigint
         hour_successes bigint
-        hour_rate double hour_rate >= 0 AND hour_rate <= 1""", "plan_date"),
-    _table("group_features", "plan_date kind name", """
+        hour_rate double hour_rate >= 0 AND hour_rate <= 1""",
+        "plan_date",
+    ),
+    _table(
+        "group_features",
+        "plan_date kind name",
+        """
         plan_date date
         kind string kind IN ('all', 'channel', 'category', 'campaign')
         name string
         group_mature bigint
         group_successes bigint
-        group_rate double group_rate >= 0 AND group_rate <= 1""", "plan_date"),
+        group_rate double group_rate >= 0 AND group_rate <= 1""",
+        "plan_date",
+    ),
 )
 
 PLAN = (
-    _table("slot_scores", "plan_date user_id slot category channel", """
+    _table(
+        "slot_scores",
+        "plan_date user_id slot category channel",
+        """
         plan_date date
         user_id string
         slot int slot >= 0
@@ -166,8 +214,14 @@ PLAN = (
         channel string
         local_hour int
         p_open double p_open >= 0 AND p_open <= 1
-        p_opt_out double p_opt_out >= 0 AND p_opt_out <= 1""" + _VERSIONS, "plan_date"),
-    _table("candidates", "plan_date user_id notification_id slot", """
+        p_opt_out double p_opt_out >= 0 AND p_opt_out <= 1"""
+        + _VERSIONS,
+        "plan_date",
+    ),
+    _table(
+        "candidates",
+        "plan_date user_id notification_id slot",
+        """
         plan_date date
         user_id string
         notification_id string
@@ -180,8 +234,14 @@ PLAN = (
         reason string?
         p_open double?
         p_opt_out double?
-        value double?""" + _VERSIONS, "plan_date"),
-    _table("allocation", "plan_date user_id notification_id", """
+        value double?"""
+        + _VERSIONS,
+        "plan_date",
+    ),
+    _table(
+        "allocation",
+        "plan_date user_id notification_id",
+        """
         plan_date date
         user_id string
         notification_id string
@@ -189,15 +249,27 @@ PLAN = (
         arm string
         pscore double pscore > 0 AND pscore <= 1
         planned boolean
-        reason string?""" + _VERSIONS, "plan_date"),
-    _table("shadow_prices", "plan_date row", """
+        reason string?"""
+        + _VERSIONS,
+        "plan_date",
+    ),
+    _table(
+        "shadow_prices",
+        "plan_date row",
+        """
         plan_date date
         row string
         kind string kind IN ('capacity', 'campaign_max', 'campaign_min', 'opt_outs', 'cost')
         limit double
         used double
-        price double price >= 0""" + _VERSIONS, "plan_date"),
-    _table("certificate", "plan_date", """
+        price double price >= 0"""
+        + _VERSIONS,
+        "plan_date",
+    ),
+    _table(
+        "certificate",
+        "plan_date",
+        """
         plan_date date
         value double
         penalty double
@@ -209,8 +281,14 @@ PLAN = (
         users bigint
         messages bigint
         cells bigint
-        sends bigint""" + _VERSIONS, "plan_date"),
-    _table("send_plan", "send_key", """
+        sends bigint"""
+        + _VERSIONS,
+        "plan_date",
+    ),
+    _table(
+        "send_plan",
+        "send_key",
+        """
         plan_date date
         send_key string
         user_id string
@@ -226,18 +304,30 @@ PLAN = (
         pscore double pscore > 0 AND pscore <= 1
         p_open double
         p_opt_out double
-        value double""" + _VERSIONS, "plan_date"),
-    _table("suppressed", "plan_date user_id notification_id", """
+        value double"""
+        + _VERSIONS,
+        "plan_date",
+    ),
+    _table(
+        "suppressed",
+        "plan_date user_id notification_id",
+        """
         plan_date date
         user_id string
         notification_id string
         campaign_id string
         arm string
-        reason string""" + _VERSIONS, "plan_date"),
+        reason string"""
+        + _VERSIONS,
+        "plan_date",
+    ),
 )
 
 MEASUREMENT = (
-    _table("outcomes", "plan_date arm channel", """
+    _table(
+        "outcomes",
+        "plan_date arm channel",
+        """
         plan_date date
         arm string
         channel string
@@ -246,8 +336,13 @@ MEASUREMENT = (
         successes bigint
         opt_outs bigint
         expected_successes double
-        expected_opt_outs double""", "plan_date"),
-    _table("lift", "plan_date metric", """
+        expected_opt_outs double""",
+        "plan_date",
+    ),
+    _table(
+        "lift",
+        "plan_date metric",
+        """
         plan_date date
         metric string
         estimate double?
@@ -255,8 +350,13 @@ MEASUREMENT = (
         high double?
         users bigint
         sends bigint
-        note string?""", "plan_date"),
-    _table("runs", "plan_date stage", """
+        note string?""",
+        "plan_date",
+    ),
+    _table(
+        "runs",
+        "plan_date stage",
+        """
         plan_date date
         stage string
         plan_version string
@@ -266,7 +366,9 @@ MEASUREMENT = (
         seconds double
         rows_in bigint
         rows_out bigint
-        dropped_by_reason string"""),
+        dropped_by_reason string
+        facts string""",
+    ),
 )
 
 TABLES: dict[str, Table] = {t.name: t for t in (*SILVER, *FEATURES, *PLAN, *MEASUREMENT)}

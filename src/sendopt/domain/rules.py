@@ -1,0 +1,103 @@
+"""One user's rules, asked one send at a time (model ¶9a to ¶9d): for uniform draws, filling and explanations.
+
+The audit counts every window of a finished plan; this asks only about windows that the new send lies in, which is
+enough because the sends so far keep the rules (or break them without a planned send, which is no one's fault).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sendopt.domain.limits import Cap, Fatigue, Limits
+
+Reason = str  # already_sent | user_cap | min_gap | fatigue
+
+_POINTS_TOLERANCE = 1e-9  # rounding of sums of decayed points
+
+
+class Send(NamedTuple):
+    """A send of one user: made, committed inside the horizon, or planned now."""
+
+    minute: float  # after plan start; negative: before it
+    channel: str
+    category: str
+    campaign: str
+    local_day: int  # user's calendar day, days since 1970-01-01
+    planned: bool
+    message_id: str = ""  # of planned sends; "" is never compared
+
+
+def first_broken(limits: Limits, sends: Sequence[Send], new_send: Send) -> Reason | None:
+    """Why `new_send` may not join `sends` (history, committed and planned), or None if it may.
+
+    `sends` may come in any order and must keep the rules without `new_send`. Rules are asked in the order
+    already_sent, user_cap, min_gap, fatigue; the first broken one is returned. Windows are half open (¶9).
+    """
+    if new_send.message_id and any(s.planned and s.message_id == new_send.message_id for s in sends):
+        return "already_sent"
+    if any(_cap_broken(cap, sends, new_send) for cap in limits.caps.values()):
+        return "user_cap"
+    if limits.min_gap_minutes and _window_full([s.minute for s in sends], new_send.minute, limits.min_gap_minutes, 1):
+        return "min_gap"
+    if limits.fatigue is not None and _tired(limits.fatigue, sends, new_send):
+        return "fatigue"
+    return None
+
+
+def counts(scope: str, send: Send) -> bool:
+    """Does a cap of this scope count the send?"""
+    kind, _, name = scope.partition(":")
+    if kind == "all":
+        return True
+    if kind == "channel":
+        return send.channel == name
+    if kind == "category":
+        return send.category == name
+    return send.campaign == name
+
+
+def _cap_broken(cap: Cap, sends: Sequence[Send], new_send: Send) -> bool:
+    if not counts(cap.scope, new_send):
+        return False
+    if cap.window_minutes is not None:
+        minutes = [s.minute for s in sends if counts(cap.scope, s)]
+        return _window_full(minutes, new_send.minute, cap.window_minutes, cap.max)
+    period = _period(cap, new_send)
+    return sum(counts(cap.scope, s) and _period(cap, s) == period for s in sends) >= cap.max
+
+
+def _period(cap: Cap, send: Send) -> int:
+    # 1970-01-01 was a Thursday: three days later the ISO week's number goes up by one
+    return send.local_day if cap.calendar == "day" else (send.local_day + 3) // 7
+
+
+def _window_full(minutes: list[float], new: float, window: int, most: int) -> bool:
+    """Would `new` make some half-open window of `window` minutes that holds it hold more than `most`?
+
+    Of the sends in order, `most` + 1 in a row with less than a window between first and last are too many.
+    """
+    near = sorted(m for m in minutes if m < new + window and new < m + window)
+    at = bisect_right(near, new)
+    insort(near, new)
+    return any(near[i + most] < near[i] + window for i in range(max(0, at - most), min(at, len(near) - 1 - most) + 1))
+
+
+def _tired(fatigue: Fatigue, sends: Sequence[Send], new_send: Send) -> bool:
+    """Is the state over the limit after the new send, or after a planned or committed send that follows it?"""
+    later = {s.minute for s in sends if s.minute > new_send.minute}
+    everyone = [*sends, new_send]
+    return any(
+        _state(fatigue, everyone, minute) > fatigue.max_points + _POINTS_TOLERANCE
+        for minute in (new_send.minute, *later)
+    )
+
+
+def _state(fatigue: Fatigue, sends: Sequence[Send], minute: float) -> float:
+    half_life = fatigue.half_life_hours * 60.0
+    points = fatigue.points_per_send
+    return sum(
+        points.get(s.channel, 0.0) * math.pow(0.5, (minute - s.minute) / half_life) for s in sends if s.minute <= minute
+    )
