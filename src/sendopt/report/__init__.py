@@ -1,0 +1,5 @@
+"""The report of a night: `data.load` reads the tables, `render` gives the page, `write` puts it into a file."""
+
+from sendopt.report.html import render, write
+
+__all__ = ["render", "write"]

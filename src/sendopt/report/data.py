@@ -1,0 +1,151 @@
+"""What a night's report is made of, read from the Delta tables without Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+
+from sendopt.domain.tables import TABLES
+from sendopt.errors import ContractError
+
+_VERSIONS = ("plan_version", "config_hash", "model_version")
+# What the report reads, so that a column added to a contract does not make older tables unreadable.
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "send_plan": (
+        "user_id", "campaign_id", "channel", "category", "send_at_utc", "slot_end_utc", "send_at_local", "arm",
+        "pscore", "p_open", "p_opt_out", "value", *_VERSIONS,
+    ),
+    "suppressed": ("user_id", "campaign_id", "arm", "reason", *_VERSIONS),
+    "shadow_prices": ("row", "kind", "limit", "used", "price", *_VERSIONS),
+    "certificate": (
+        "value", "penalty", "objective", "bound", "gap", "method", "termination", "users", "messages", "cells",
+        "sends", *_VERSIONS,
+    ),
+    "outcomes": (
+        "plan_date", "arm", "channel", "planned", "sent", "successes", "opt_outs", "expected_successes",
+        "expected_opt_outs",
+    ),
+    "lift": ("plan_date", "metric", "estimate", "low", "high", "users", "sends", "note"),
+    "quarantine": ("source", "table_name", "reason", "occurrences"),
+    "runs": ("stage", "delta_versions", "seconds", "rows_in", "rows_out", "dropped_by_reason"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Frames of one night with columns of their contracts (`domain/tables.py`), empty where nothing was written.
+
+    `missing` names the tables that do not exist at all; `evaluation` is the model's evaluation as training wrote it;
+    `measured_date` is the plan date that `outcomes` and `lift` are about: the latest measured one, never after
+    `plan_date`.
+    """
+
+    plan_date: date
+    plan: pd.DataFrame
+    suppressed: pd.DataFrame
+    prices: pd.DataFrame
+    certificate: pd.DataFrame
+    outcomes: pd.DataFrame
+    lift: pd.DataFrame
+    quarantine: pd.DataFrame
+    runs: pd.DataFrame
+    evaluation: Mapping[str, Any] | None = None
+    measured_date: date | None = None
+    missing: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def slot_minutes(self) -> int | None:
+        """Length of a slot in minutes as the planned sends show it; None when nothing is planned."""
+        if self.plan.empty:
+            return None
+        row = self.plan.iloc[0]
+        return int((row["slot_end_utc"] - row["send_at_utc"]).total_seconds() // 60) or None
+
+    @property
+    def candidates(self) -> int:
+        """Candidate messages: each is in exactly one of plan and suppressed."""
+        return len(self.plan) + len(self.suppressed)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """plan_version, config_hash and model_version of the rows at hand; empty when there are none."""
+        for frame in (self.certificate, self.plan, self.suppressed, self.prices):
+            if not frame.empty:
+                return {name: str(frame.iloc[0][name]) for name in _VERSIONS}
+        return {}
+
+
+def load(data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | None) -> ReportData:
+    """Return the night of `plan_date` as frames, read from `<data_root>/<table>`.
+
+    A table that is not there gives an empty frame and its name in `missing`. Raises ContractError when a table lacks
+    a column of its contract.
+    """
+    root = str(data_root).rstrip("/")
+    night = ds.field("plan_date") == plan_date
+    until = ds.field("plan_date") <= plan_date
+    missing: set[str] = set()
+
+    def read(name: str, where: ds.Expression | None) -> pd.DataFrame:
+        frame = _read(f"{root}/{name}", name, where)
+        if frame is None:
+            missing.add(name)
+            return pd.DataFrame(columns=list(_COLUMNS[name]))
+        return frame
+
+    outcomes, lift = read("outcomes", until), read("lift", until)
+    measured = max([*outcomes["plan_date"], *lift["plan_date"]], default=None)
+    return ReportData(
+        plan_date=plan_date,
+        plan=read("send_plan", night),
+        suppressed=read("suppressed", night),
+        prices=read("shadow_prices", night),
+        certificate=read("certificate", night),
+        outcomes=outcomes[outcomes["plan_date"] == measured].reset_index(drop=True),
+        lift=lift[lift["plan_date"] == measured].reset_index(drop=True),
+        quarantine=read("quarantine", None),
+        runs=read("runs", night),
+        evaluation=evaluation,
+        measured_date=measured,
+        missing=frozenset(missing),
+    )
+
+
+def read_table(
+    data_root: str | Path, name: str, plan_date: date | None = None, user: str | None = None
+) -> pd.DataFrame:
+    """Return all columns of `<data_root>/<name>`, of one plan date and one user where given; no rows if not there."""
+    uri = f"{str(data_root).rstrip('/')}/{name}"
+    if not DeltaTable.is_deltatable(uri):
+        return pd.DataFrame(columns=list(TABLES[name].names))
+    dataset = DeltaTable(uri).to_pyarrow_dataset()
+    where = None
+    for column, wanted in (("plan_date", plan_date), ("user_id", user)):
+        if wanted is not None:
+            is_it = ds.field(column) == wanted
+            where = is_it if where is None else where & is_it
+    frame: pd.DataFrame = dataset.to_table(filter=where).to_pandas()
+    return frame
+
+
+def _read(uri: str, name: str, where: ds.Expression | None) -> pd.DataFrame | None:
+    """Rows of one Delta table, None if it is not there."""
+    if not DeltaTable.is_deltatable(uri):
+        return None
+    dataset = DeltaTable(uri).to_pyarrow_dataset()
+    absent = [column for column in _COLUMNS[name] if column not in dataset.schema.names]
+    if absent:
+        raise ContractError(
+            f"table {name} lacks the column(s) {', '.join(absent)} of its contract; run the stage that writes it again",
+            table=name,
+            columns=absent,
+        )
+    frame: pd.DataFrame = dataset.to_table(columns=list(_COLUMNS[name]), filter=where).to_pandas()
+    return frame
