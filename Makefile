@@ -1,0 +1,52 @@
+# sendopt: `make demo` and `make test` are all a newcomer needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help demo demo-large test test-fast lint install airflow lock schema clean
+help: ## the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(READY) ## .venv from the lock file, and Delta's jars
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PY311)" || { echo "sendopt needs Python 3.11, and none is on PATH: install it and try again" >&2; exit 2; }
+	@java -version >/dev/null 2>&1 || { echo "sendopt needs Java 17, and no \`java\` could be started here: install OpenJDK 17 and put it on PATH" >&2; exit 2; }
+	$(PY311) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m sendopt.spark.jars
+	@touch $@
+
+demo: $(READY) ## a simulated world of 2,000 people, one whole night, a summary and out/report.html
+	$(BIN)/sendopt demo --users 2000
+
+demo-large: $(READY) ## the same with 5,000 people
+	$(BIN)/sendopt demo --users 5000
+
+test: lint ## the whole suite, the same that .ci/run runs
+	$(BIN)/python -m pytest
+
+test-fast: lint ## under two minutes: no Spark, no Airflow, no browser
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+airflow: $(READY) ## Airflow with the project's DAGs on http://127.0.0.1:8080
+	$(BIN)/python tools/local_airflow.py
+
+lock: ## write requirements.lock anew (needs uv)
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+schema: $(READY) ## write conf/schema.json anew
+	$(BIN)/python -c "import json; from sendopt.config.loader import json_schema; print(json.dumps(json_schema(), indent=2, sort_keys=True))" > conf/schema.json
+
+clean: ## remove what runs leave behind, keep the installation
+	rm -rf out data spark-warehouse

@@ -1,0 +1,232 @@
+"""How a DAG runs one job of sendopt: the one place that names an operator, an exit code or an environment variable.
+
+Imports Airflow and the standard library only: parsing stays cheap, and a scheduler needs neither Spark nor sendopt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from airflow.sdk import Asset, BaseOperator, Param
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+SEND_PLAN = Asset("sendopt_send_plan", group="sendopt")
+MODEL = Asset("sendopt_model", group="sendopt")
+
+# What the job said by its exit code (docs/adr/0001); only the last two may come out otherwise on another try.
+MEANINGS = {
+    1: "an error nobody foresaw",
+    2: "a setting, the command line or the installation is wrong",
+    3: "data breaks the contract of its table",
+    4: "limits contradict each other",
+    6: "no model could be trained, loaded or trusted",
+    7: "the audit refused the plan and nothing was published",
+    5: "the solver gave no answer",
+    75: "an input has not arrived yet",
+}
+RETRYABLE = frozenset({5, 75})
+KILLED = frozenset({128 + signal.SIGKILL, 128 + signal.SIGTERM})  # how a shell or a container reports a killed job
+
+# Airflow's supervisor sends SIGKILL five seconds after SIGTERM, and nobody could end the job's processes after that.
+GRACE_SECONDS = 3.0
+POLL_SECONDS = 0.1
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "growth-ml",
+    "retries": 3,
+    "retry_delay": timedelta(minutes=2),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=30),
+    "execution_timeout": timedelta(hours=2),
+}
+
+
+def job_params() -> dict[str, Param]:
+    """The parameters of every DAG here, checked by Airflow when a run is triggered and again by `JobOperator`."""
+    return {
+        "plan_date": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+            title="Plan date",
+            description="The UTC day to work on, YYYY-MM-DD. Empty: taken from the logical date or the asset event.",
+        ),
+        "conf": Param(
+            os.environ.get("SENDOPT_CONF", "conf"),
+            type="string",
+            pattern="^[^-]",
+            title="Config directory",
+            description="Relative to SENDOPT_HOME, or absolute.",
+        ),
+        "env": Param(
+            os.environ.get("SENDOPT_ENV", "local"),
+            type="string",
+            pattern="^[A-Za-z0-9_][A-Za-z0-9_-]*$",
+            title="Environment",
+            description="Which conf/env/NAME.yaml is laid over the config.",
+        ),
+    }
+
+
+class JobOperator(BaseOperator):
+    """Runs `jobs/<stage>.py` as a subprocess (no shell) and turns its exit code into success, retry or failure.
+
+    Returns the plan date as YYYY-MM-DD and puts it into the event of every outlet. Raises AirflowException (retry) for
+    5, 75 and a killed job, AirflowFailException (no retry) for every other code and for a plan date nobody gave.
+    `days_ahead`: days from the logical date's UTC day to the plan date; 1 for a run on the evening before.
+    """
+
+    def __init__(self, *, stage: str, flags: Sequence[str] = (), days_ahead: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+        self.flags = tuple(flags)
+        self.days_ahead = days_ahead
+        self._process: subprocess.Popen[str] | None = None
+
+    def execute(self, context: Mapping[str, Any]) -> str:
+        plan_date = plan_date_of(context, self.days_ahead).isoformat()
+        params = context["params"]
+        job = [f"jobs/{self.stage}.py", "--plan-date", plan_date, "--conf", params["conf"], "--env", params["env"]]
+        code = self._run([*_command(), *job, *self.flags], _home())
+        if code != 0:
+            raise failure_of(self.stage, code)
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = {"plan_date": plan_date}
+        return plan_date
+
+    def on_kill(self) -> None:
+        """Ends the job and everything it started (Spark's JVM is its child); runs inside a signal handler."""
+        if self._process is not None:
+            _end_group(self._process)
+
+    def _run(self, argv: list[str], home: Path) -> int:
+        self.log.info("Running %s in %s", argv, home)
+        # A session of its own makes a process group that can be ended as a whole, without ending Airflow's own.
+        try:
+            process = subprocess.Popen(
+                argv,
+                cwd=home,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            raise AirflowFailException(
+                f"{self.stage} did not start: {error}. Check SENDOPT_HOME and SENDOPT_JOB_COMMAND (or SENDOPT_PYTHON)."
+            ) from error
+        self._process = process
+        reader = threading.Thread(target=self._stream, args=(process.stdout,), daemon=True)
+        reader.start()
+        try:
+            # Not wait(): it holds a lock that on_kill, called inside a signal handler, would need.
+            while (code := process.poll()) is None:
+                time.sleep(POLL_SECONDS)
+        finally:
+            # Also after a normal end: a JVM left behind would write beside the retry and hold the pipe open.
+            _end_group(process)
+            reader.join(GRACE_SECONDS)
+            self._process = None
+        return code
+
+    def _stream(self, output: IO[str]) -> None:
+        with output:
+            for line in output:
+                self.log.info("%s", line.rstrip())
+
+
+def plan_date_of(context: Mapping[str, Any], days_ahead: int) -> date:
+    """The plan date of a run: its parameter, else its logical date + days_ahead, else its asset event's extra.
+
+    Raises AirflowFailException where none is given or one is not a day: another try would see the same.
+    """
+    asked = context["params"].get("plan_date")
+    if asked is not None:
+        return _parse(asked, "the parameter plan_date")
+    logical_date: datetime | None = context.get("logical_date")
+    if logical_date is not None:
+        moment = logical_date.astimezone(UTC)
+        return date(moment.year, moment.month, moment.day) + timedelta(days=days_ahead)
+    events = [event for events in (context.get("triggering_asset_events") or {}).values() for event in events]
+    if not events:
+        raise AirflowFailException(
+            "no plan date: the run has no parameter plan_date, no logical date and no asset event that names one; "
+            'trigger it with {"plan_date": "YYYY-MM-DD"}.'
+        )
+    # Events that waited while the DAG was paused arrive as one run; the newest plan is the one to work on.
+    return max(_parse(event.extra.get("plan_date"), f"the event of {event.asset.name}") for event in events)
+
+
+def failure_of(stage: str, code: int) -> AirflowException:
+    """The exception for a job that ended with `code` ≠ 0; negative codes are signals, as subprocess reports them."""
+    if code < 0 or code in KILLED:
+        number = -code if code < 0 else code - 128
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        return AirflowException(f"{stage} was killed by {name}; it is tried again while tries are left.")
+    meaning = MEANINGS.get(code, "a code that sendopt does not use")
+    if code in RETRYABLE:
+        return AirflowException(f"{stage} ended with {code}: {meaning}; it is tried again while tries are left.")
+    return AirflowFailException(
+        f"{stage} ended with {code}: {meaning}; see the job's last line. It is not tried again: the same would happen."
+    )
+
+
+def _parse(text: object, source: str) -> date:
+    # fromisoformat alone would also take 20260101 and 2026-W01-4.
+    if isinstance(text, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            pass
+    raise AirflowFailException(f"{source} is {text!r}; expected a day as YYYY-MM-DD.")
+
+
+def _home() -> Path:
+    configured = os.environ.get("SENDOPT_HOME")
+    return Path(configured) if configured else Path(__file__).resolve().parent.parent
+
+
+def _command() -> list[str]:
+    """What stands before `jobs/<stage>.py`: SENDOPT_JOB_COMMAND (a JSON list), SENDOPT_PYTHON or this Python."""
+    configured = os.environ.get("SENDOPT_JOB_COMMAND")
+    if not configured:
+        return [os.environ.get("SENDOPT_PYTHON") or sys.executable]
+    try:
+        command = json.loads(configured)
+    except json.JSONDecodeError:
+        command = None
+    if isinstance(command, list) and command and all(isinstance(part, str) and part for part in command):
+        return command
+    raise AirflowFailException(
+        f"SENDOPT_JOB_COMMAND is {configured!r}; expected a JSON list of strings such as "
+        '["spark-submit", "--master", "local[*]"].'
+    )
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Ends the process group that `process` leads: SIGTERM, then SIGKILL for what is left after GRACE_SECONDS."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + GRACE_SECONDS
+        try:
+            os.killpg(process.pid, number)
+            while time.monotonic() < deadline:
+                process.poll()  # reaps the leader: a zombie would keep the group alive
+                os.killpg(process.pid, 0)
+                time.sleep(POLL_SECONDS / 2)
+        except ProcessLookupError:
+            return
