@@ -86,9 +86,11 @@ def _resolve() -> list[str]:
             "spark.jars.ivy", str(ivy)
         ).config("spark.ui.enabled", "false").getOrCreate().stop()
     except Exception as error:
-        raise ConfigError(f"Spark could not resolve {COORDINATE}; is a Maven repository reachable? ({error!s:.200})") from None
+        raise ConfigError(
+            f"Spark could not resolve {COORDINATE}; is a Maven repository reachable? ({error!s:.200})"
+        ) from None
     HOME.mkdir(parents=True, exist_ok=True)
-    entries = []
+    entries: list[dict[str, str | int]] = []
     for jar in sorted((ivy / "jars").glob("*.jar")):
         if not jar.name.startswith(GROUPS):
             continue
@@ -99,7 +101,7 @@ def _resolve() -> list[str]:
         raise ConfigError(f"Spark resolved {COORDINATE} to no jars in {ivy}: remove that folder and {INSTALL}")
     shutil.rmtree(ivy)
     CHECKED_LIST.write_text(json.dumps({"coordinate": COORDINATE, "jars": entries}, indent=1))
-    return [str(HOME / e["name"]) for e in entries]
+    return [str(HOME / str(e["name"])) for e in entries]
 
 
 def _write_spark_defaults(jars: list[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from sendopt.config.schema import SparkSettings
@@ -51,9 +52,11 @@ def open_session(settings: SparkSettings) -> SparkSession:
 def _require_delta(spark: SparkSession) -> None:
     try:
         spark.sparkContext._jvm.java.lang.Class.forName(  # type: ignore[union-attr]
-            DELTA_CONF["spark.sql.extensions"], True, spark.sparkContext._jvm.java.lang.Thread.currentThread().getContextClassLoader()  # type: ignore[union-attr]
+            DELTA_CONF["spark.sql.extensions"],
+            True,
+            spark.sparkContext._jvm.java.lang.Thread.currentThread().getContextClassLoader(),  # type: ignore[union-attr]
         )
-    except Exception:
+    except Py4JJavaError:
         raise ConfigError(
             "this Spark session has no Delta on its class path: start the job with the project's own spark-submit "
             "(.venv/bin/spark-submit), or give --jars the files below share/sendopt/jars"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from sendopt.config.loader import config_hash
 from sendopt.config.schema import Settings
 from sendopt.domain import slots
 from sendopt.spark.tables import Lake
@@ -34,6 +35,10 @@ class Night:
     @property
     def as_of(self) -> datetime:
         return slots.as_of(self.plan_date, self.settings.grid.lead_minutes)
+
+    @property
+    def config_hash(self) -> str:
+        return config_hash(self.settings)
 
     @property
     def n_slots(self) -> int:

@@ -7,6 +7,7 @@ from datetime import date
 from functools import reduce
 
 from delta.tables import DeltaTable
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -57,7 +58,7 @@ class Lake:
         return f"{self.root.rstrip('/')}/{TABLES[name].name}"
 
     def exists(self, name: str) -> bool:
-        return DeltaTable.isDeltaTable(self.spark, self.path(name))
+        return bool(DeltaTable.isDeltaTable(self.spark, self.path(name)))
 
     def version(self, name: str) -> int:
         """The table's Delta version; -1 where it is not there yet."""
@@ -72,24 +73,22 @@ class Lake:
         rows = self.spark.read.format("delta").load(self.path(name))
         return rows if plan_date is None else rows.where(F.col("plan_date") == F.lit(plan_date))
 
-    def replace(self, name: str, rows: DataFrame, plan_date: date) -> int:
-        """Number of rows that now are the table's partition `plan_date`, put there in one atomic commit.
+    def replace(self, name: str, rows: DataFrame, plan_date: date, only: str | None = None) -> int:
+        """Number of rows that now are the table's rows of `plan_date`, put there in one atomic commit.
 
-        Raises ContractError where a row breaks the table's contract or belongs to another date; nothing is written.
+        `only` is a SQL condition that narrows what is replaced. Raises ContractError where a row breaks the table's
+        contract or belongs to another date; nothing is written then.
         """
         table = TABLES[name]
         rows = conform(rows, table).persist()
         try:
-            count = require_contract(rows, table)
-            strangers = rows.where(F.col("plan_date") != F.lit(plan_date)).limit(1).count()
-            if strangers:
-                raise ContractError(f"table {name}: rows of another plan_date than {plan_date} in its replacement")
+            count = require_contract(rows, table, plan_date)
             self._create(table)
             (
                 rows.coalesce(2)
                 .write.format("delta")
                 .mode("overwrite")
-                .option("replaceWhere", f"plan_date = '{plan_date}'")
+                .option("replaceWhere", f"plan_date = '{plan_date}'" + (f" AND {only}" if only else ""))
                 .save(self.path(name))
             )
         finally:
@@ -132,40 +131,58 @@ def conform(rows: DataFrame, table: Table) -> DataFrame:
     """The rows with the contract's columns in its order; raises ContractError on a missing column or another type."""
     got = {f.name: f.dataType.simpleString() for f in rows.schema.fields}
     wrong = [
-        f"{c.name} is {got.get(c.name, 'missing')}, expected {c.type}" for c in table.columns if got.get(c.name) != c.type
+        f"{c.name} is {got.get(c.name, 'missing')}, expected {c.type}"
+        for c in table.columns
+        if got.get(c.name) != c.type
     ]
     if wrong:
         raise ContractError(f"table {table.name}: {'; '.join(wrong)}", table=table.name)
     return rows.select(*table.names)
 
 
-def require_contract(rows: DataFrame, table: Table) -> int:
-    """Number of rows; raises ContractError naming column, count and example values of the first rule broken."""
+def require_contract(rows: DataFrame, table: Table, plan_date: date | None = None) -> int:
+    """Number of rows; raises ContractError naming column, count and example values of the first rule broken.
+
+    One pass: what each column breaks, keys that stand more than once, and rows of another date than `plan_date`.
+    """
     rules = {c.name: _broken(c.name, c.type, c.nullable, c.check) for c in table.columns}
+    stranger = F.lit(False) if plan_date is None else F.col("plan_date") != F.lit(plan_date)
+    key = F.to_json(F.struct(*table.key), {"ignoreNullFields": "false"})
+    sums = {**{f"_{name}": rule for name, rule in rules.items()}, "_strangers": stranger}
     counted = rows.agg(
-        F.count("*").alias("_rows"), *(F.coalesce(F.sum(rule.cast("int")), F.lit(0)).alias(n) for n, rule in rules.items())
+        F.count("*").alias("_rows"),
+        F.count_distinct(key).alias("_keys"),
+        *(F.coalesce(F.sum(rule.cast("int")), F.lit(0)).alias(name) for name, rule in sums.items()),
     ).head()
     assert counted is not None
     for name, rule in rules.items():
-        if counted[name]:
-            column = table[name]
-            examples = [str(r[0]) for r in rows.where(rule).select(name).limit(MAX_EXAMPLES).collect()]
-            shown = "withheld" if name.endswith(("_id", "_key")) else ", ".join(examples)
-            raise ContractError(
-                f"table {table.name}, column {name}: {counted[name]} of {counted['_rows']} rows break its contract "
-                f"({'' if column.nullable else 'not null, '}{column.check or column.type}); examples: {shown}",
-                table=table.name, column=name, count=counted[name],
-            )  # fmt: skip
-    twice = rows.groupBy(*table.key).count().where("count > 1").count()
-    if twice:
+        if counted[f"_{name}"]:
+            raise _column_error(rows.where(rule), table, name, int(counted[f"_{name}"]), int(counted["_rows"]))
+    if counted["_strangers"]:
         raise ContractError(
-            f"table {table.name}: {twice} keys ({', '.join(table.key)}) stand more than once; expected once each",
+            f"table {table.name}: {counted['_strangers']} rows of another plan_date than {plan_date} in its replacement",
+            table=table.name, count=counted["_strangers"],
+        )  # fmt: skip
+    if twice := int(counted["_rows"] - counted["_keys"]):
+        raise ContractError(
+            f"table {table.name}: {twice} rows repeat a key ({', '.join(table.key)}) of another row; expected once each",
             table=table.name, count=twice,
         )  # fmt: skip
     return int(counted["_rows"])
 
 
-def _broken(name: str, kind: str, nullable: bool, check: str | None):  # type: ignore[no-untyped-def]
+def _column_error(broken: DataFrame, table: Table, name: str, count: int, total: int) -> ContractError:
+    column = table[name]
+    examples = [str(r[0]) for r in broken.select(name).limit(MAX_EXAMPLES).collect()]
+    shown = "withheld" if name.endswith(("_id", "_key")) else ", ".join(examples)
+    expected = f"{'' if column.nullable else 'not null, '}{column.check or column.type}"
+    return ContractError(
+        f"table {table.name}, column {name}: {count} of {total} rows break its contract ({expected}); examples: {shown}",
+        table=table.name, column=name, count=count,
+    )  # fmt: skip
+
+
+def _broken(name: str, kind: str, nullable: bool, check: str | None) -> SparkColumn:
     column = F.col(name)
     rules = [F.lit(False)]
     if not nullable:

@@ -1,0 +1,205 @@
+"""The `sendopt` commands. Each parses, calls one function below and prints; errors end as sentences and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sendopt import demo as demo_world
+from sendopt import runtime, summary
+from sendopt.config import forecast
+from sendopt.config.loader import load
+from sendopt.config.schema import Settings
+from sendopt.errors import ConfigError
+
+app = typer.Typer(
+    name="sendopt",
+    help="Decides, every night, which notification each person gets and when; proves how good the plan is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Conf = Annotated[Path, typer.Option(help="folder of settings", envvar="SENDOPT_CONF")]
+Env = Annotated[str, typer.Option(help="name of env/NAME.yaml in that folder", envvar="SENDOPT_ENV")]
+PlanDate = Annotated[str, typer.Option(help="the date to plan, YYYY-MM-DD")]
+DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
+DEMO_DAYS = 60
+STORIES = {
+    "ingest": "reading raw logs",
+    "build_features": "building features as of the decision",
+    "train_propensity": "learning who opens when",
+    "score_slots": "scoring every person × slot",
+    "build_candidates": "applying every rule of eligibility",
+    "allocate": "planning under all limits, with a proof",
+    "publish_schedule": "publishing the audited plan",
+    "measure": "measuring the last mature night",
+}
+
+
+@app.command()
+def night(
+    plan_date: PlanDate,
+    conf: Conf = Path("conf"),
+    env: Env = "local",
+    train: Annotated[bool, typer.Option(help="train even where a champion exists")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON line a stage instead of prose")] = False,
+) -> None:
+    """Run all stages of one night: raw logs in, an audited send plan and a report out."""
+    _exit(lambda: _night(runtime.parse_date(plan_date), conf, env, train, as_json))
+
+
+@app.command()
+def ingest(
+    source: Annotated[Path, typer.Option(help="column mapping, conf/sources/NAME.yaml")],
+    data: Annotated[Path, typer.Option("--input", help="file or folder of raw logs")],
+    conf: Conf = Path("conf"),
+    env: Env = "local",
+) -> None:
+    """Read raw logs into the silver tables; bad rows go to quarantine, each with its reason."""
+    _exit(lambda: _ingest(source, data, load(conf, env)))
+
+
+@app.command()
+def check(
+    conf: Annotated[Path, typer.Argument(help="folder of settings")] = Path("conf"),
+    env: Annotated[str | None, typer.Option(help="check this environment only; default: every env/*.yaml")] = None,
+) -> None:
+    """Check every setting at once, with file, line and remedy, and say what the settings mean for a night."""
+    _exit(lambda: _check(conf, env))
+
+
+@app.command()
+def explain(
+    user: Annotated[str, typer.Option(help="user id")],
+    message: Annotated[str | None, typer.Option(help="notification id; default: all messages of the user")] = None,
+    plan_date: Annotated[str | None, typer.Option(help="default: the last planned date")] = None,
+    conf: Conf = Path("conf"),
+    env: Env = "local",
+) -> None:
+    """Why this person gets what, when: chosen slot, runner-up, the rule that decided and its price."""
+
+    def work() -> None:
+        from sendopt.report.explain import explain_user
+
+        settings = load(conf, env)
+        day = runtime.parse_date(plan_date) if plan_date else None
+        for line in explain_user(settings.paths.data, user, message, day, settings.grid.slot_minutes):
+            Console(highlight=False).print(line, markup=False)
+
+    _exit(work)
+
+
+@app.command()
+def demo(
+    users: Annotated[int, typer.Option(min=50, help="people in the simulated world")] = 2000,
+    nights: Annotated[int, typer.Option(min=1, max=30, help="nights in a row")] = 1,
+    conf: Conf = Path("conf"),
+    env: Env = "local",
+) -> None:
+    """Simulate a small world, plan its next night, and show what came out."""
+    _exit(lambda: _demo(users, nights, conf, env))
+
+
+def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
+    settings = load(conf, env)
+    console = Console(stderr=True, highlight=False)
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+        stages = iter(STORIES.items())
+        task = progress.add_task(f"{day}: {next(stages)[1]}", total=None)
+        for done in runtime.run(day, settings, conf, retrain=train):
+            if as_json:
+                runtime.print_line(done)
+            console.print(summary.stage_line(done), markup=False)
+            if following := next(stages, None):
+                progress.update(task, description=f"{day}: {following[1]}")
+        progress.update(task, description="writing the report")
+        report = _report(day, settings)
+        progress.remove_task(task)
+    if not as_json:
+        for line in summary.of_night(settings.paths.data, day, report):
+            Console(highlight=False).print(line)
+
+
+def _report(day: date, settings: Settings) -> Path:
+    from sendopt import report
+    from sendopt.report.data import load as load_report
+    from sendopt.tracking.mlflow import champion_evaluation
+
+    path = Path(settings.paths.out) / "report.html"
+    report.write(load_report(settings.paths.data, day, champion_evaluation(settings.mlflow)), path)
+    return path
+
+
+def _ingest(source: Path, data: Path, settings: Settings) -> None:
+    from sendopt.ingest import load_mapping
+    from sendopt.spark.ingest import ingest as read
+
+    mapping = load_mapping(source)
+    with runtime.lake_of(settings) as lake:
+        result = read(lake, mapping, data, settings, datetime.now(UTC))
+    sys.stdout.write(
+        f"{result.rows_in} rows in, {result.rows_out} kept, {result.rows_in - result.rows_out} in quarantine\n"
+    )
+    for reason, count in sorted(result.dropped.items()):
+        sys.stdout.write(f"  {count:>8}  {reason}\n")
+
+
+def _check(conf: Path, env: str | None) -> None:
+    names = [env] if env else sorted(p.stem for p in (conf / "env").glob("*.yaml"))
+    if not names:
+        raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
+    problems: list[str] = []
+    settings: Settings | None = None
+    for name in names:
+        try:
+            settings = load(conf, name)
+        except ConfigError as error:
+            problems += [p for p in error.problems if p not in problems] or [error.message]
+    if problems or settings is None:
+        raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
+    sys.stdout.write(f"{conf} is valid for {', '.join(names)}\n")
+    for line in forecast.warnings(settings):
+        sys.stdout.write(f"warning: {line}\n")
+    for line in forecast.forecast(settings):
+        sys.stdout.write(f"  {line}\n")
+
+
+def _demo(users: int, nights: int, conf: Path, env: str) -> None:
+    settings = load(conf, env)
+    source = settings.sources.get("demo")
+    if source is None:
+        raise ConfigError(f"{conf}/env/{env}.yaml: sources.demo is missing; the demo writes its raw logs there")
+    raw = Path(source.input)
+    Console(stderr=True).print(f"simulating {users} people over {DEMO_DAYS} days")
+    demo_world.prepare(raw, settings, users, DEMO_DATE, DEMO_DAYS)
+    for n in range(nights):
+        day = DEMO_DATE + timedelta(days=n)
+        _night(day, conf, env, train=False, as_json=False)
+        if n + 1 < nights:
+            demo_world.play(raw, settings, day)
+    for line in summary.where_next(settings, conf, env, day):
+        Console(highlight=False).print(line)
+
+
+def _exit(work: Callable[[], None]) -> None:
+    code = runtime.guarded(work)
+    if code:
+        raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the `sendopt` command."""
+    os.environ.setdefault("TZ", "UTC")
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Stage build_candidates: every message of the night × every slot, with its value, or the one reason why not (¶3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from sendopt import candidates
+from sendopt.config.schema import Audience, AudienceAll, AudienceIngested, AudienceShare, Campaign
+from sendopt.domain.slots import readings, zone_or_none
+from sendopt.domain.tables import TABLES
+from sendopt.measurement.experiment import FALLBACK, HOLDOUT, TREATMENT, UNIFORM_TIME
+from sendopt.spark import history, keys, lineage
+from sendopt.spark.stage import Night, StageResult
+from sendopt.spark.tables import schema_of
+
+UNKNOWN = "unknown"  # channel and category of a message whose campaign is not configured
+
+
+def run(night: Night) -> StageResult:
+    """Write `messages` of the audience rules and `candidates` of the night; dropped = cells refused, by reason."""
+    night.lake.replace("messages", audience_messages(night), night.plan_date, only="origin = 'audience'")
+    scores = night.lake.read("slot_scores", night.plan_date)
+    versions = lineage.of_scores(night)
+    cells = _cells(night, versions.model_version == lineage.BASELINE)
+    scored = cells.join(
+        scores.select("user_id", "slot", "category", "channel", "p_open", "p_opt_out"),
+        ["user_id", "slot", "category", "channel"],
+        "left",
+    )
+    judged = scored.mapInPandas(_judge(night), schema=_judged_schema())
+    rows = versions.on(judged.withColumn("plan_date", F.lit(night.plan_date)))
+    count = night.lake.replace("candidates", rows, night.plan_date)
+    written = night.lake.read("candidates", night.plan_date)
+    refused = {
+        str(r["reason"]): int(r["count"]) for r in written.where("NOT eligible").groupBy("reason").count().collect()
+    }
+    return StageResult(count, count - sum(refused.values()), refused)
+
+
+def audience_messages(night: Night) -> DataFrame:
+    """The messages that the campaigns' audience rules offer on this plan_date; columns of table `messages`."""
+    day = str(night.plan_date)
+    users = _known_users(night).join(
+        night.lake.read("user_features", night.plan_date).select("user_id", "days_since_session", "days_since_open"),
+        "user_id",
+        "left",
+    )
+    parts = [
+        users.where(_in_audience(campaign.audience, name, day))
+        .select("user_id", F.explode(F.sequence(F.lit(1), F.lit(campaign.messages_per_user))).alias("n"))
+        .select(
+            F.lit(night.plan_date).alias("plan_date"),
+            "user_id",
+            keys.keyed_hash("notification", name, day, F.col("user_id"), F.col("n").cast("string")).alias(
+                "notification_id"
+            ),
+            F.lit(name).alias("campaign_id"),
+            F.lit(None).cast("timestamp").alias("earliest_utc"),
+            F.lit(None).cast("timestamp").alias("expiry_utc"),
+            F.lit("audience").alias("origin"),
+        )
+        for name, campaign in sorted(night.settings.campaigns.items())
+        if _is_on(campaign, night.plan_date) and not isinstance(campaign.audience, AudienceIngested)
+    ]
+    rows = night.spark.createDataFrame([], schema_of(TABLES["messages"]))
+    for part in parts:
+        rows = rows.unionByName(part)
+    return rows
+
+
+def _is_on(campaign: Campaign, day: date) -> bool:
+    return (campaign.first_date or "") <= str(day) and (campaign.last_date is None or str(day) <= campaign.last_date)
+
+
+def _in_audience(audience: Audience, campaign: str, day: str) -> Column:
+    if isinstance(audience, AudienceAll | AudienceIngested):
+        return F.lit(True)
+    drawn = keys.unit_interval("audience", campaign, day, F.col("user_id")) < F.lit(audience.fraction)
+    if isinstance(audience, AudienceShare):
+        return drawn
+    recent = F.least(F.col("days_since_session"), F.col("days_since_open")) <= audience.within_days
+    return drawn & F.coalesce(recent, F.lit(False))
+
+
+def _known_users(night: Night) -> DataFrame:
+    return night.lake.read("users").where(F.col("created_at") < F.lit(night.as_of))
+
+
+def _cells(night: Night, fell_back: bool) -> DataFrame:
+    """Messages × slots with all that the rules of eligibility look at."""
+    spark, settings = night.spark, night.settings
+    offered = night.lake.read("messages", night.plan_date)
+    users = (
+        _known_users(night)
+        .join(history.opted_out_channels(night), "user_id", "left")
+        .withColumn("known_user", F.lit(True))
+    )
+    campaigns = spark.createDataFrame(
+        [(name, c.channel, c.category, c.value) for name, c in sorted(settings.campaigns.items())],
+        "campaign_id string, channel string, category string, weight double",
+    )
+    zones = [r[0] for r in users.select("timezone").distinct().collect() if r[0] and zone_or_none(r[0])]
+    grid = spark.createDataFrame(
+        [
+            (zone, r.slot, r.start_utc, r.local_hour, r.wall_minute, r.wall_length)
+            for zone in sorted(zones)
+            for r in readings(zone, night.plan_start, settings.grid.slot_minutes, night.n_slots)
+        ],
+        "timezone string, slot int, slot_start timestamp, local_hour int, wall_minute int, wall_length int",
+    )
+    slots = spark.range(night.n_slots).select(F.col("id").cast("int").alias("slot"))
+    position = keys.unit_interval("arm", settings.arms.salt, F.col("user_id"))
+    arm = (
+        F.when(position < settings.arms.holdout_fraction, HOLDOUT)
+        .when(position >= 1.0 - settings.arms.uniform_time_fraction, UNIFORM_TIME)
+        .otherwise(FALLBACK if fell_back else TREATMENT)
+    )
+    already = history.known_send_keys(night).select("send_key", F.lit(True).alias("already_sent"))
+    return (
+        offered.join(users, "user_id", "left")
+        .join(F.broadcast(campaigns), "campaign_id", "left")
+        .fillna({"channel": UNKNOWN, "category": UNKNOWN, "weight": 0.0})
+        .withColumn("send_key", keys.keyed_hash("send", F.col("user_id"), F.col("notification_id")))
+        .join(already, "send_key", "left")
+        .fillna({"already_sent": False, "known_user": False})
+        .crossJoin(F.broadcast(slots))
+        .join(F.broadcast(grid), ["timezone", "slot"], "left")
+        .fillna({"wall_minute": -1, "wall_length": 0, "local_hour": -1})
+        .withColumn("arm", arm)
+        .select(
+            "user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm", "weight", "known_user", "already_sent",
+            "channels", "opted_out_categories", "opted_out_channels", "wall_minute", "wall_length", "local_hour",
+            "quiet_start", "quiet_end", "slot_start", "earliest_utc", "expiry_utc",
+        )
+    )  # fmt: skip
+
+
+def _judged_schema() -> str:
+    return (
+        "user_id string, notification_id string, slot int, campaign_id string, channel string, category string, "
+        "arm string, eligible boolean, reason string, p_open double, p_opt_out double, value double"
+    )
+
+
+def _judge(night: Night) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    """The function that Spark maps over batches of cells; it closes over plain settings only."""
+    settings, supported = night.settings, history.supported_hours(night)
+
+    def judge(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for rows in batches:
+            for column in ("channels", "opted_out_categories", "opted_out_channels"):
+                rows[column] = [() if c is None else c for c in rows[column]]
+            reason = candidates.refusals(
+                rows, campaigns=settings.campaigns, quiet_hours=settings.quiet_hours, supported_hours=supported
+            )
+            unscored = rows["p_open"].isna().to_numpy() & (reason == None)  # noqa: E711
+            if unscored.any():
+                raise ValueError(f"{unscored.sum()} eligible cells have no score: run score_slots for this plan_date")
+            result = rows[["user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm"]].copy()
+            result["eligible"] = reason == None  # noqa: E711
+            result["reason"] = reason
+            result["p_open"], result["p_opt_out"] = rows["p_open"], rows["p_opt_out"]
+            result["value"] = candidates.values(
+                rows["p_open"].to_numpy(), rows["p_opt_out"].to_numpy(), rows["weight"].to_numpy(),
+                settings.objective.opt_out_cost,
+            )  # fmt: skip
+            yield result
+
+    return judge

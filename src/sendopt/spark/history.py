@@ -1,0 +1,49 @@
+"""What a night may know of the past: sends and committed sends, opt-outs, hours with support (model ¶3, ¶16)."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sendopt.spark.stage import Night
+
+
+def sends(night: Night) -> DataFrame:
+    """Sends made, and planned on earlier dates without a row in the log yet: one row a send_key.
+
+    Columns: send_key, user_id, channel, category, campaign_id, sent_at_utc, timezone, p_opt_out.
+    """
+    columns = ["send_key", "user_id", "channel", "category", "campaign_id"]
+    logged = night.lake.read("sends").where(F.col("sent") & (F.col("sent_at_utc") < F.lit(night.as_of)))
+    made = logged.select(*columns, "sent_at_utc", "timezone", F.lit(0.0).alias("p_opt_out"))
+    earlier = night.lake.read("send_plan").where(F.col("plan_date") < F.lit(night.plan_date))
+    committed = earlier.join(logged.select("send_key"), "send_key", "left_anti").select(
+        *columns, F.col("send_at_utc").alias("sent_at_utc"), "timezone", "p_opt_out"
+    )
+    return made.unionByName(committed)
+
+
+def known_send_keys(night: Night) -> DataFrame:
+    """Keys of everything sent or planned before this night: none of them is ever planned again."""
+    return sends(night).select("send_key")
+
+
+def opted_out_channels(night: Night) -> DataFrame:
+    """One row a user that turned channels off before as_of: user_id, opted_out_channels."""
+    known = F.col("at_utc") < F.lit(night.as_of)
+    outs = night.lake.read("interactions").where((F.col("kind") == "opt_out") & known).select("send_key")
+    return (
+        night.lake.read("sends")
+        .join(outs, "send_key")
+        .groupBy("user_id")
+        .agg(F.collect_set("channel").alias("opted_out_channels"))
+    )
+
+
+def supported_hours(night: Night) -> frozenset[int]:
+    """Local hours with at least `support.min_sends` sends in the log: a model plans no hour it has never seen."""
+    counted = (
+        night.lake.read("slot_features", night.plan_date).groupBy("local_hour").agg(F.sum("hour_sends").alias("n"))
+    )
+    enough = counted.where(F.col("n") >= night.settings.support.min_sends).collect()
+    return frozenset(int(r["local_hour"]) for r in enough)

@@ -1,0 +1,121 @@
+"""Stage measure: what the last night whose windows are over has brought, by arm; what timing gained (¶15 to ¶18)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sendopt.domain.tables import TABLES
+from sendopt.measurement.experiment import UNIFORM_TIME
+from sendopt.measurement.off_policy import Estimate, difference, snips
+from sendopt.spark.stage import Night, StageResult
+from sendopt.spark.tables import schema_of
+
+
+def run(night: Night) -> StageResult:
+    """Write `outcomes` and `lift` of the last mature plan date; where none is mature, say so and succeed."""
+    window = timedelta(hours=night.settings.label.window_hours)
+    last = (
+        night.lake.read("send_plan")
+        .groupBy("plan_date")
+        .agg(F.max("send_at_utc").alias("last_send"))
+        .where(F.col("last_send") + F.expr(f"INTERVAL {int(window.total_seconds())} SECONDS") <= F.lit(night.as_of))
+        .agg(F.max("plan_date"))
+        .head()
+    )
+    if last is None or last[0] is None:
+        return StageResult(0, 0, facts={"measured": None, "note": "no planned night is mature yet"})
+    day = last[0]
+    sent = _delivered(night, day).persist()
+    try:
+        outcomes = _outcomes(sent, night, day)
+        lift = _lift(sent.toPandas(), night, day)
+        rows = night.lake.replace("outcomes", outcomes, day)
+        frame = night.spark.createDataFrame(lift, schema_of(TABLES["lift"]))
+        night.lake.replace("lift", frame, day)
+        planned = sent.count()
+    finally:
+        sent.unpersist()
+    return StageResult(planned, planned, facts={"measured": str(day), "outcomes": rows})
+
+
+def _delivered(night: Night, day: object) -> DataFrame:
+    """Every planned send of `day` with what became of it: sent, success, opted_out (0 or 1)."""
+    label, known = night.settings.label, F.lit(night.as_of)
+    log = night.lake.read("sends").where("sent").select("send_key", "sent_at_utc", F.lit(1).alias("sent"))
+    reactions = night.lake.read("interactions").where(F.col("at_utc") < known)
+    plan = night.lake.read("send_plan").where(F.col("plan_date") == F.lit(day)).join(log, "send_key", "left")
+    in_window = F.unix_seconds("at_utc") <= F.unix_seconds("sent_at_utc") + int(label.window_hours * 3600)
+    wins = (
+        plan.join(reactions.where(F.col("kind") == label.kind), "send_key")
+        .where((F.col("at_utc") >= F.col("sent_at_utc")) & in_window)
+        .select("send_key", F.lit(1).alias("success"))
+    )
+    outs = reactions.where("kind = 'opt_out'").select("send_key", F.lit(1).alias("opted_out"))
+    return (
+        plan.join(wins, "send_key", "left")
+        .join(outs, "send_key", "left")
+        .fillna({"sent": 0, "success": 0, "opted_out": 0})
+    )
+
+
+def _outcomes(sent: DataFrame, night: Night, day: object) -> DataFrame:
+    expected = F.col("sent")
+    return sent.groupBy("arm", "channel").agg(
+        F.lit(day).alias("plan_date"),
+        F.count("*").alias("planned"),
+        F.sum("sent").cast("bigint").alias("sent"),
+        F.sum("success").cast("bigint").alias("successes"),
+        F.sum("opted_out").cast("bigint").alias("opt_outs"),
+        F.sum(expected * F.col("p_open")).alias("expected_successes"),
+        F.sum(expected * F.col("p_opt_out")).alias("expected_opt_outs"),
+    )
+
+
+def _lift(planned: pd.DataFrame, night: Night, day: object) -> pd.DataFrame:
+    sent = planned[planned["sent"] == 1].sort_values("send_key")
+    users = pd.factorize(sent["user_id"], sort=True)[0].astype("int64")
+    uniform = (sent["arm"] == UNIFORM_TIME).to_numpy()
+    success = sent["success"].to_numpy(float)
+    best = _best_slots(night, day)
+    drawn = sent[uniform].merge(best, on=["user_id", "notification_id"], how="left")
+    agrees = (drawn["send_at_utc"] == drawn["best_at_utc"]).to_numpy()
+    rates = {
+        "treatment_minus_uniform_time": difference(success, ~uniform, users),
+        "off_policy_best_slot": snips(
+            drawn["success"].to_numpy(float), agrees, drawn["pscore"].to_numpy(float), users[uniform]
+        ),
+        "off_policy_uniform": snips(
+            drawn["success"].to_numpy(float), agrees | True, drawn["pscore"].to_numpy(float), users[uniform]
+        ),
+    }
+    return pd.DataFrame([_row(day, name, e, sent) for name, e in rates.items()])
+
+
+def _best_slots(night: Night, day: object) -> pd.DataFrame:
+    """The slot that the model values most, of each uniform-time message: what personal timing would have drawn."""
+    cells = night.lake.read("candidates").where((F.col("plan_date") == F.lit(day)) & F.col("eligible"))
+    mine = cells.where(F.col("arm") == UNIFORM_TIME).select("user_id", "notification_id", "slot", "value").toPandas()
+    mine = mine.sort_values(["user_id", "notification_id", "value", "slot"], ascending=[True, True, False, True])
+    best = mine.drop_duplicates(["user_id", "notification_id"])
+    start = pd.Timestamp(day)  # type: ignore[arg-type]
+    minutes = best["slot"] * night.settings.grid.slot_minutes
+    return best.assign(best_at_utc=start + pd.to_timedelta(minutes, unit="m"))[
+        ["user_id", "notification_id", "best_at_utc"]
+    ]
+
+
+def _row(day: object, metric: str, estimate: Estimate, sent: pd.DataFrame) -> dict[str, object]:
+    return {
+        "plan_date": day,
+        "metric": metric,
+        "estimate": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "users": int(sent["user_id"].nunique()),
+        "sends": len(sent),
+        "note": estimate.refusal,
+    }

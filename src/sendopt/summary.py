@@ -1,0 +1,75 @@
+"""What a terminal shows of a night: plain sentences for a person, from the tables that the night wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from sendopt.config.schema import Settings
+from sendopt.report.data import ReportData, load
+from sendopt.report.words import REASONS, gap_words
+from sendopt.runtime import StageReport
+
+
+def stage_line(done: StageReport) -> str:
+    """One line a stage: rows in and out, what was left out and why, seconds."""
+    dropped = ", ".join(
+        f"{count:,} {reason}" for reason, count in sorted(done.dropped.items(), key=lambda i: -i[1])[:3]
+    )
+    note = done.facts.get("note")
+    parts = [f"{done.rows_in:,} in, {done.rows_out:,} out"] + ([f"left out: {dropped}"] if dropped else [])
+    return f"  {done.stage:<17} {done.seconds:6.1f} s   {note or '; '.join(parts)}"
+
+
+def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
+    """The night in a few sentences."""
+    night = load(data_root, day, None)
+    plan, people = night.plan, night.plan["user_id"].nunique()
+    yield ""
+    yield f"[bold]{day}: {len(plan):,} of {night.candidates:,} messages planned for {people:,} people.[/bold]"
+    yield from _proof(night)
+    if len(plan):
+        arms = ", ".join(f"{count:,} {arm}" for arm, count in plan["arm"].value_counts().items())
+        opens, outs = plan["p_open"].sum(), plan["p_opt_out"].sum()
+        yield f"  Expected: {opens:,.0f} successes, {outs:.1f} opt-outs. Arms: {arms}."
+    top = night.suppressed["reason"].value_counts().head(4)
+    held = "; ".join(f"{REASONS.get(str(r), (str(r), ''))[0].lower()} {n:,}" for r, n in top.items())
+    if held:
+        yield f"  Held back: {held}."
+    yield from _prices(night)
+    yield f"  Report: {report}"
+
+
+def _proof(night: ReportData) -> Iterator[str]:
+    if night.certificate.empty:
+        return
+    proof = night.certificate.iloc[0]
+    yield (
+        f"  The plan is worth {proof['value']:.1f} and proven within {gap_words(float(proof['gap']))} of the best "
+        f"possible ({proof['method']}, {proof['termination']})."
+    )
+
+
+def _prices(night: ReportData) -> Iterator[str]:
+    priced = night.prices[night.prices["price"] > 1e-9].sort_values("price", ascending=False)
+    budgets = priced[priced["kind"] != "capacity"].head(3)
+    words = "; ".join(f"one more of {r['row']} is worth {r['price']:.3f}" for _, r in budgets.iterrows())
+    full = int((priced["kind"] == "capacity").sum())
+    if words:
+        yield f"  Budgets: {words}."
+    if full:
+        yield f"  {full} channel hours are full; their prices are in the report."
+
+
+def where_next(settings: Settings, conf: Path, env: str, day: date) -> Iterator[str]:
+    """The commands to look further, with a person of this night."""
+    night = load(settings.paths.data, day, None)
+    user = str(night.plan["user_id"].iloc[0]) if len(night.plan) else "USER"
+    options = ("" if str(conf) == "conf" else f" --conf {conf}") + ("" if env == "local" else f" --env {env}")
+    yield "\nLook further:"
+    yield f"  open {settings.paths.out}/report.html"
+    yield f"  .venv/bin/sendopt explain --user {user}{options}"
+    yield f"  .venv/bin/mlflow ui --backend-store-uri {settings.mlflow.tracking_uri} --host 127.0.0.1   # the model's run"
+    yield "  make airflow                                            # the nightly DAG, on 127.0.0.1:8080"
+    yield "  .venv/bin/sendopt demo --nights 3                       # the next nights of the same world"

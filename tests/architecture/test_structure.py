@@ -1,0 +1,81 @@
+"""The house rules that a reader would otherwise have to trust."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sendopt import errors
+from sendopt.runtime import STAGES
+
+REPO = Path(__file__).resolve().parents[2]
+JOBS = sorted((REPO / "jobs").glob("*.py"))
+SOURCES = [p for d in ("src", "jobs", "airflow_dags") for p in sorted((REPO / d).rglob("*.py"))]
+
+
+def test_jobs_and_stages_have_the_same_names():
+    assert {p.stem for p in JOBS} == set(STAGES)
+    assert all((REPO / "src" / "sendopt" / "spark" / f"{s}.py").is_file() for s in STAGES)
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda p: p.stem)
+def test_a_job_is_thin(path):
+    assert len(path.read_text().splitlines()) <= 20
+    imported = {n.module for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)}
+    assert imported == {"sendopt.runtime"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(REPO)))
+def test_files_are_short_and_have_a_purpose(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert not re.search(r"(utils?|helpers?|manager|base|common|misc)$", path.stem)
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), "a module says what it is for"
+
+
+def test_layers_hold():
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_error_has_the_exit_code_that_the_docs_promise():
+    tree = {c.__name__: (c.exit_code, c.retryable) for c in errors.SendoptError.__subclasses__()}
+    assert tree == {
+        "ConfigError": (2, False),
+        "ContractError": (3, False),
+        "InfeasibleError": (4, False),
+        "SolverError": (5, True),
+        "ModelError": (6, False),
+        "AuditError": (7, False),
+        "InputNotReady": (75, True),
+    }
+
+
+def test_nobody_asks_the_clock_but_the_runtime_and_the_commands():
+    """A night is a function of its inputs: `now` appears where runs are logged and raw logs received, nowhere else."""
+    allowed = {"runtime.py", "cli.py", "ingest.py"}
+    for path in SOURCES:
+        if path.name not in allowed:
+            assert not re.search(r"\b(now|today|utcnow)\(", path.read_text()), path
+
+
+def test_no_zone_function_of_spark_is_used():
+    forbidden = re.compile(r"F\.(from_utc_timestamp|to_utc_timestamp|convert_timezone)|AT TIME ZONE", re.I)
+    for path in (REPO / "src" / "sendopt" / "spark").glob("*.py"):
+        assert not forbidden.search(path.read_text()), path
+
+
+def test_the_lock_pins_every_dependency_and_names_no_address():
+    lock = (REPO / "requirements.lock").read_text()
+    assert "://" not in lock
+    requirements = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+    assert requirements
+    assert all(re.match(r"^[A-Za-z0-9._\[\]-]+==\S+( ;.*)? \\$", line) for line in requirements)
+    assert lock.count("--hash=sha256:") >= len(requirements)

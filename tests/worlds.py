@@ -1,0 +1,32 @@
+"""Small simulated worlds for tests that run whole nights."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+from sendopt.config.loader import load
+from sendopt.demo import prepare
+
+REPO = Path(__file__).resolve().parents[1]
+PLAN_DATE = date(2026, 3, 29)
+
+# Limits of the demo's 2,000 people, less a few settings that a small world cannot carry.
+ENV = """\
+paths: {{data: {home}/data, out: {home}/out}}
+spark: {{master: "local[2]", shuffle_partitions: 2, driver_memory: 2g}}
+mlflow: {{tracking_uri: "sqlite:///{home}/out/mlflow.db"}}
+sources:
+  demo: {{mapping: {home}/conf/sources/demo.yaml, input: {home}/world/raw}}
+"""
+
+
+def make_world(home: Path, users: int, days: int = 30) -> date:
+    """The plan date that follows the history of a new world; settings in `home`/conf, all paths below `home`."""
+    shutil.copytree(REPO / "conf", home / "conf", ignore=shutil.ignore_patterns("heartsteps"))
+    for other in (home / "conf" / "env").glob("*.yaml"):
+        other.unlink()
+    (home / "conf" / "env" / "local.yaml").write_text(ENV.format(home=home))
+    prepare(home / "world" / "raw", load(home / "conf"), users, PLAN_DATE, days)
+    return PLAN_DATE
