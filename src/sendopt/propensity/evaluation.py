@@ -1,0 +1,261 @@
+"""Is the model any good, is it calibrated, does timing matter at all, and may it be deployed (model ¶17).
+
+Everything is measured on test days that neither the model nor a baseline has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sendopt.config.schema import Gate, Training
+from sendopt.propensity.model import (
+    TIMING,
+    Floats,
+    Model,
+    OpenModel,
+    Parts,
+    clip,
+    day_text,
+    describe,
+    expit,
+    fit_logistic,
+    logit,
+    split,
+)
+
+Evaluation = dict[str, Any]
+SLOT_PRIOR_SENDS = 20.0
+BINS = 10
+BORROW_FROM = 20  # sends of the past that a shuffled row may take its hour from
+PLACEBO_NOTE = (
+    "This shows when people walk, or are active anyway: this pattern is habit, not an effect of sending, unless sent "
+    "minus not sent shows more."
+)
+
+
+def evaluate(rows: pd.DataFrame, model: Model, shuffled: Model | None, settings: Training, label: str) -> Evaluation:
+    """The evaluation of `model` on the test days of `rows`, JSON-ready, with an empty gate and no placebo.
+
+    `shuffled` is the model trained on `shuffled_slots(rows)`, where there is one. Gains are baseline loss minus model
+    loss, positive where the model is better, with 95 % intervals from resampling users.
+    """
+    parts = split(rows)
+    if parts is None:
+        return _nothing_to_test(model, label)
+    label_all = rows["label"].to_numpy(np.float64)
+    test, y = rows[parts.test], label_all[parts.test]
+    p = {"model": model.predict(test), **baselines(rows, parts)}
+    if shuffled is not None:
+        p["model_shuffled_slots"] = shuffled.predict(shuffled_slots(rows, settings.seed)[parts.test])
+    losses = {name: log_loss(y, q) for name, q in p.items()}
+    others = [name for name in p if name != "model"]
+    saved = np.column_stack([losses[name] - losses["model"] for name in others])
+    gains = _cluster_intervals(saved, test["user_id"].to_numpy(), settings)
+    return {
+        "model_version": None,
+        "kind": model.kind,
+        "label": label,
+        "split": describe(rows, parts),
+        "log_loss": {"model_shuffled_slots": None, **{name: _number(loss.mean()) for name, loss in losses.items()}},
+        "gains": [{"baseline": name, **gain} for name, gain in zip(others, gains, strict=True)],
+        "calibration": _calibration(y, p["model"]),
+        "observed_over_expected": _number(y.sum() / p["model"].sum()),
+        "slot_lift": _slot_lift(test["local_hour"].to_numpy(), y, p["model"]),
+        "importance": _importance(model),
+        "placebo": None,
+        "gate": {"promoted": False, "reasons": []},
+    }
+
+
+def baselines(rows: pd.DataFrame, parts: Parts) -> dict[str, Floats]:
+    """p of each simple rule on the test rows, fitted on the days before them (¶17 i to iii).
+
+    The user's rate is that of the features: shrunk, and as of each decision, as the model sees it.
+    """
+    y = rows["label"].to_numpy(np.float64)
+    before = ~parts.test
+    base = float(clip(np.asarray([y[before].mean()]))[0])
+    hour = rows["local_hour"].to_numpy(np.int64)
+    n, x = np.bincount(hour[before], minlength=24), np.bincount(hour[before], y[before], minlength=24)
+    slot = logit((x + SLOT_PRIOR_SENDS * base) / (n + SLOT_PRIOR_SENDS))[hour]
+    user = logit(rows["rate_90d"].to_numpy(np.float64))
+    offset = -float(logit(np.float64(base)))
+    fits: dict[str, tuple[Floats, tuple[float, ...]]] = {
+        "user": (user[:, None], (0.0, 1.0)),
+        "user_slot": (np.column_stack([user, slot]), (offset, 1.0, 1.0)),
+    }
+    result = {"global_rate": np.full(int(parts.test.sum()), base), "slot": clip(expit(slot[parts.test]))}
+    for name, (design, near) in fits.items():
+        intercept, *slopes = fit_logistic(design[before], y[before], near)
+        result[name] = clip(expit(intercept + design[parts.test] @ np.asarray(slopes)))
+    return result
+
+
+def shuffled_slots(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The rows with TIMING borrowed from a random one of the same user's 20 sends on earlier days.
+
+    A plain permutation would move later features, which hold the row's own outcome, into the past (¶16); sends before
+    have seen nothing of it. A user's first day has nothing to borrow: its timing is missing.
+    """
+    order = np.lexsort((rows["send_key"].to_numpy(str), rows["sent_at_utc"].to_numpy(), rows["user_id"].to_numpy(str)))
+    user, day = rows["user_id"].to_numpy()[order], day_text(rows)[order]
+    at = np.arange(len(order))
+    new_user = np.r_[True, user[1:] != user[:-1]]
+    new_day = new_user | np.r_[True, day[1:] != day[:-1]]
+    first_of_user = np.maximum.accumulate(np.where(new_user, at, 0))
+    first_of_day = np.maximum.accumulate(np.where(new_day, at, 0))
+    choices = np.minimum(first_of_day - first_of_user, BORROW_FROM)
+    back = 1 + np.floor(np.random.default_rng(seed).random(len(order)) * choices).astype(np.int64)
+    source = np.where(choices > 0, first_of_day - back, 0)
+    timing = rows[list(TIMING)].astype(np.float64).to_numpy()
+    borrowed = np.empty_like(timing)
+    borrowed[order] = np.where((choices > 0)[:, None], timing[order][source], np.nan)
+    return rows.assign(**{name: borrowed[:, i] for i, name in enumerate(TIMING)})
+
+
+def gate(evaluation: Evaluation, settings: Gate, champion_log_loss: float | None) -> tuple[bool, list[str]]:
+    """(may the challenger become champion, why or why not as sentences); `champion_log_loss` on the same test rows."""
+    if evaluation["kind"] != "lightgbm":
+        return False, ["A baseline is never promoted; it serves only until a model passes."]
+    ratio, loss = evaluation["observed_over_expected"], evaluation["log_loss"]
+    mine = loss["model"]
+    if ratio is None or mine is None:
+        return False, ["The test days give no calibration ratio or log loss, so nothing can be promoted."]
+    reasons, passed = [], True
+    low, high = settings.min_calibration_ratio, settings.max_calibration_ratio
+    inside = low <= ratio <= high
+    reasons.append(
+        f"Observed over expected on the test days is {ratio:.3f}, {'within' if inside else 'outside'} {low:g} to "
+        f"{high:g}."
+    )
+    passed &= inside
+    for name, words in (("global_rate", "one rate for everyone"), ("slot", "the hour's popularity")):
+        better = mine <= loss[name]
+        reasons.append(
+            f"Log loss {mine:.5f} is {'no worse' if better else 'worse'} than that of {words}, {loss[name]:.5f}."
+        )
+        passed &= better
+    if champion_log_loss is None:
+        reasons.append("There is no champion to compare with.")
+        return passed, reasons
+    allowed = champion_log_loss * (1 + settings.max_log_loss_increase)
+    kept = mine <= allowed
+    reasons.append(
+        f"Log loss {mine:.5f} is {'within' if kept else 'above'} the {allowed:.5f} that the champion's "
+        f"{champion_log_loss:.5f} on the same sends allows{'' if kept else '; the champion stays'}."
+    )
+    return passed and kept, reasons
+
+
+def placebo(points: pd.DataFrame, settings: Training) -> dict[str, Any] | None:
+    """Success by local hour, sent beside not sent, or None where no available decision point was left unsent (¶17).
+
+    `points`: counts by user_id, local_hour and sent (columns n, successes). The difference's interval resamples users.
+    """
+    if points.empty or points["sent"].all() or not points["sent"].any():
+        return None
+    sums = points.groupby(["local_hour", "sent"])[["n", "successes"]].sum().unstack("sent", fill_value=0)
+    rows = [
+        {
+            "slot": f"{hour:02d}:00", "sent": _number(s1 / n1), "not_sent": _number(s0 / n0),
+            "n_sent": int(n1), "n_not_sent": int(n0),
+        }
+        for hour, n0, n1, s0, s1 in sums.itertuples()
+        if n0 and n1
+    ]  # fmt: skip
+    by_user = (
+        points.groupby(["user_id", "sent"])[["n", "successes"]].sum().unstack("sent", fill_value=0).to_numpy(float)
+    )
+    draws = _resampled_sums(by_user, settings)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        difference = draws[:, 3] / draws[:, 1] - draws[:, 2] / draws[:, 0]
+    n0, n1, s0, s1 = by_user.sum(axis=0)
+    low, high = np.nanpercentile(difference, [2.5, 97.5]) * 100
+    said = f" Sent minus not sent: {(s1 / n1 - s0 / n0) * 100:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
+    return {"note": PLACEBO_NOTE + said, "rows": rows}
+
+
+def log_loss(y: Floats, p: Floats) -> Floats:
+    """Loss of each row, in nats, shape (N,)."""
+    q = clip(p)
+    return np.asarray(-(y * np.log(q) + (1 - y) * np.log1p(-q)), dtype=np.float64)
+
+
+def _cluster_intervals(saved: Floats, user: NDArray[Any], settings: Training) -> list[dict[str, float | None]]:
+    """Mean of each column with its percentile interval from resampling users; `saved` of shape (N, K)."""
+    codes, users = pd.factorize(user, sort=True)
+    sums = np.zeros((len(users), saved.shape[1] + 1))
+    np.add.at(sums, codes, np.column_stack([saved, np.ones(len(codes))]))
+    draws = _resampled_sums(sums, settings)
+    low, high = np.percentile(draws[:, :-1] / draws[:, -1:], [2.5, 97.5], axis=0)
+    mean = saved.mean(axis=0)
+    return [
+        {"gain": _number(m), "low": _number(a), "high": _number(b)} for m, a, b in zip(mean, low, high, strict=True)
+    ]
+
+
+def _resampled_sums(by_user: Floats, settings: Training) -> Floats:
+    """Sums over users drawn with replacement, shape (bootstrap_samples, K)."""
+    users = len(by_user)
+    rng = np.random.default_rng(settings.seed)
+    result = np.empty((settings.bootstrap_samples, by_user.shape[1]))
+    for i in range(settings.bootstrap_samples):
+        result[i] = np.bincount(rng.integers(0, users, users), minlength=users) @ by_user
+    return result
+
+
+def _calibration(y: Floats, p: Floats) -> list[dict[str, Any]]:
+    parts = np.array_split(np.argsort(p, kind="stable"), min(BINS, len(p)))
+    return [
+        {"bin": i, "expected": _number(p[at].mean()), "observed": _number(y[at].mean()), "n": len(at)}
+        for i, at in enumerate(parts, start=1)
+    ]
+
+
+def _slot_lift(hour: NDArray[Any], y: Floats, p: Floats) -> list[dict[str, Any]]:
+    return [
+        {
+            "local_hour": int(h), "observed": _number(y[hour == h].mean()), "expected": _number(p[hour == h].mean()),
+            "n": int((hour == h).sum()),
+        }
+        for h in np.unique(hour)
+    ]  # fmt: skip
+
+
+def _importance(model: Model) -> list[dict[str, Any]]:
+    if not isinstance(model, OpenModel):
+        return []
+    gain = model.booster.feature_importance(importance_type="gain")
+    pairs = sorted(zip(model.card.features, gain, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return [{"feature": name, "gain": _number(value)} for name, value in pairs]
+
+
+def _nothing_to_test(model: Model, label: str) -> Evaluation:
+    nothing: Mapping[str, None] = dict.fromkeys(
+        ("model", "global_rate", "slot", "user", "user_slot", "model_shuffled_slots")
+    )
+    return {
+        "model_version": None,
+        "kind": model.kind,
+        "label": label,
+        "split": {"train": 0, "valid": 0, "test": 0, "train_from": None, "test_from": None, "test_to": None},
+        "log_loss": dict(nothing),
+        "gains": [],
+        "calibration": [],
+        "observed_over_expected": None,
+        "slot_lift": [],
+        "importance": [],
+        "placebo": None,
+        "gate": {"promoted": False, "reasons": []},
+    }
+
+
+def _number(value: float | np.floating[Any]) -> float | None:
+    """A JSON number; null where it is not finite."""
+    return float(value) if math.isfinite(value) else None

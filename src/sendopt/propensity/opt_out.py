@@ -1,0 +1,65 @@
+"""p_opt_out: the chance that a send makes a user turn its channel off, by channel and fatigue (model ¶7).
+
+A shrunk empirical rate that never falls as fatigue grows: opt-outs are too rare for more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sendopt.config.schema import OptOut
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OptOutRates:
+    """Rates by channel, one for each fatigue bin from low to high; `overall` serves channels never sent in."""
+
+    edges: tuple[float, ...]
+    overall: float
+    by_channel: dict[str, tuple[float, ...]]
+
+    def predict(self, channel: pd.Series[str], fatigue_points: Floats) -> Floats:
+        """p_opt_out of each row, float64 in [0, 1], shape (N,)."""
+        bins = np.digitize(fatigue_points, self.edges)
+        result = np.full(len(bins), self.overall)
+        for name, rates in self.by_channel.items():
+            mine = (channel == name).to_numpy()
+            result[mine] = np.asarray(rates)[bins[mine]]
+        return result
+
+
+def fit(counts: pd.DataFrame, settings: OptOut) -> OptOutRates:
+    """Rates from counts (channel, fatigue_bin, sends, opt_outs); a bin without sends has its channel's rate.
+
+    bin rate = (opt_outs + k * channel rate) / (sends + k) with k = prior_sends, the channel's rate shrunk to the
+    overall one by the same k, then pooled where it would fall as fatigue grows.
+    """
+    k = settings.prior_sends
+    sends = float(counts["sends"].sum())
+    overall = float(counts["opt_outs"].sum()) / sends if sends else 0.0
+    by_channel = {}
+    for channel, mine in counts.groupby("channel", sort=True):
+        channel_rate = (mine["opt_outs"].sum() + k * overall) / (mine["sends"].sum() + k)
+        n, x = np.zeros(len(settings.fatigue_edges) + 1), np.zeros(len(settings.fatigue_edges) + 1)
+        np.add.at(n, mine["fatigue_bin"], mine["sends"])
+        np.add.at(x, mine["fatigue_bin"], mine["opt_outs"])
+        rates = non_decreasing((x + k * channel_rate) / (n + k), n + k)
+        by_channel[str(channel)] = tuple(float(r) for r in rates)
+    return OptOutRates(tuple(settings.fatigue_edges), overall, by_channel)
+
+
+def non_decreasing(values: Floats, weights: Floats) -> Floats:
+    """The non-decreasing sequence nearest to `values` in weighted squares (pool adjacent violators), shape (N,)."""
+    blocks: list[tuple[float, float, int]] = []  # mean, weight, length
+    for value, weight in zip(values, weights, strict=True):
+        blocks.append((float(value), float(weight), 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (m1, w1, n1), (m2, w2, n2) = blocks[-2], blocks[-1]
+            blocks[-2:] = [((m1 * w1 + m2 * w2) / (w1 + w2), w1 + w2, n1 + n2)]
+    return np.repeat([m for m, _, _ in blocks], [n for _, _, n in blocks])

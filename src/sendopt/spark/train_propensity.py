@@ -1,0 +1,142 @@
+"""Stage train_propensity: a challenger on the labelled sends, through the gate to champion (model ¶5, ¶17)."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from datetime import timedelta
+from importlib.metadata import version as installed
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import functions as F
+
+from sendopt.config.schema import Settings
+from sendopt.propensity import evaluation as assess
+from sendopt.propensity import model as learn
+from sendopt.spark import build_features
+from sendopt.spark.stage import Night, StageResult
+from sendopt.spark.zones import with_local_time
+from sendopt.tracking import Kept, Lineage, Registered, Tracker
+from sendopt.tracking.mlflow import MlflowTracker
+
+READ = ("sends", "interactions", "sessions", "users")
+COLUMNS = ("plan_date", "sent_at_utc", "send_key", "user_id", "label", *learn.FEATURES)
+
+
+def run(night: Night) -> StageResult:
+    """Rows learned from, and which model the night has (facts: model_version, or arm `fallback` without one).
+
+    Nothing is trained where a champion exists and the night does not ask for it, or where a training of the same data,
+    settings and code is kept already. Too few sends, or a gate that refuses, leave the night without a champion: it
+    goes on in arm `fallback`. Raises InputNotReady where the registry is out of reach.
+    """
+    tracker: Tracker = MlflowTracker(night.settings.mlflow)
+    champion = tracker.champion_version()
+    if champion is not None and not night.retrain:
+        return StageResult(0, 0, facts={"trained": False, "model_version": champion, "arm": None})
+    rows = training_frame(night)
+    mark = fingerprint(rows, night.settings)
+    kept = tracker.trained(mark)
+    facts: dict[str, object] = {"trained": kept is None}
+    if kept is None:
+        kept, found = _train(night, rows, mark, tracker)
+        facts |= {key: found[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
+    deployed = tracker.champion_version()
+    facts |= {
+        "model_version": deployed or "baseline",
+        "challenger": kept.model_version,
+        "fingerprint": mark,
+        "promoted": kept.promoted,
+        "mlflow_run_id": kept.run_id,
+        "arm": None if deployed else "fallback",
+        "warnings": list(kept.warnings),
+    }
+    dropped = build_features.training_left_out(night, night.settings.training.days)
+    return StageResult(len(rows) + sum(dropped.values()), len(rows), dropped, facts)
+
+
+def training_frame(night: Night) -> pd.DataFrame:
+    """The labelled sends with their features, in an order that does not depend on partitions."""
+    found = build_features.training_rows(night, night.settings.training.days).select(*COLUMNS).toPandas()
+    found["plan_date"] = found["plan_date"].astype(str)
+    return found.sort_values(["plan_date", "sent_at_utc", "send_key"], ignore_index=True)
+
+
+def fingerprint(rows: pd.DataFrame, settings: Settings) -> str:
+    """32 hex digits of training data, settings and code; equal ones give the same model."""
+    digest = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
+    sections = {name: getattr(settings, name).model_dump(mode="json") for name in ("training", "label", "gate")}
+    code = [inspect.getsource(module) for module in (learn, assess)]
+    digest.update(json.dumps([sections, code, installed("lightgbm")], sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _train(night: Night, rows: pd.DataFrame, mark: str, tracker: Tracker) -> tuple[Kept, assess.Evaluation]:
+    settings, label = night.settings.training, night.settings.label.kind
+    obstacles = learn.obstacles(rows)
+    model = None if obstacles else learn.train(rows, settings, label)
+    if model is None:
+        rate = float(rows["label"].mean()) if len(rows) else 0.5
+        found = assess.evaluate(rows, learn.UserSlotBaseline(rate), None, settings, label)
+    else:
+        shuffled = learn.train(assess.shuffled_slots(rows, settings.seed), settings, label)
+        found = assess.evaluate(rows, model, shuffled, settings, label)
+    found["placebo"] = assess.placebo(_decision_points(night), settings)
+    promoted, reasons = assess.gate(found, night.settings.gate, _champion_loss(tracker.champion(), rows, label))
+    found["gate"] = {"promoted": promoted, "reasons": [*obstacles, *reasons]}
+    return tracker.keep(model, found, _lineage(night, mark)), found
+
+
+def _champion_loss(champion: Registered | None, rows: pd.DataFrame, label: str) -> float | None:
+    """The champion's log loss on the challenger's test rows; a champion of another label is no rival."""
+    parts = learn.split(rows)
+    if champion is None or champion.model.card.label != label or parts is None:
+        return None
+    test = rows[parts.test]
+    return float(assess.log_loss(test["label"].to_numpy(float), champion.model.predict(test)).mean())
+
+
+def _decision_points(night: Night) -> pd.DataFrame:
+    """Counts by user, local hour and sent of the mature available decision points, or none if all were sent (¶17)."""
+    settings = night.settings
+    window = timedelta(hours=settings.label.window_hours)
+    since = night.as_of - timedelta(days=settings.training.days)
+    at = F.col("sent_at_utc")
+    points = night.lake.read("sends").where(
+        F.col("available") & (at >= F.lit(since)) & (at <= F.lit(night.as_of - window))
+    )
+    if points.where(~F.col("sent")).isEmpty():
+        return pd.DataFrame(columns=["user_id", "local_hour", "sent", "n", "successes"])
+    known = (F.col("kind") == settings.label.kind) & (F.col("at_utc") < F.lit(night.as_of))
+    happened = night.lake.read("interactions").where(known).select("send_key", "at_utc")
+    inside = (F.col("at_utc") >= at) & (F.col("at_utc") <= at + F.lit(window))
+    return (
+        with_local_time(points, "sent_at_utc", "timezone")
+        .where(F.col("local_hour").isNotNull())
+        .join(happened, "send_key", "left")
+        .groupBy("user_id", "local_hour", "sent")
+        .agg(F.count("*").alias("n"), F.count_if(inside).alias("successes"))
+        .orderBy("user_id", "local_hour", "sent")
+        .toPandas()
+    )
+
+
+def _lineage(night: Night, mark: str) -> Lineage:
+    settings: dict[str, Any] = night.settings.training.model_dump(mode="json")
+    versions = {name: night.lake.version(name) for name in READ}
+    return Lineage(
+        fingerprint=mark,
+        tags={
+            "plan_date": str(night.plan_date),
+            "config_hash": night.config_hash,
+            "delta_versions": json.dumps(versions, sort_keys=True),
+        },
+        parameters={
+            **settings,
+            "label": night.settings.label.kind,
+            "window_hours": night.settings.label.window_hours,
+            "features": len(learn.FEATURES),
+        },
+    )

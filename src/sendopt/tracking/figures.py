@@ -1,0 +1,74 @@
+"""Figures of an evaluation for MLflow: calibration, slot lift, importance, baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, GREY, ORANGE = "#1f5fa8", "#9aa4b0", "#c8641e"
+MOST_FEATURES = 15
+
+
+def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
+    """File name -> figure; those whose numbers the evaluation lacks are left out."""
+    draw: dict[str, tuple[Callable[[Axes, dict[str, Any]], None], bool]] = {
+        "calibration.png": (_calibration, bool(evaluation["calibration"])),
+        "slot_lift.png": (_slot_lift, bool(evaluation["slot_lift"])),
+        "importance.png": (_importance, bool(evaluation["importance"])),
+        "baselines.png": (_baselines, bool(evaluation["gains"])),
+    }
+    result = {}
+    for name, (fill, there) in draw.items():
+        if there:
+            figure = Figure(figsize=(7, 4.5), layout="constrained")
+            axes = figure.add_subplot()
+            axes.spines[["top", "right"]].set_visible(False)
+            fill(axes, evaluation)
+            result[name] = figure
+    return result
+
+
+def _calibration(axes: Axes, evaluation: dict[str, Any]) -> None:
+    bins = evaluation["calibration"]
+    expected, observed = [b["expected"] for b in bins], [b["observed"] for b in bins]
+    top = 1.05 * max(*expected, *observed, 0.01)
+    axes.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1, label="expected = observed")
+    axes.plot(expected, observed, "o-", color=BLUE, label="tenths of the test sends")
+    ratio = evaluation["observed_over_expected"]
+    axes.set(xlabel="expected rate", ylabel="observed rate", xlim=(0, top), ylim=(0, top))
+    axes.set_title("Calibration on later days" + (f": observed / expected {ratio:.3f}" if ratio else ""))
+    axes.legend(frameon=False)
+
+
+def _slot_lift(axes: Axes, evaluation: dict[str, Any]) -> None:
+    hours = evaluation["slot_lift"]
+    at = [h["local_hour"] for h in hours]
+    axes.plot(at, [h["observed"] for h in hours], "o", color=BLUE, label="observed")
+    axes.plot(at, [h["expected"] for h in hours], "-", color=ORANGE, label="expected by the model")
+    axes.set(xlabel="local hour", ylabel="success rate", xlim=(-0.5, 23.5), xticks=range(0, 24, 3))
+    axes.set_ylim(bottom=0)
+    axes.set_title("Success by local hour on the test days")
+    axes.legend(frameon=False)
+
+
+def _importance(axes: Axes, evaluation: dict[str, Any]) -> None:
+    rows = [r for r in evaluation["importance"] if r["gain"]][:MOST_FEATURES][::-1]
+    total = sum(r["gain"] or 0.0 for r in evaluation["importance"]) or 1.0
+    axes.barh([r["feature"] for r in rows], [r["gain"] / total for r in rows], color=BLUE)
+    axes.set(xlabel="share of the trees' gain")
+    axes.set_title("What the model looks at")
+
+
+def _baselines(axes: Axes, evaluation: dict[str, Any]) -> None:
+    rows = evaluation["gains"][::-1]
+    for i, row in enumerate(rows):
+        colour = BLUE if row["low"] > 0 else ORANGE if row["high"] < 0 else GREY
+        axes.plot([row["low"], row["high"]], [i, i], color=colour, linewidth=2)
+        axes.plot(row["gain"], i, "o", color=colour)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [r["baseline"].replace("_", " ") for r in rows])
+    axes.set(xlabel="log loss saved by the model, with 95 % interval over users")
+    axes.set_title("Gain over simple rules on the test days")

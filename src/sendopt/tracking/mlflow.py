@@ -1,0 +1,312 @@
+"""The tracker on MLflow, the only importer of it (imports are lazy: MLflow takes seconds).
+
+A model is read as text and JSON by this file itself and never through MLflow's loaders, so nothing that a store holds
+is unpickled or run as code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from sendopt.config.schema import Mlflow
+from sendopt.errors import InputNotReady, ModelError
+from sendopt.propensity.model import Card, OpenModel
+from sendopt.tracking import Kept, Lineage, Registered
+from sendopt.tracking.figures import figures
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+CARD, EVALUATION, MODEL_CARD = "card.json", "evaluation.json", "model_card.md"
+_FINGERPRINT, _VERSION = "sendopt.fingerprint", "sendopt.model_version"
+_ENVIRONMENT = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def champion_evaluation(settings: Mlflow) -> dict[str, Any] | None:
+    """The evaluation of the champion, else of the last finished training, else None, for a report."""
+    return MlflowTracker(settings).champion_evaluation()
+
+
+class MlflowTracker:
+    """`sendopt.tracking.Tracker` on a store or server."""
+
+    def __init__(self, settings: Mlflow) -> None:
+        self._settings = settings
+
+    def champion_version(self) -> str | None:
+        with self._reading() as client:
+            found = self._by_alias(client)
+            return None if found is None else f"{found.name}/{found.version}"
+
+    def champion(self) -> Registered | None:
+        with self._reading() as client:
+            found = self._by_alias(client)
+            return None if found is None else self._load(client, found)
+
+    def trained(self, fingerprint: str) -> Kept | None:
+        with self._reading() as client:
+            run = self._finished_run(client, f"tags.`{_FINGERPRINT}` = '{fingerprint}'")
+            if run is None:
+                return None
+            version = run.data.tags.get(_VERSION)
+            if version is None:
+                return Kept(None, run.info.run_id, promoted=False)
+            if not self._exists(client, version):
+                return None
+            passed = bool(self._evaluation(client, run.info.run_id)["gate"]["promoted"])
+            return Kept(version, run.info.run_id, promoted=passed and self._promote(client, version))
+
+    def champion_evaluation(self) -> dict[str, Any] | None:
+        with self._reading() as client:
+            found = self._by_alias(client)
+            if found is not None:
+                return self._evaluation(client, found.run_id)
+            run = self._finished_run(client, f"tags.`{_FINGERPRINT}` != ''")
+            return None if run is None else self._evaluation(client, run.info.run_id)
+
+    def keep(self, model: OpenModel | None, evaluation: dict[str, Any], lineage: Lineage) -> Kept:
+        run_id = version = None
+        warned: list[str] = []
+        try:
+            with _quiet():
+                client = self._client()
+                run_id = client.create_run(
+                    self._experiment(client), run_name=f"train {lineage.tags['plan_date']}"
+                ).info.run_id
+                if model is not None:
+                    version = self._register(client, run_id, model)
+                evaluation = {**evaluation, "model_version": version}
+                client.log_dict(run_id, evaluation, EVALUATION)
+                for key, value in {**lineage.tags, _FINGERPRINT: lineage.fingerprint, _VERSION: version}.items():
+                    if value is not None:
+                        client.set_tag(run_id, key, value)
+                warned += _describe(client, run_id, evaluation, lineage)
+                promoted = self._alias(client, version, bool(evaluation["gate"]["promoted"]))
+                client.set_terminated(run_id)  # last: only a finished run is ever used again
+            return Kept(version, run_id, promoted, tuple(warned))
+        except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
+            return Kept(None, run_id, False, (*warned, f"MLflow did not keep this training: {_sentence(error)}"))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """A client; raises InputNotReady where the store, or a file that it should hold, cannot be read."""
+        with _quiet():
+            from mlflow.exceptions import MlflowException
+            from sqlalchemy.exc import SQLAlchemyError
+
+            try:
+                yield self._client()
+            except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
+                raise InputNotReady(
+                    f"the model registry at {_without_password(self._settings.tracking_uri)} cannot be read: "
+                    f"{_sentence(error)}; start it, or correct mlflow.tracking_uri"
+                ) from None
+
+    def _client(self) -> Any:
+        import mlflow
+        from mlflow.tracking import MlflowClient
+
+        uri = self._settings.tracking_uri
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(uri)  # log_model has no argument for it
+        mlflow.set_registry_uri(uri)
+        return MlflowClient(uri, uri)
+
+    def _experiment(self, client: Any) -> str:
+        name, uri = self._settings.experiment, self._settings.tracking_uri
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        beside = None
+        if uri.startswith("sqlite:///"):  # else MLflow would put artifacts into the working directory
+            beside = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
+        return str(client.create_experiment(name, artifact_location=beside))
+
+    def _register(self, client: Any, run_id: str, model: OpenModel) -> str:
+        import mlflow.lightgbm
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        inputs = Schema([ColSpec("double", name, required=False) for name in model.card.features])
+        with tempfile.TemporaryDirectory() as folder:
+            card = Path(folder) / CARD
+            card.write_text(model.card.to_json())
+            with mlflow.start_run(run_id=run_id):
+                logged = mlflow.lightgbm.log_model(
+                    model.booster,
+                    name="model",
+                    signature=ModelSignature(inputs, Schema([ColSpec("double", "raw_score")])),
+                    pip_requirements=[f"{name}=={installed(name)}" for name in ("lightgbm", "numpy", "scipy")],
+                    registered_model_name=self._settings.model_name,
+                    extra_files=[str(card)],
+                )
+            client.update_run(run_id, status="RUNNING")
+        return f"{self._settings.model_name}/{logged.registered_model_version}"
+
+    def _alias(self, client: Any, version: str | None, passed: bool) -> bool:
+        if version is None:
+            return False
+        client.set_registered_model_alias(self._settings.model_name, CHALLENGER, version.rpartition("/")[2])
+        return passed and self._promote(client, version)
+
+    def _promote(self, client: Any, version: str) -> bool:
+        """True where `version` now is the champion; a newer champion stays."""
+        number = int(version.rpartition("/")[2])
+        champion = self._by_alias(client)
+        if champion is not None and int(champion.version) >= number:
+            return int(champion.version) == number
+        client.set_registered_model_alias(self._settings.model_name, CHAMPION, str(number))
+        return True
+
+    def _by_alias(self, client: Any) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return client.get_model_version_by_alias(self._settings.model_name, CHAMPION)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or f"alias {CHAMPION} not found" in str(error):
+                return None
+            raise
+
+    def _exists(self, client: Any, version: str) -> bool:
+        number = version.rpartition("/")[2]
+        found = client.search_model_versions(f"name = '{self._settings.model_name}'")
+        return any(str(v.version) == number for v in found)
+
+    def _finished_run(self, client: Any, where: str) -> Any:
+        experiment = client.get_experiment_by_name(self._settings.experiment)
+        if experiment is None:
+            return None
+        condition = f"{where} and attributes.status = 'FINISHED'"
+        found = client.search_runs([experiment.experiment_id], condition, order_by=["start_time DESC"], max_results=1)
+        return found[0] if found else None
+
+    def _load(self, client: Any, version: Any) -> Registered:
+        from mlflow.artifacts import download_artifacts
+        from mlflow.models import Model
+
+        name = f"{version.name}/{version.version}"
+        with tempfile.TemporaryDirectory() as folder:
+            at = Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=folder))
+            flavor = Model.load(str(at)).flavors.get("lightgbm", {})
+            if flavor.get("model_class") != "lightgbm.basic.Booster" or flavor.get("code"):
+                raise ModelError(
+                    f"model {name} is not a LightGBM booster in text form without code (found class "
+                    f"{flavor.get('model_class')}); models are never unpickled: train again with --train"
+                )
+            text, card = at / str(flavor["data"]), at / "extra_files" / CARD
+            if not text.is_file() or not card.is_file():
+                raise ModelError(f"model {name} lacks its trees or its {CARD}; train again with --train")
+            model = OpenModel(text.read_text(), Card.from_json(card.read_text()))
+        run = client.get_run(version.run_id)
+        fingerprint = run.data.tags.get(_FINGERPRINT, "")
+        return Registered(name, fingerprint, version.run_id, model, self._evaluation(client, version.run_id))
+
+    def _evaluation(self, client: Any, run_id: str) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            found: dict[str, Any] = json.loads(Path(client.download_artifacts(run_id, EVALUATION, folder)).read_text())
+            return found
+
+
+def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lineage) -> list[str]:
+    """Everything that a person looks at; a warning for each thing that could not be stored."""
+
+    def metrics() -> None:
+        for name, value in _metrics(evaluation).items():
+            client.log_metric(run_id, name, value)
+
+    def parameters() -> None:
+        for name, value in lineage.parameters.items():
+            client.log_param(run_id, name, value)
+
+    def drawings() -> None:
+        for name, figure in figures(evaluation).items():
+            client.log_figure(run_id, figure, f"figures/{name}")
+
+    def card() -> None:
+        client.log_text(run_id, model_card(evaluation, lineage), MODEL_CARD)
+
+    steps: dict[str, Callable[[], None]] = {
+        "metrics": metrics, "parameters": parameters, "figures": drawings, "the model card": card,
+    }  # fmt: skip
+    warned = []
+    for what, step in steps.items():
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
+            warned.append(f"MLflow did not keep {what}: {_sentence(error)}")
+    return warned
+
+
+def _metrics(evaluation: dict[str, Any]) -> dict[str, float]:
+    found = {f"log_loss_{name}": value for name, value in evaluation["log_loss"].items()}
+    for row in evaluation["gains"]:
+        found |= {f"gain_over_{row['baseline']}{end}": row[key] for key, end in _ENDS.items()}
+    found["observed_over_expected"] = evaluation["observed_over_expected"]
+    found |= {f"rows_{part}": evaluation["split"][part] for part in ("train", "valid", "test")}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+_ENDS = {"gain": "", "low": "_low", "high": "_high"}
+
+
+def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
+    """A page of Markdown on what the model is, what it was tested on and why it was or was not promoted."""
+    split, gate = evaluation["split"], evaluation["gate"]
+    lines = [
+        f"# {evaluation['model_version'] or 'Baseline, not registered'}",
+        "",
+        f"Chance of a success ({evaluation['label']}) of one send, kind {evaluation['kind']}.",
+        f"Learned from {split['train']} sends, tuned on {split['valid']}, tested on {split['test']} "
+        f"of {split['test_from']} to {split['test_to']}, all later than those it learned from.",
+        "It is deployed as it was tested.",
+        "",
+        "| log loss on the test days | |",
+        "|---|---|",
+        *(f"| {name} | {'' if value is None else f'{value:.5f}'} |" for name, value in evaluation["log_loss"].items()),
+        "",
+        f"Gate: {'promoted' if gate['promoted'] else 'not promoted'}.",
+        *(f"- {reason}" for reason in gate["reasons"]),
+        "",
+        "A pattern over hours is what people do, not what sending causes, unless a log with unsent points shows more.",
+        "",
+        *(f"- {key}: {value}" for key, value in sorted(lineage.tags.items())),
+        f"- fingerprint: {lineage.fingerprint}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No telemetry, no progress bars, no chatter of MLflow or its migrations, no warnings about its own insides."""
+    os.environ.update(_ENVIRONMENT)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # noqa: PTH123
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return _without_password(lines[0][:200] if lines else type(error).__name__)
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)

@@ -1,0 +1,258 @@
+"""The model without an engine: its parts, its texts, and that it comes out the same twice (¶5, ¶14, ¶17)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from propensity_rows import world
+
+from sendopt.config.schema import Gate, OptOut, Training
+from sendopt.errors import ModelError
+from sendopt.propensity import evaluation as assess
+from sendopt.propensity import opt_out
+from sendopt.propensity.model import (
+    FEATURES,
+    TIMING,
+    Card,
+    OpenModel,
+    UserSlotBaseline,
+    calibrate,
+    expit,
+    fit_logistic,
+    logit,
+    obstacles,
+    split,
+    train,
+)
+
+SETTINGS = Training(bootstrap_samples=100)
+GATE = Gate()
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return world(users=150, days=30)
+
+
+@pytest.fixture(scope="module")
+def model(rows: pd.DataFrame) -> OpenModel:
+    return train(rows, SETTINGS, "open")
+
+
+@pytest.fixture(scope="module")
+def evaluation(rows: pd.DataFrame, model: OpenModel) -> assess.Evaluation:
+    return assess.evaluate(rows, model, model, SETTINGS, "open")
+
+
+def test_shuffling_borrows_only_from_the_same_users_earlier_days(rows: pd.DataFrame) -> None:
+    marked = rows.assign(user_hour_mature=np.arange(len(rows), dtype=float))
+    borrowed = assess.shuffled_slots(marked, seed=3)
+    source = borrowed["user_hour_mature"].dropna().astype(int)
+    assert len(source) == len(rows) - rows["user_id"].nunique()
+    assert (marked["user_id"].to_numpy()[source] == marked["user_id"][source.index]).all()
+    assert (marked["plan_date"].to_numpy()[source] < marked["plan_date"][source.index]).all()
+    kept = [c for c in rows.columns if c not in TIMING]
+    pd.testing.assert_frame_equal(borrowed[kept], marked[kept])
+
+
+def test_calibration_bins_hold_every_test_send_once(evaluation: assess.Evaluation) -> None:
+    bins = evaluation["calibration"]
+    assert sum(b["n"] for b in bins) == evaluation["split"]["test"]
+    assert [b["expected"] for b in bins] == sorted(b["expected"] for b in bins)
+    seen = sum(b["observed"] * b["n"] for b in bins) / sum(b["expected"] * b["n"] for b in bins)
+    assert seen == pytest.approx(evaluation["observed_over_expected"])
+
+
+def test_the_same_rows_give_the_same_bytes(rows: pd.DataFrame, model: OpenModel) -> None:
+    again = train(rows, SETTINGS, "open")
+    assert again.booster_text == model.booster_text
+    assert again.card.to_json() == model.card.to_json()
+
+
+def test_test_days_are_not_seen_in_training(rows: pd.DataFrame, model: OpenModel) -> None:
+    parts = split(rows)
+    assert parts is not None
+    changed = rows.assign(label=np.where(parts.test, 1 - rows["label"], rows["label"]))
+    assert train(changed, SETTINGS, "open").booster_text == model.booster_text
+
+
+def test_text_and_card_predict_bit_equal(rows: pd.DataFrame, model: OpenModel) -> None:
+    copy = OpenModel(model.booster_text, Card.from_json(model.card.to_json()))
+    np.testing.assert_array_equal(copy.predict(rows), model.predict(rows))
+
+
+def test_an_unseen_category_counts_as_missing(rows: pd.DataFrame, model: OpenModel) -> None:
+    some = rows.head(50)
+    unseen, missing = some.assign(category="never seen"), some.assign(category=None)
+    np.testing.assert_array_equal(model.predict(unseen), model.predict(missing))
+
+
+def test_no_rows_give_no_predictions(rows: pd.DataFrame, model: OpenModel) -> None:
+    assert model.predict(rows.head(0)).shape == (0,)
+
+
+def test_a_missing_feature_is_named(rows: pd.DataFrame, model: OpenModel) -> None:
+    with pytest.raises(ModelError, match="tenure_days"):
+        model.predict(rows.drop(columns="tenure_days"))
+
+
+def test_a_damaged_card_is_refused() -> None:
+    with pytest.raises(ModelError, match="card is not readable"):
+        Card.from_json('{"label": "open"}')
+
+
+def test_splits_are_whole_days_in_time_order(rows: pd.DataFrame) -> None:
+    parts = split(rows)
+    assert parts is not None
+    assert (parts.train.astype(int) + parts.valid + parts.test == 1).all()
+    days = rows["plan_date"]
+    assert days[parts.train].max() < days[parts.valid].min()
+    assert days[parts.valid].max() < days[parts.test].min()
+    assert [round(m.mean(), 2) for m in (parts.train, parts.valid, parts.test)] == [0.6, 0.2, 0.2]
+
+
+def test_few_days_still_fill_every_part(rows: pd.DataFrame) -> None:
+    three = rows[rows["plan_date"].isin(sorted(rows["plan_date"].unique())[:3])]
+    parts = split(three)
+    assert parts is not None
+    assert parts.train.any()
+    assert parts.valid.any()
+    assert parts.test.any()
+
+
+def test_what_keeps_rows_from_training_is_said(rows: pd.DataFrame) -> None:
+    assert obstacles(rows) == []
+    assert obstacles(rows.head(0)) == ["0 mature sends to learn from; at least 200 are needed."]
+    assert obstacles(rows.head(199)) == ["199 mature sends to learn from; at least 200 are needed."]
+    one_day = rows.assign(plan_date=rows["plan_date"].iloc[0])
+    assert "at least three" in obstacles(one_day)[0]
+    assert "seen 0 times" in obstacles(rows.assign(label=0))[0]
+    with pytest.raises(ModelError, match="seen 0 times"):
+        train(rows.assign(label=1), SETTINGS, "open")
+
+
+def test_the_baseline_adds_logits() -> None:
+    frame = pd.DataFrame({"rate_90d": [0.2, 0.2], "hour_rate": [0.1, 0.4]})
+    p = UserSlotBaseline(0.1).predict(frame)
+    assert p[0] == pytest.approx(0.2)
+    assert p[1] == pytest.approx(0.25 * (2 / 3) / (1 / 9) / (1 + 0.25 * (2 / 3) / (1 / 9)))
+
+
+def test_logistic_regression_finds_known_coefficients() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60_000, 2))
+    y = (rng.random(60_000) < expit(0.3 + x @ np.array([1.0, -0.5]))).astype(float)
+    assert fit_logistic(x, y, near=(0.0, 0.0, 0.0)) == pytest.approx((0.3, 1.0, -0.5), abs=0.04)
+
+
+def test_calibration_repairs_scale_and_shift_and_never_turns_the_order() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(-1, 1, 50_000)
+    y = (rng.random(50_000) < expit(truth)).astype(float)
+    assert calibrate(2 * truth + 1, y) == pytest.approx((-0.5, 0.5), abs=0.03)
+    intercept, slope = calibrate(-truth, y)
+    assert slope == 0.0
+    assert expit(np.asarray(intercept)) == pytest.approx(y.mean())
+
+
+def test_evaluation_is_plain_json_of_the_agreed_keys(evaluation: assess.Evaluation) -> None:
+    text = json.dumps(evaluation, allow_nan=False)
+    assert json.loads(text) == evaluation
+    assert list(evaluation) == [
+        *("model_version", "kind", "label", "split", "log_loss", "gains", "calibration", "observed_over_expected"),
+        *("slot_lift", "importance", "placebo", "gate"),
+    ]
+    assert set(evaluation["log_loss"]) == {"model", "global_rate", "slot", "user", "user_slot", "model_shuffled_slots"}
+    assert [row["feature"] for row in evaluation["importance"]] != []
+    assert {row["feature"] for row in evaluation["importance"]} == set(FEATURES)
+
+
+def test_a_baseline_is_evaluated_too_and_never_promoted(rows: pd.DataFrame) -> None:
+    found = assess.evaluate(rows, UserSlotBaseline(0.25), None, SETTINGS, "open")
+    assert found["kind"] == "baseline"
+    assert found["log_loss"]["model_shuffled_slots"] is None
+    assert assess.gate(found, GATE, None)[0] is False
+    nothing = assess.evaluate(rows.head(0), UserSlotBaseline(0.25), None, SETTINGS, "open")
+    assert set(nothing) == set(found)
+    assert set(nothing["log_loss"]) == set(found["log_loss"])
+
+
+def _judged(ratio: float = 1.0, model: float = 0.5, rate: float = 0.6, slot: float = 0.55) -> assess.Evaluation:
+    losses = {"model": model, "global_rate": rate, "slot": slot}
+    return {"kind": "lightgbm", "observed_over_expected": ratio, "log_loss": losses}
+
+
+@pytest.mark.parametrize(
+    ("found", "champion", "passed", "sentence"),
+    [
+        (_judged(), None, True, "There is no champion to compare with."),
+        (_judged(), 0.5, True, "Log loss 0.50000 is within the 0.50000 that the champion's 0.50000"),
+        (
+            _judged(),
+            0.49,
+            False,
+            "above the 0.49000 that the champion's 0.49000 on the same sends allows; the champion",
+        ),
+        (_judged(ratio=0.85), None, False, "is 0.850, outside 0.9 to 1.1."),
+        (_judged(ratio=1.2), None, False, "is 1.200, outside 0.9 to 1.1."),
+        (_judged(model=0.61), None, False, "Log loss 0.61000 is worse than that of one rate for everyone, 0.60000."),
+        (_judged(model=0.56), None, False, "Log loss 0.56000 is worse than that of the hour's popularity, 0.55000."),
+    ],
+)
+def test_gate(found: assess.Evaluation, champion: float | None, passed: bool, sentence: str) -> None:
+    said, reasons = assess.gate(found, GATE, champion)
+    assert said is passed
+    assert any(sentence in reason for reason in reasons), reasons
+
+
+def test_the_gate_may_allow_a_small_loss() -> None:
+    assert assess.gate(_judged(), Gate(max_log_loss_increase=0.05), 0.49)[0] is True
+
+
+def test_placebo_sets_sent_beside_not_sent() -> None:
+    points = pd.DataFrame(
+        [("a", 9, True, 10, 5), ("a", 9, False, 10, 4), ("b", 9, False, 10, 6), ("b", 14, True, 4, 1)],
+        columns=["user_id", "local_hour", "sent", "n", "successes"],
+    )
+    found = assess.placebo(points, SETTINGS)
+    assert found is not None
+    assert found["rows"] == [{"slot": "09:00", "sent": 0.5, "not_sent": 0.5, "n_sent": 10, "n_not_sent": 20}]
+    assert "when people walk" in found["note"]
+    assert "Sent minus not sent: -7.1 points" in found["note"]
+    assert assess.placebo(points[points["sent"]], SETTINGS) is None
+    assert assess.placebo(points.head(0), SETTINGS) is None
+
+
+def test_opt_out_rates_shrink_and_never_fall_with_fatigue() -> None:
+    counts = pd.DataFrame(
+        [("push", 0, 1000, 10), ("push", 1, 1000, 5), ("push", 2, 100, 8), ("sms", 0, 100, 0)],
+        columns=["channel", "fatigue_bin", "sends", "opt_outs"],
+    )
+    rates = opt_out.fit(counts, OptOut(prior_sends=100.0, fatigue_edges=(1.0, 2.0)))
+    overall = 23 / 2200
+    channel = (23 + 100 * overall) / 2200
+    pooled = (15 + 200 * channel) / 2200
+    assert rates.overall == pytest.approx(overall)
+    assert rates.by_channel["push"] == pytest.approx((pooled, pooled, (8 + 100 * channel) / 200))
+    assert list(rates.by_channel["sms"]) == sorted(rates.by_channel["sms"])
+    p = rates.predict(pd.Series(["push", "push", "fax"]), np.array([0.0, 2.0, 9.0]))
+    assert p == pytest.approx([pooled, (8 + 100 * channel) / 200, overall])
+
+
+def test_no_history_means_no_opt_outs_are_expected() -> None:
+    none = pd.DataFrame({"channel": [], "fatigue_bin": [], "sends": [], "opt_outs": []})
+    assert opt_out.fit(none, OptOut()).predict(pd.Series(["push"]), np.array([1.0])) == pytest.approx([0.0])
+
+
+def test_pooling_gives_the_nearest_rising_sequence() -> None:
+    values, weights = np.array([3.0, 1.0, 2.0, 5.0]), np.array([1.0, 1.0, 2.0, 1.0])
+    assert opt_out.non_decreasing(values, weights) == pytest.approx([2.0, 2.0, 2.0, 5.0])
+
+
+def test_a_model_without_slope_gives_one_rate(rows: pd.DataFrame, model: OpenModel) -> None:
+    flat = OpenModel(model.booster_text, replace(model.card, intercept=float(logit(np.float64(0.2))), slope=0.0))
+    assert flat.predict(rows.head(5)) == pytest.approx(np.full(5, 0.2))
