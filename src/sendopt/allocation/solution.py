@@ -20,7 +20,10 @@ class Price:
 
 @dataclass(frozen=True)
 class Solution:
-    """An integer plan with its proof: objective = value - penalty <= bound, gap = (bound - objective) / max(1, |value|)."""
+    """An integer plan and its proof: objective = value - penalty <= bound, gap = (bound - objective) / max(1, |value|).
+
+    `bound` is what the prices prove (¶11); a plan that is optimal among integers may therefore show a gap above 0.
+    """
 
     chosen: Ints  # rows of Problem.cells, ascending, shape (sends,)
     value: float

@@ -1,0 +1,23 @@
+"""Allocation: which message goes to whom and when (model ¶9 to ¶14)."""
+
+from sendopt.allocation.audit import Audit, audit, audit_plan, check
+from sendopt.allocation.problem import Cells, History, Messages, Problem, empty_history
+from sendopt.allocation.reasons import unplanned_reasons
+from sendopt.allocation.solution import Price, Solution
+from sendopt.allocation.solve import allocate
+
+__all__ = [
+    "Audit",
+    "Cells",
+    "History",
+    "Messages",
+    "Price",
+    "Problem",
+    "Solution",
+    "allocate",
+    "audit",
+    "audit_plan",
+    "check",
+    "empty_history",
+    "unplanned_reasons",
+]

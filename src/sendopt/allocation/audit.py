@@ -1,0 +1,149 @@
+"""The executable specification of a plan (model ¶9 to ¶12): no solver, no shared code, meant to be read.
+
+Everything is recomputed from the problem's inputs: who got what, every window, every limit across users, the value,
+and a bound on what any plan could reach. What this file says is the rule; the solver only has to agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from sendopt.allocation.audit_bound import weak_bound
+from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, ledger, past_sends, planned_send
+from sendopt.allocation.problem import Ints, Problem
+from sendopt.allocation.solution import Price, Solution
+from sendopt.errors import AuditError
+
+TOLERANCE = 1e-6  # relative to max(1, |number|): above a solver's feasibility tolerance, below anything that matters
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit found. `weak_bound` is D(prices) of ¶11: no plan of this problem has a larger objective."""
+
+    violations: tuple[str, ...]  # one sentence each: rule, row, count; never a user id
+    value: float
+    objective: float
+    weak_bound: float
+    cut_users: int  # users whose search stopped at its limit and who entered `weak_bound` relaxed
+
+    @property
+    def ok(self) -> bool:
+        return not self.violations
+
+
+def audit_plan(problem: Problem, chosen: Ints) -> tuple[str, ...]:
+    """Sentences for every rule of ¶9 that the cells `chosen` break; empty for a feasible plan. Values play no part."""
+    rows = [int(c) for c in chosen]
+    if any(not 0 <= c < len(problem.cells.message) for c in rows):
+        return ("chosen: a row is outside the problem's cells",)
+    return (*_repeated_messages(problem, rows), *_user_violations(problem, rows), *_row_violations(problem, rows))
+
+
+def audit(problem: Problem, solution: Solution) -> Audit:
+    """Every rule, value, penalty, objective, bound, gap and price row of `solution`, recomputed from `problem`."""
+    violations = list(audit_plan(problem, solution.chosen))
+    if violations and violations[0].startswith("chosen:"):
+        return Audit(tuple(violations), math.nan, math.nan, math.nan, 0)
+    rows = [int(c) for c in solution.chosen]
+    if rows != sorted(rows):
+        violations.append("chosen: rows are not in ascending order")
+    worthless = sum(not problem.cells.value[c] > 0 for c in rows)
+    if worthless:
+        violations.append(f"value: {worthless} planned sends are not worth sending (value <= 0, ¶6)")
+    book = ledger(problem, rows)
+    value = math.fsum(float(problem.cells.value[c]) for c in rows)
+    shortfall = {name: m.limit - m.used for name, m in book.minimums.items() if m.used < m.limit}
+    penalty = math.fsum(book.minimums[name].price * missing for name, missing in shortfall.items())
+    objective = value - penalty
+    violations += _misstatements(solution, value, penalty, {k: int(v) for k, v in shortfall.items()})
+    violations += _price_violations(book, solution.prices)
+    bound, cut = weak_bound(problem, book, {p.row: p.price for p in solution.prices})
+    if solution.bound < objective - _slack(objective):
+        violations.append(f"bound: {solution.bound:.9g} is below the objective {objective:.9g}")
+    if cut == 0 and solution.bound < bound - _slack(bound):
+        violations.append(f"bound: the prices prove {bound:.9g}, not the stated {solution.bound:.9g}")
+    return Audit(tuple(violations), value, objective, bound, cut)
+
+
+def check(problem: Problem, solution: Solution) -> Audit:
+    """The audit of `solution`; raises AuditError (exit 7) with every violation if there is one (¶12)."""
+    result = audit(problem, solution)
+    if not result.ok:
+        raise AuditError(
+            f"allocation: the audit refused the plan for {len(result.violations)} reason(s): "
+            + "; ".join(result.violations)
+            + "; nothing may be published, please report this with the problem's inputs",
+            violations=list(result.violations),
+        )
+    return result
+
+
+def _slack(number: float) -> float:
+    return TOLERANCE * max(1.0, abs(number))
+
+
+def _repeated_messages(problem: Problem, rows: list[int]) -> list[str]:
+    times = Counter(int(problem.cells.message[c]) for c in rows)
+    repeated = sum(n > 1 for n in times.values())
+    return [f"once: {repeated} messages are planned more than once (¶9a)"] if repeated else []
+
+
+def _user_violations(problem: Problem, rows: list[int]) -> list[str]:
+    """Caps, gap and fatigue: one sentence a rule, with the number of users it is broken for."""
+    planned: dict[int, list[Send]] = defaultdict(list)
+    for c in rows:
+        planned[int(problem.messages.user[problem.cells.message[c]])].append(planned_send(problem, c))
+    past = past_sends(problem)
+    broken: Counter[str] = Counter()
+    for user, sends in planned.items():
+        broken.update(broken_user_rules(problem.limits, [*past.get(user, []), *sends]))
+    return [f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())]
+
+
+def _row_violations(problem: Problem, rows: list[int]) -> list[str]:
+    """Limits across users: planned sends may use only what committed sends leave (¶9e to ¶9h)."""
+    found = []
+    for name, row in ledger(problem, rows).maximums.items():
+        room = max(0.0, row.limit - row.committed)
+        if row.planned > room + _slack(room):
+            found.append(f"{name}: planned {row.planned:.9g}, room for {room:.9g} of {row.limit:.9g}")
+    return found
+
+
+def _misstatements(solution: Solution, value: float, penalty: float, shortfall: dict[str, int]) -> list[str]:
+    gap = (solution.bound - (value - penalty)) / max(1.0, abs(value))
+    stated = [
+        ("value", solution.value, value),
+        ("penalty", solution.penalty, penalty),
+        ("objective", solution.objective, value - penalty),
+        ("gap", solution.gap, gap),
+    ]
+    found = [
+        f"{name}: stated {said:.9g}, recomputed {true:.9g}"
+        for name, said, true in stated
+        if not abs(said - true) <= _slack(true)
+    ]
+    if solution.shortfall != shortfall:
+        found.append(f"shortfall: stated {solution.shortfall}, recomputed {shortfall}")
+    return found
+
+
+def _price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
+    """Every row listed once with its true limit and use, and a price that keeps weak duality valid (¶11)."""
+    rows = {**book.maximums, **{f"campaign_min:{name}": row for name, row in book.minimums.items()}}
+    found = []
+    if sorted(p.row for p in prices) != sorted(rows):
+        found.append("prices: the rows listed are not the rows of the limits, each once")
+    for p in prices:
+        row = rows.get(p.row)
+        if row is None:
+            continue
+        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + _slack(row.price)):
+            found.append(f"prices: {p.row} has price {p.price:.9g}, outside [0, {row.price:.9g}]")
+        for name, said, true in (("limit", p.limit, row.limit), ("used", p.used, row.used)):
+            if not abs(said - true) <= _slack(true):
+                found.append(f"prices: {p.row} states {name} {said:.9g}, recomputed {true:.9g}")
+    return found

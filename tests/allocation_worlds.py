@@ -1,0 +1,203 @@
+"""Tiny allocation problems: tables a reader solves by eye, and random ones small enough to try every plan."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+
+from sendopt.allocation import Cells, History, Messages, Problem, audit_plan
+from sendopt.config.schema import Allocation
+from sendopt.domain.limits import Limits
+
+EXACT = Allocation(exact_max_users=10**6, relative_gap=0.0)
+COLUMNS_OF_HISTORY = ("user", "minutes_before", "channel", "category", "campaign", "local_day", "p_opt_out", "cost")
+
+
+def problem(
+    messages: Sequence[tuple[str, str, str, str, str]],
+    cells: Sequence[Sequence[float]],
+    limits: Mapping[str, object],
+    history: Sequence[tuple[object, ...]] = (),
+    *,
+    n_slots: int = 6,
+    slot_minutes: int = 60,
+) -> Problem:
+    """A problem from rows: messages (user, message, campaign, channel, category), cells (message row, slot, value
+    [, p_opt_out, cost, day]), history (user, minutes_before[, channel, category, campaign, day, p_opt_out, cost]).
+    """
+    users = sorted({m[0] for m in messages} | {str(h[0]) for h in history})
+    full = [(*c, *(0.0, 0.0, 100)[len(c) - 3 :]) for c in cells]
+    past = [(*h, *("push", "news", "old", 99, 0.0, 0.0)[len(h) - 2 :]) for h in history]
+    column = [list(x) for x in zip(*full, strict=True)] or [[]] * 6
+    before = dict(zip(COLUMNS_OF_HISTORY, [list(x) for x in zip(*past, strict=True)] or [[]] * 8, strict=True))
+    return Problem(
+        slot_minutes=slot_minutes,
+        n_slots=n_slots,
+        users=np.array(users, dtype=object),
+        messages=Messages(
+            user=np.array([users.index(m[0]) for m in messages], dtype=np.int64),
+            message_id=_texts(m[1] for m in messages),
+            campaign=_texts(m[2] for m in messages),
+            channel=_texts(m[3] for m in messages),
+            category=_texts(m[4] for m in messages),
+        ),
+        cells=Cells(
+            message=np.array(column[0], dtype=np.int64),
+            slot=np.array(column[1], dtype=np.int64),
+            value=np.array(column[2], dtype=np.float64),
+            p_opt_out=np.array(column[3], dtype=np.float64),
+            cost=np.array(column[4], dtype=np.float64),
+            local_day=np.array(column[5], dtype=np.int64),
+        ),
+        history=History(
+            user=np.array([users.index(u) for u in before["user"]], dtype=np.int64),
+            channel=_texts(before["channel"]),
+            category=_texts(before["category"]),
+            campaign=_texts(before["campaign"]),
+            minutes_before=np.array(before["minutes_before"], dtype=np.float64),
+            local_day=np.array(before["local_day"], dtype=np.int64),
+            p_opt_out=np.array(before["p_opt_out"], dtype=np.float64),
+            cost=np.array(before["cost"], dtype=np.float64),
+        ),
+        limits=Limits.model_validate(limits),
+    )
+
+
+def planned(p: Problem, chosen: Iterable[int]) -> set[tuple[str, int]]:
+    """The plan as a reader writes it: {(message_id, slot)}."""
+    return {(str(p.messages.message_id[p.cells.message[c]]), int(p.cells.slot[c])) for c in chosen}
+
+
+def objective(p: Problem, chosen: Sequence[int]) -> float:
+    """Value less penalty, counted anew (committed sends serve a minimum)."""
+    total = sum(float(p.cells.value[c]) for c in chosen)
+    sent = [p.messages.campaign[p.cells.message[c]] for c in chosen]
+    sent += [name for name, before in zip(p.history.campaign, p.history.minutes_before, strict=True) if before < 0]
+    for name, bounds in p.limits.campaigns.items():
+        missing = bounds.min_sends - sent.count(name)
+        if missing > 0:
+            price = bounds.shortfall_price
+            if price is None:
+                values = p.cells.value[p.messages.campaign[p.cells.message] == name]
+                price = max(0.0, float(values.max(initial=0.0)))
+            total -= price * missing
+    return total
+
+
+def best_by_trying_all(p: Problem) -> float:
+    """The best objective of all feasible plans of sends worth something, by brute force."""
+    options: dict[int, dict[int, list[int | None]]] = {}
+    for c in np.flatnonzero(p.cells.value > 0).tolist():
+        message = int(p.cells.message[c])
+        options.setdefault(int(p.messages.user[message]), {}).setdefault(message, [None]).append(c)
+    plans_by_user = []
+    for messages in options.values():
+        picks = [[c for c in pick if c is not None] for pick in itertools.product(*messages.values())]
+        # whatever breaks a rule alone breaks it in company: limits only tighten as sends are added
+        plans_by_user.append([pick for pick in picks if not audit_plan(p, np.array(pick, dtype=np.int64))])
+    best = -math.inf
+    for picks in itertools.product(*plans_by_user):
+        chosen = sorted(itertools.chain.from_iterable(picks))
+        reached = objective(p, chosen)
+        if reached > best and not audit_plan(p, np.array(chosen, dtype=np.int64)):
+            best = reached
+    return best
+
+
+def random_problem(seed: int, *, users: int = 3, per_user: int = 2, n_slots: int = 4) -> Problem:
+    """A tiny problem in which every kind of rule may be on and may bind, with history and committed sends."""
+    draw = np.random.default_rng(seed)
+    channels, kinds, names = ("push", "sms"), ("news", "shop"), ("a", "b", "c")
+    style = {name: (channels[draw.integers(2)], kinds[draw.integers(2)]) for name in names}
+    step = int(draw.choice([60, 120, 480]))
+    messages, cells, history = [], [], []
+    for u, k in itertools.product(range(users), range(per_user)):
+        name = names[draw.integers(3)]
+        messages.append((f"u{u}", f"m{u}{k}", name, *style[name]))
+        for slot in range(n_slots):
+            if draw.random() < 0.75:
+                value = round(float(draw.uniform(-0.1, 1.0)), 3)
+                opt_out, cost = round(float(draw.uniform(0, 0.2)), 3), float(draw.integers(0, 3))
+                cells.append((len(messages) - 1, slot, value, opt_out, cost, 100 + (slot * step + 240 * u) // 1440))
+    for u in range(users):
+        for _ in range(int(draw.integers(0, 3))):
+            name = names[draw.integers(3)]
+            before = float(draw.integers(-n_slots * step + 1, 4 * step))
+            if draw.random() < 0.5:
+                before = float(np.floor(before / step) * step)
+            before = max(before, 1.0 - n_slots * step)
+            day = 100 + int(-before + 240 * u) // 1440
+            history.append((f"u{u}", before, *style[name], name, day, 0.05, 1.0))
+    return problem(messages, cells, _random_limits(draw, step), history, n_slots=n_slots, slot_minutes=step)
+
+
+def _random_limits(draw: np.random.Generator, step: int) -> dict[str, object]:
+    def sometimes(limit: dict[str, object], share: float = 0.5) -> dict[str, object]:
+        return limit if draw.random() < share else {}
+
+    caps: dict[str, object] = {}
+    caps |= sometimes({"day": {"scope": "all", "window_minutes": 1440, "max": int(draw.integers(0, 4))}})
+    caps |= sometimes({"some": {"scope": "channel:push", "window_minutes": 2 * step + 30, "max": 1}})
+    caps |= sometimes({"kind": {"scope": "category:news", "calendar": "day", "max": int(draw.integers(1, 3))}}, 0.3)
+    caps |= sometimes({"week": {"scope": "campaign:a", "calendar": "week", "max": 1}}, 0.3)
+    tired = {
+        "half_life_hours": float(draw.choice([6, 24])),
+        "points_per_send": {"push": 1.0, "sms": 0.6},
+        "max_points": round(float(draw.uniform(0.9, 2.6)), 2),
+    }
+    capacity = {"push": int(draw.integers(0, 3)), "sms": {int(draw.integers(4)): int(draw.integers(0, 2))}}
+    campaigns = {
+        "a": {"max_sends": int(draw.integers(1, 4)), "min_sends": int(draw.integers(0, 2))},
+        "b": {"min_sends": int(draw.integers(0, 4)), "shortfall_price": round(float(draw.uniform(0, 1)), 2)},
+    }
+    return {
+        "caps": caps,
+        **sometimes({"min_gap_minutes": int(draw.choice([step, step + 1, 2 * step]))}),
+        **sometimes({"fatigue": tired}),
+        **sometimes({"capacity": capacity}, 0.6),
+        **sometimes({"campaigns": campaigns}, 0.6),
+        **sometimes({"opt_outs": {"max_expected": round(float(draw.uniform(0.05, 0.5)), 3)}}),
+        **sometimes({"cost": {"max_total": float(draw.integers(1, 6))}}),
+    }
+
+
+def shuffled(p: Problem, seed: int) -> Problem:
+    """The same problem with its users, messages, cells and history in another order."""
+    draw = np.random.default_rng(seed)
+
+    def rank_of(order: np.ndarray) -> np.ndarray:
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        return rank
+
+    users, messages = draw.permutation(len(p.users)), draw.permutation(len(p.messages.user))
+    cells, past = draw.permutation(len(p.cells.slot)), draw.permutation(len(p.history.user))
+    moved_messages = {f.name: getattr(p.messages, f.name)[messages] for f in fields(p.messages)}
+    moved_messages["user"] = rank_of(users)[moved_messages["user"]]
+    moved_cells = {f.name: getattr(p.cells, f.name)[cells] for f in fields(p.cells)}
+    moved_cells["message"] = rank_of(messages)[moved_cells["message"]]
+    moved_past = {f.name: getattr(p.history, f.name)[past] for f in fields(p.history)}
+    moved_past["user"] = rank_of(users)[moved_past["user"]]
+    return replace(
+        p,
+        users=p.users[users],
+        messages=Messages(**moved_messages),
+        cells=Cells(**moved_cells),
+        history=History(**moved_past),
+    )
+
+
+def with_limits(p: Problem, **changes: object) -> Problem:
+    """The same problem under other limits (sections replaced)."""
+    return replace(p, limits=Limits.model_validate({**p.limits.model_dump(exclude_none=True), **changes}))
+
+
+def _texts(values: Iterable[object]) -> np.ndarray:
+    listed = list(values)
+    texts = np.empty(len(listed), dtype=object)
+    texts[:] = listed
+    return texts

@@ -1,0 +1,159 @@
+"""Plans that a reader solves by eye: one rule at a time. Slots are hours, values are opens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from allocation_worlds import EXACT, planned, problem
+
+from sendopt.allocation import allocate, audit, unplanned_reasons
+from sendopt.allocation.lp import Program, solve
+from sendopt.allocation.user_rows import Row
+from sendopt.config.schema import Allocation
+from sendopt.errors import ContractError, InfeasibleError
+
+A1 = ("ann", "a1", "sale", "push", "shop")
+A2 = ("ann", "a2", "news", "sms", "info")
+B1 = ("bob", "b1", "sale", "push", "shop")
+TABLE = {
+    # name: (messages, cells (message, slot, value), limits, history, the plan)
+    "best slot": ([A1], [(0, 0, 0.3), (0, 1, 0.5)], {}, [], {("a1", 1)}),
+    "negative value is never sent": ([A1], [(0, 0, -0.1)], {"campaigns": {"sale": {"min_sends": 1}}}, [], set()),
+    "windows are half open": (
+        [A1, A2], [(0, 0, 0.5), (1, 2, 0.3)], {"min_gap_minutes": 120}, [], {("a1", 0), ("a2", 2)}),
+    "a gap is at least the gap": ([A1, A2], [(0, 0, 0.5), (1, 1, 0.3)], {"min_gap_minutes": 120}, [], {("a1", 0)}),
+    "the past keeps its distance": (
+        [A1], [(0, 0, 0.9), (0, 1, 0.2)], {"min_gap_minutes": 120}, [("ann", 60)], {("a1", 1)}),
+    "a committed send keeps its distance": (
+        [A1], [(0, 0, 0.1), (0, 1, 0.9), (0, 3, 0.9)], {"min_gap_minutes": 120}, [("ann", -120)], {("a1", 0)}),
+    "rolling cap counts history": (
+        [A1], [(0, 0, 0.9), (0, 1, 0.2)], {"caps": {"day": {"window_minutes": 1440, "max": 1}}},
+        [("ann", 1380)], {("a1", 1)}),
+    "cap of one channel": (
+        [A1, A2], [(0, 0, 0.5), (1, 0, 0.3)],
+        {"caps": {"p": {"scope": "channel:push", "window_minutes": 60, "max": 0}}}, [], {("a2", 0)}),
+    "calendar day of the user": (
+        [A1], [(0, 0, 0.9, 0.0, 0.0, 99), (0, 1, 0.2, 0.0, 0.0, 100)], {"caps": {"d": {"calendar": "day", "max": 1}}},
+        [("ann", 300, "push", "news", "old", 99)], {("a1", 1)}),
+    "calendar week starts on Monday": (  # day 102 is a Monday: 1970-01-01 was a Thursday
+        [A1], [(0, 0, 0.9, 0.0, 0.0, 101), (0, 1, 0.2, 0.0, 0.0, 102)],
+        {"caps": {"w": {"calendar": "week", "max": 1}}}, [("ann", 300, "push", "news", "old", 99)], {("a1", 1)}),
+    "history alone over a cap forbids, it does not fail": (
+        [A1, B1], [(0, 0, 0.9), (1, 0, 0.2)], {"caps": {"d": {"window_minutes": 1440, "max": 1}}},
+        [("ann", 5), ("ann", 9), ("ann", 11)], {("b1", 0)}),
+    "fatigue decays": (  # 1 point an hour ago: 0.891 + 1 > 1.8; six hours (a half-life) after it 0.5 + 1
+        [A1], [(0, 0, 0.9), (0, 5, 0.2)],
+        {"fatigue": {"half_life_hours": 6, "points_per_send": {"push": 1}, "max_points": 1.8}},
+        [("ann", 60)], {("a1", 5)}),
+    "fatigue counts at a later committed send": (
+        [A1], [(0, 0, 0.9), (0, 5, 0.2)],
+        {"fatigue": {"half_life_hours": 6, "points_per_send": {"push": 1}, "max_points": 1.8}},
+        [("ann", -60)], {("a1", 5)}),
+    "capacity of a slot": ([A1, B1], [(0, 0, 0.5), (1, 0, 0.6), (0, 1, 0.1)], {"capacity": {"push": {0: 1}}}, [],
+        {("b1", 0), ("a1", 1)}),
+    "committed sends use capacity and alone never fail": (
+        [A1, B1], [(0, 0, 0.5), (1, 1, 0.6)], {"capacity": {"push": 1}}, [("bob", -1), ("bob", -59)], {("b1", 1)}),
+    "campaign maximum": ([A1, B1], [(0, 0, 0.5), (1, 0, 0.6)], {"campaigns": {"sale": {"max_sends": 1}}}, [],
+        {("b1", 0)}),
+    "opt-out budget": (
+        [A1, B1], [(0, 0, 0.5, 0.1), (1, 0, 0.6, 0.3)], {"opt_outs": {"max_expected": 0.25}}, [], {("a1", 0)}),
+    "cost budget": (
+        [A1, B1], [(0, 0, 0.5, 0.0, 1.0), (1, 0, 0.6, 0.0, 3.0)], {"cost": {"max_total": 2.5}}, [], {("a1", 0)}),
+    "a minimum displaces a better send": (
+        [A1, A2], [(0, 0, 0.5), (1, 0, 0.3)],
+        {"min_gap_minutes": 60, "campaigns": {"news": {"min_sends": 1, "shortfall_price": 0.4}}}, [], {("a2", 0)}),
+    "a cheap shortfall is accepted": (
+        [A1, A2], [(0, 0, 0.5), (1, 0, 0.3)],
+        {"min_gap_minutes": 60, "campaigns": {"news": {"min_sends": 1, "shortfall_price": 0.1}}}, [], {("a1", 0)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["exact", "buckets"])
+@pytest.mark.parametrize("name", TABLE)
+def test_plan_by_eye(name: str, method: str) -> None:
+    messages, cells, limits, history, expected = TABLE[name]
+    p = problem(messages, cells, limits, history)
+    solution = allocate(p, EXACT if method == "exact" else Allocation(exact_max_users=1, bucket_users=10))
+    assert planned(p, solution.chosen) == expected
+    assert audit(p, solution).violations == ()
+
+
+def test_shortfall_is_priced_and_reported() -> None:
+    limits = {"campaigns": {"sale": {"min_sends": 3}, "none": {"min_sends": 2}}}
+    solution = allocate(problem([A1], [(0, 0, 0.2), (0, 1, 0.7)], limits), EXACT)
+    assert solution.shortfall == {"sale": 2, "none": 2}
+    assert solution.penalty == pytest.approx(2 * 0.7)  # by default the largest value of its cells; nothing for `none`
+    assert solution.objective == pytest.approx(0.7 - 1.4)
+
+
+def test_an_empty_problem_has_an_empty_plan() -> None:
+    p = problem([A1], [], {"capacity": {"push": 1}})
+    solution = allocate(p, EXACT)
+    assert (len(solution.chosen), solution.objective, solution.gap) == (0, 0.0, 0.0)
+    assert audit(p, solution).ok
+
+
+def test_min_over_max_names_the_campaign() -> None:
+    p = problem([A1], [(0, 0, 0.2)], {"campaigns": {"sale": {"min_sends": 5, "max_sends": 3}}})
+    with pytest.raises(InfeasibleError, match=r"campaigns\.sale: min_sends 5 > max_sends 3; lower the minimum"):
+        allocate(p, EXACT)
+
+
+@pytest.mark.parametrize(
+    ("cells", "history", "sentence"),
+    [
+        ([(0, 0, float("nan"))], [], "cells.value is not finite in 1 of 1 rows"),
+        ([(0, 0, float("inf"))], [], "cells.value is not finite"),
+        ([(0, 6, 0.1)], [], r"cells.slot is outside 0\.\.5"),
+        ([(7, 0, 0.1)], [], r"cells.message is outside 0\.\.0"),
+        ([(0, 0, 0.1), (0, 0, 0.2)], [], r"cells is repeated \(message, slot\) in 1 of 2 rows \(rows \[1\]\)"),
+        ([(0, 0, 0.1, 1.5)], [], r"cells.p_opt_out is outside \[0, 1\]"),
+        ([(0, 0, 0.1, 0.0, -1.0)], [], "cells.cost is not a finite number >= 0"),
+        ([(0, 0, 0.1)], [("ann", float("nan"))], "history.minutes_before is not finite"),
+        ([(0, 0, 0.1)], [("ann", -360)], "history.minutes_before is after the horizon of 360 minutes"),
+    ],
+)
+def test_a_broken_problem_is_refused_by_name(cells: list, history: list, sentence: str) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        allocate(problem([A1], cells, {}, history), EXACT)
+
+
+def test_no_time_falls_back_visibly_to_a_whole_plan() -> None:
+    """With no time for any program the plan is the filling pass alone: feasible, never half filled, and said so."""
+    messages = [(f"u{i}", f"m{i}", "sale", "push", "shop") for i in range(40)]
+    cells = [(i, s, 0.1 + 0.01 * ((7 * i + 3 * s) % 11)) for i in range(40) for s in range(6)]
+    p = problem(messages, cells, {"capacity": {"push": 4}})
+    solution = allocate(p, Allocation(exact_max_users=100, time_limit_seconds=1e-9))
+    assert solution.termination == "greedy"
+    assert len(solution.chosen) == 6 * 4
+    assert solution.objective < solution.bound
+    assert audit(p, solution).ok
+
+
+def test_a_relaxation_without_time_has_no_prices() -> None:
+    program = Program(np.arange(2), np.array([1.0, 1.0]), [Row((0, 1), 1.0)], [])
+    assert solve(program, integer=False, relative_gap=0.0, time_limit_seconds=1e-9).status == "no_plan"
+
+
+@pytest.mark.parametrize(
+    ("messages", "cells", "limits", "reason"),
+    [
+        ([B1, A1], [(0, 0, 0.9)], {}, "not_eligible"),
+        ([B1, A1], [(0, 0, 0.9), (1, 0, -0.2)], {}, "negative_value"),
+        ([B1, A1], [(0, 0, 0.9), (1, 0, 0.2)], {"capacity": {"push": 1}}, "capacity"),
+        ([B1, A1], [(0, 0, 0.9), (1, 0, 0.2)], {"campaigns": {"sale": {"max_sends": 1}}}, "campaign_budget"),
+        ([B1, A1], [(0, 0, 0.9, 0.2), (1, 0, 0.2, 0.2)], {"opt_outs": {"max_expected": 0.2}}, "opt_out_budget"),
+        ([B1, A1], [(0, 0, 0.9, 0, 1.0), (1, 0, 0.2, 0, 1.0)], {"cost": {"max_total": 1.0}}, "cost_budget"),
+        ([A2, A1], [(0, 0, 0.9), (1, 0, 0.2)], {"caps": {"d": {"window_minutes": 60, "max": 1}}}, "user_cap"),
+        ([A2, A1], [(0, 0, 0.9), (1, 1, 0.2)], {"min_gap_minutes": 90}, "min_gap"),
+        (
+            [A2, A1],
+            [(0, 0, 0.9), (1, 1, 0.2)],
+            {"fatigue": {"half_life_hours": 24, "points_per_send": {"sms": 1, "push": 1}, "max_points": 1.5}},
+            "fatigue",
+        ),
+    ],
+)
+def test_reason_of_an_unplanned_message(messages: list, cells: list, limits: dict, reason: str) -> None:
+    p = problem(messages, cells, limits)
+    assert unplanned_reasons(p, allocate(p, EXACT)).tolist() == ["planned", reason]
