@@ -70,6 +70,6 @@ def where_next(settings: Settings, conf: Path, env: str, day: date) -> Iterator[
     yield "\nLook further:"
     yield f"  open {settings.paths.out}/report.html"
     yield f"  .venv/bin/sendopt explain --user {user}{options}"
-    yield f"  .venv/bin/mlflow ui --backend-store-uri {settings.mlflow.tracking_uri} --host 127.0.0.1   # the model's run"
+    yield f"  .venv/bin/mlflow ui --backend-store-uri {settings.mlflow.tracking_uri} --host 127.0.0.1   # the model"
     yield "  make airflow                                            # the nightly DAG, on 127.0.0.1:8080"
     yield "  .venv/bin/sendopt demo --nights 3                       # the next nights of the same world"

@@ -18,7 +18,7 @@ from sendopt.domain.limits import Limits
 from sendopt.domain.tables import TABLES
 from sendopt.report.data import read_table
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # its fixture runs whole nights
 TIMED = {"runs": ["started_utc", "seconds", "delta_versions"]}  # what may differ when a night is run again
 
 

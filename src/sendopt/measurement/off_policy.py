@@ -72,6 +72,6 @@ def _interval(
     for i in range(RESAMPLES):
         times = np.bincount(rng.integers(0, len(users), len(users)), minlength=len(users))
         with np.errstate(invalid="ignore", divide="ignore"):
-            draws[i] = statistic(sums @ times)
+            draws[i] = statistic(sums @ times.astype(float))
     low, high = np.nanpercentile(draws, _Z)
     return float(low), float(high)

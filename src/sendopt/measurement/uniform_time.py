@@ -7,8 +7,10 @@ and nothing that a draw brings changes who was admitted or what the other arm ma
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,38 @@ class UniformArm:
     rest: Limits
 
 
+class _Cell(NamedTuple):
+    user_id: str
+    notification_id: str
+    campaign_id: str
+    channel: str
+    category: str
+    slot: int
+    local_day: int
+    value: float
+    p_opt_out: float
+    cost: float
+
+
+class _Message(NamedTuple):
+    """A message with its cells by slot; value, p_opt_out and cost are the largest of its cells."""
+
+    user_id: str
+    notification_id: str
+    campaign_id: str
+    channel: str
+    value: float
+    p_opt_out: float
+    cost: float
+    cells: tuple[_Cell, ...]
+
+
+class _Draw(NamedTuple):
+    message: _Message
+    slot: int
+    pscore: float
+
+
 def plan_uniform_time(
     cells: pd.DataFrame,
     history: Mapping[str, Sequence[Send]],
@@ -50,91 +84,100 @@ def plan_uniform_time(
     """
     messages = _in_hash_order(cells, salt)
     admitted, refused = _admit(messages, limits, share)
-    slots = {key: group for key, group in cells.sort_values("slot").groupby(MESSAGE, sort=False)}
-    feasible = {
-        row.Index: _feasible(
-            slots[row.user_id, row.notification_id], row, list(history.get(row.user_id, ())), limits, slot_minutes
-        )
-        for row in admitted.itertuples()
-    }
+    feasible = [_feasible(m, history.get(m.user_id, ()), limits, slot_minutes) for m in admitted]
     reserved = _reserve(admitted, feasible)
     _require_room(reserved, limits)
-    drawn, missed = _draw(admitted, slots, history, limits, slot_minutes, salt)
-    drawn = _hold_to(drawn, reserved, limits)
-    columns = [*MESSAGE, "slot", "pscore", "planned", "reason"]
+    draws, missed = _draw(admitted, history, limits, slot_minutes, salt)
+    planned = _hold_to(draws, reserved, limits)
+    drawn = pd.DataFrame(
+        {
+            "user_id": [d.message.user_id for d in draws],
+            "notification_id": [d.message.notification_id for d in draws],
+            "slot": np.array([d.slot for d in draws], np.int64),
+            "pscore": np.array([d.pscore for d in draws], float),
+            "planned": np.array(planned, bool),
+            "reason": np.array([None if fits else PLANNED_UNSENT for fits in planned], object),
+        }
+    )
+    sent = Counter(d.message.campaign_id for d, fits in zip(draws, planned, strict=True) if fits)
     refusals = pd.DataFrame(refused + missed, columns=[*MESSAGE, "reason"])
-    return UniformArm(
-        drawn.reindex(columns=columns), refusals, _what_is_left(limits, admitted, reserved, drawn, share, n_slots)
-    )
+    return UniformArm(drawn, refusals, _what_is_left(limits, admitted, reserved, sent, n_slots))
 
 
-def _in_hash_order(cells: pd.DataFrame, salt: str) -> pd.DataFrame:
-    """One row a message, in the order in which admission and draws take them."""
-    first = cells.groupby(MESSAGE, as_index=False).agg(
-        campaign_id=("campaign_id", "first"),
-        channel=("channel", "first"),
-        category=("category", "first"),
-        value=("value", "max"),
-        p_opt_out=("p_opt_out", "max"),
-        cost=("cost", "max"),
-    )
-    pairs = zip(first["user_id"], first["notification_id"], strict=True)
-    first["order"] = [keyed_hash("uniform_order", salt, u, n) for u, n in pairs]
-    return first.sort_values("order", ignore_index=True)
+def _in_hash_order(cells: pd.DataFrame, salt: str) -> list[_Message]:
+    """Messages in the order in which admission and draws take them."""
+    columns = [cells[name].tolist() for name in _Cell._fields]
+    by_message: dict[tuple[str, str], list[_Cell]] = {}
+    for cell in (_Cell(*values) for values in zip(*columns, strict=True)):
+        by_message.setdefault((cell.user_id, cell.notification_id), []).append(cell)
+    messages = [
+        _Message(
+            user_id=user,
+            notification_id=notification,
+            campaign_id=mine[0].campaign_id,
+            channel=mine[0].channel,
+            value=max(c.value for c in mine),
+            p_opt_out=max(c.p_opt_out for c in mine),
+            cost=max(c.cost for c in mine),
+            cells=tuple(sorted(mine, key=lambda c: c.slot)),
+        )
+        for (user, notification), mine in by_message.items()
+    ]
+    return sorted(messages, key=lambda m: keyed_hash("uniform_order", salt, m.user_id, m.notification_id))
 
 
-def _admit(messages: pd.DataFrame, limits: Limits, share: float) -> tuple[pd.DataFrame, list[tuple[str, str, str]]]:
+def _admit(messages: list[_Message], limits: Limits, share: float) -> tuple[list[_Message], list[tuple[str, str, str]]]:
     """Messages that the arm's part of the budgets carries, and the others with the budget that refused them."""
-    sends: dict[str, int] = {}
+    sends: Counter[str] = Counter()
     opt_outs = cost = 0.0
-    kept: list[int] = []
+    kept: list[_Message] = []
     refused: list[tuple[str, str, str]] = []
-    for row in messages.itertuples():
-        campaign = limits.campaigns.get(row.campaign_id, CampaignLimits())
+    for m in messages:
+        most = limits.campaigns.get(m.campaign_id, CampaignLimits()).max_sends
         reason = None
-        if row.value <= 0:
+        if m.value <= 0:
             reason = "negative_value"
-        elif campaign.max_sends is not None and sends.get(row.campaign_id, 0) >= math.floor(campaign.max_sends * share):
+        elif most is not None and sends[m.campaign_id] >= math.floor(most * share):
             reason = "campaign_budget"
-        elif limits.opt_outs and opt_outs + row.p_opt_out > limits.opt_outs.max_expected * share:
+        elif limits.opt_outs and opt_outs + m.p_opt_out > limits.opt_outs.max_expected * share:
             reason = "opt_out_budget"
-        elif limits.cost and cost + row.cost > limits.cost.max_total * share:
+        elif limits.cost and cost + m.cost > limits.cost.max_total * share:
             reason = "cost_budget"
         if reason:
-            refused.append((row.user_id, row.notification_id, reason))
+            refused.append((m.user_id, m.notification_id, reason))
             continue
-        kept.append(row.Index)
-        sends[row.campaign_id] = sends.get(row.campaign_id, 0) + 1
-        opt_outs, cost = opt_outs + row.p_opt_out, cost + row.cost
-    return messages.loc[kept], refused
+        kept.append(m)
+        sends[m.campaign_id] += 1
+        opt_outs, cost = opt_outs + m.p_opt_out, cost + m.cost
+    return kept, refused
 
 
-def _send(cell, slot_minutes: int) -> Send:  # type: ignore[no-untyped-def]
+def _send(cell: _Cell, slot_minutes: int) -> Send:
     return Send(
         minute=float(cell.slot * slot_minutes),
         channel=cell.channel,
         category=cell.category,
         campaign=cell.campaign_id,
-        local_day=int(cell.local_day),
+        local_day=cell.local_day,
         planned=True,
         message_id=cell.notification_id,
     )
 
 
-def _feasible(cells: pd.DataFrame, row, sends: list[Send], limits: Limits, slot_minutes: int) -> list[int]:  # type: ignore[no-untyped-def]
-    """Slots that a user's rules leave to a message, given `sends`, ascending."""
-    return [int(c.slot) for c in cells.itertuples() if first_broken(limits, sends, _send(c, slot_minutes)) is None]
+def _feasible(message: _Message, sends: Sequence[Send], limits: Limits, slot_minutes: int) -> list[_Cell]:
+    """Cells that a user's rules leave to a message, given `sends`, by slot."""
+    return [c for c in message.cells if first_broken(limits, sends, _send(c, slot_minutes)) is None]
 
 
-def _reserve(admitted: pd.DataFrame, feasible: Mapping[int, list[int]]) -> dict[tuple[str, int], int]:
-    """Capacity set aside by (channel, slot): expected use of the draws plus 4 σ of it."""
-    mean: dict[tuple[str, int], float] = {}
-    variance: dict[tuple[str, int], float] = {}
-    for row in admitted.itertuples():
-        for slot in feasible[row.Index]:
-            p, key = 1.0 / len(feasible[row.Index]), (row.channel, slot)
-            mean[key] = mean.get(key, 0.0) + p
-            variance[key] = variance.get(key, 0.0) + p * (1.0 - p)
+def _reserve(admitted: list[_Message], feasible: list[list[_Cell]]) -> dict[tuple[str, int], int]:
+    """Capacity set aside by (channel, slot): expected use of the draws plus 4 sigma of it."""
+    mean: defaultdict[tuple[str, int], float] = defaultdict(float)
+    variance: defaultdict[tuple[str, int], float] = defaultdict(float)
+    for message, cells in zip(admitted, feasible, strict=True):
+        for cell in cells:
+            p, key = 1.0 / len(cells), (message.channel, cell.slot)
+            mean[key] += p
+            variance[key] += p * (1.0 - p)
     return {key: math.ceil(mean[key] + SIGMAS * math.sqrt(variance[key]) - 1e-9) for key in mean}
 
 
@@ -159,59 +202,45 @@ def _require_room(reserved: Mapping[tuple[str, int], int], limits: Limits) -> No
 
 
 def _draw(
-    admitted: pd.DataFrame,
-    slots: Mapping[tuple[str, str], pd.DataFrame],
+    admitted: list[_Message],
     history: Mapping[str, Sequence[Send]],
     limits: Limits,
     slot_minutes: int,
     salt: str,
-) -> tuple[pd.DataFrame, list[tuple[str, str, str]]]:
+) -> tuple[list[_Draw], list[tuple[str, str, str]]]:
     taken: dict[str, list[Send]] = {}
-    drawn: list[dict[str, object]] = []
+    draws: list[_Draw] = []
     missed: list[tuple[str, str, str]] = []
-    for row in admitted.itertuples():
-        sends = taken.setdefault(row.user_id, list(history.get(row.user_id, ())))
-        mine = slots[row.user_id, row.notification_id]
-        free = _feasible(mine, row, sends, limits, slot_minutes)
+    for m in admitted:
+        sends = taken.setdefault(m.user_id, list(history.get(m.user_id, ())))
+        free = _feasible(m, sends, limits, slot_minutes)
         if not free:
-            first = next(mine.itertuples())
-            reason = first_broken(limits, sends, _send(first, slot_minutes)) or "user_cap"
-            missed.append((row.user_id, row.notification_id, reason))
+            reason = first_broken(limits, sends, _send(m.cells[0], slot_minutes)) or "user_cap"
+            missed.append((m.user_id, m.notification_id, reason))
             continue
-        slot = free[int(unit_interval("uniform_slot", salt, row.user_id, row.notification_id) * len(free))]
-        sends.append(_send(next(mine[mine["slot"] == slot].itertuples()), slot_minutes))
-        drawn.append(
-            {
-                "user_id": row.user_id,
-                "notification_id": row.notification_id,
-                "campaign_id": row.campaign_id,
-                "channel": row.channel,
-                "slot": slot,
-                "pscore": 1.0 / len(free),
-            }
-        )
-    columns = [*MESSAGE, "campaign_id", "channel", "slot", "pscore"]
-    return pd.DataFrame(drawn, columns=columns), missed
+        cell = free[int(unit_interval("uniform_slot", salt, m.user_id, m.notification_id) * len(free))]
+        sends.append(_send(cell, slot_minutes))
+        draws.append(_Draw(m, cell.slot, 1.0 / len(free)))
+    return draws, missed
 
 
-def _hold_to(drawn: pd.DataFrame, reserved: Mapping[tuple[str, int], int], limits: Limits) -> pd.DataFrame:
-    """Mark what exceeds the reservation, in hash order, as planned but unsent; it is never moved."""
-    used: dict[tuple[str, int], int] = {}
+def _hold_to(draws: list[_Draw], reserved: Mapping[tuple[str, int], int], limits: Limits) -> list[bool]:
+    """False for what exceeds the reservation, in hash order: planned but unsent, never moved."""
+    used: Counter[tuple[str, int]] = Counter()
     planned: list[bool] = []
-    for row in drawn.itertuples():
-        key = (row.channel, row.slot)
-        fits = _capacity(limits, row.channel, row.slot) is None or used.get(key, 0) < reserved.get(key, 0)
-        used[key] = used.get(key, 0) + fits
+    for d in draws:
+        key = (d.message.channel, d.slot)
+        fits = _capacity(limits, *key) is None or used[key] < reserved.get(key, 0)
+        used[key] += fits
         planned.append(fits)
-    return drawn.assign(planned=np.array(planned, dtype=bool), reason=[None if p else PLANNED_UNSENT for p in planned])
+    return planned
 
 
 def _what_is_left(
     limits: Limits,
-    admitted: pd.DataFrame,
+    admitted: list[_Message],
     reserved: Mapping[tuple[str, int], int],
-    drawn: pd.DataFrame,
-    share: float,
+    sent: Mapping[str, int],
     n_slots: int,
 ) -> Limits:
     """Limits of the other arms: capacity less the reservation, budgets less what was admitted."""
@@ -219,10 +248,9 @@ def _what_is_left(
     for channel in limits.capacity:
         rooms = {slot: _capacity(limits, channel, slot) for slot in range(n_slots)}
         capacity[channel] = {s: room - reserved.get((channel, s), 0) for s, room in rooms.items() if room is not None}
-    taken = admitted["campaign_id"].value_counts().to_dict()
-    sent = drawn[drawn["planned"]]["campaign_id"].value_counts().to_dict()
-    campaigns = {name: _less(c, taken.get(name, 0), sent.get(name, 0)) for name, c in limits.campaigns.items()}
-    opt_outs, cost = float(admitted["p_opt_out"].sum()), float(admitted["cost"].sum())
+    taken = Counter(m.campaign_id for m in admitted)
+    campaigns = {name: _less(c, taken[name], sent.get(name, 0)) for name, c in limits.campaigns.items()}
+    opt_outs, cost = math.fsum(m.p_opt_out for m in admitted), math.fsum(m.cost for m in admitted)
     return limits.model_copy(
         update={
             "capacity": capacity,
@@ -235,9 +263,9 @@ def _what_is_left(
 
 
 def _less(campaign: CampaignLimits, admitted: int, sent: int) -> CampaignLimits:
-    most, least = campaign.max_sends, max(0, campaign.min_sends - int(sent))
+    most, least = campaign.max_sends, max(0, campaign.min_sends - sent)
     if most is not None:
         if campaign.min_sends <= most:  # a contradiction in the settings must stay one; rounding must not make one
-            least = min(least, most - int(admitted))
-        most -= int(admitted)
+            least = min(least, most - admitted)
+        most -= admitted
     return campaign.model_copy(update={"max_sends": most, "min_sends": least})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from typing import Any, cast
 
 import pandas as pd
 
@@ -34,17 +35,17 @@ def explain_user(data_root: str, user: str, message: str | None, day: date | Non
         cells.groupby("notification_id"), key=lambda g: (g[1]["campaign_id"].iloc[0], g[0])
     ):
         yield f"\n{mine['campaign_id'].iloc[0]} by {mine['channel'].iloc[0]}, message {notification}"
-        sent = chosen.loc[notification] if notification in chosen.index else None
+        sent = cast("pd.Series[Any]", chosen.loc[notification]) if notification in chosen.index else None
         clock = _Clock(day, zone, slot_minutes)
         yield from _message(mine, sent, held["reason"].get(notification), prices, clock)
 
 
 def _message(
     cells: pd.DataFrame,
-    sent: pd.Series | None,
+    sent: pd.Series[Any] | None,
     reason: str | None,
-    prices: pd.Series,
-    clock: _Clock,  # type: ignore[type-arg]
+    prices: pd.Series[Any],
+    clock: _Clock,
 ) -> Iterator[str]:
     open_slots = cells[cells["eligible"]].copy()
     refused = cells[~cells["eligible"]]["reason"].value_counts()
@@ -56,8 +57,8 @@ def _message(
         yield f"  not sent: {_reason(reason)}"
         return
     campaign, channel = cells["campaign_id"].iloc[0], cells["channel"].iloc[0]
-    fixed = float(prices.get(f"campaign_max:{campaign}", 0.0)) - float(prices.get(f"campaign_min:{campaign}", 0.0))
-    fixed += float(prices.get("opt_outs", 0.0)) * open_slots["p_opt_out"].astype(float)
+    budget = float(prices.get(f"campaign_max:{campaign}", 0.0)) - float(prices.get(f"campaign_min:{campaign}", 0.0))
+    fixed = budget + float(prices.get("opt_outs", 0.0)) * open_slots["p_opt_out"].astype(float)
     room = open_slots["slot"].map(lambda s: float(prices.get(f"capacity:{channel}:{s}", 0.0)))
     open_slots["net"] = open_slots["value"] - fixed - room
     ranked = open_slots.sort_values(["net", "slot"], ascending=[False, True])
@@ -77,7 +78,7 @@ def _message(
         yield f"    it needs a value of {amount(best['value'] - best['net'])} there and has {amount(best['value'])}"
 
 
-def _worth(row: pd.Series) -> str:  # type: ignore[type-arg]
+def _worth(row: pd.Series[Any]) -> str:
     price = row["value"] - row["net"]
     text = f"opens with p = {row['p_open']:.3f}, opts out with p = {row['p_opt_out']:.4f}, worth {amount(row['value'])}"
     return text + (f", {amount(row['net'])} after the prices of shared limits" if price else "")
@@ -104,7 +105,7 @@ def _last_date(data_root: str) -> date:
     dates = read_table(data_root, "certificate")["plan_date"]
     if dates.empty:
         raise InputNotReady("no night has been planned yet: run `sendopt night --plan-date D` first")
-    return max(dates)
+    return cast(date, max(dates))
 
 
 def _of(data_root: str, name: str, day: date, user: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from sendopt import candidates
 from sendopt.allocation import allocate, audit_plan, check, unplanned_reasons
 from sendopt.allocation.coupling import coupling
-from sendopt.allocation.problem import Cells, History, Messages, Problem
+from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
 from sendopt.allocation.solution import Solution
 from sendopt.domain.limits import Limits
 from sendopt.domain.rules import Send
@@ -156,15 +156,15 @@ _TEXTS = {"campaign": "campaign_id", "channel": "channel", "category": "category
 
 def _sends_by_user(past: pd.DataFrame) -> dict[str, list[Send]]:
     sends: dict[str, list[Send]] = {}
-    for row in past.itertuples():
-        made = Send(-row.minutes_before, row.channel, row.category, row.campaign_id, int(row.local_day), False)
-        sends.setdefault(row.user_id, []).append(made)
+    names = ["user_id", "minutes_before", "channel", "category", "campaign_id", "local_day"]
+    for user, before, channel, category, campaign, day in zip(*(past[n].tolist() for n in names), strict=True):
+        sends.setdefault(user, []).append(Send(-before, channel, category, campaign, day, False))
     return sends
 
 
 def _together(
     night: Night, inputs: _Inputs, planned: pd.DataFrame, uniform: UniformArm, limits: Limits
-) -> tuple[Problem, np.ndarray]:  # type: ignore[type-arg]
+) -> tuple[Problem, Ints]:
     """All arms under the limits as configured, and the rows planned; raises AuditError where they break one."""
     everyone = _problem(night, inputs.cells, inputs.past, limits)
     sent = uniform.drawn[uniform.drawn["planned"].astype(bool)]
@@ -203,7 +203,7 @@ def _suppressed(
     return pd.concat([p for p in (held, inputs.refused) if len(p)] or [held])
 
 
-def _prices(everyone: Problem, chosen: np.ndarray, solution: Solution) -> pd.DataFrame:  # type: ignore[type-arg]
+def _prices(everyone: Problem, chosen: Ints, solution: Solution) -> pd.DataFrame:
     """Limits and use of all arms together, with the prices of the program."""
     rows = coupling(everyone)
     used = rows.committed + np.asarray(rows.use[:, chosen].sum(axis=1)).ravel()

@@ -133,9 +133,9 @@ def _cells(night: Night, fell_back: bool) -> DataFrame:
         .fillna({"wall_minute": -1, "wall_length": 0, "local_hour": -1})
         .withColumn("arm", arm)
         .select(
-            "user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm", "weight", "known_user", "already_sent",
-            "channels", "opted_out_categories", "opted_out_channels", "wall_minute", "wall_length", "local_hour",
-            "quiet_start", "quiet_end", "slot_start", "earliest_utc", "expiry_utc",
+            "user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm", "weight", "known_user",
+            "already_sent", "channels", "opted_out_categories", "opted_out_channels", "wall_minute", "wall_length",
+            "local_hour", "quiet_start", "quiet_end", "slot_start", "earliest_utc", "expiry_utc",
         )
     )  # fmt: skip
 

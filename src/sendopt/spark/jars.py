@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pyspark
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 
 from sendopt.errors import ConfigError
 
@@ -85,7 +87,7 @@ def _resolve() -> list[str]:
         SparkSession.builder.master("local[1]").config("spark.jars.packages", COORDINATE).config(
             "spark.jars.ivy", str(ivy)
         ).config("spark.ui.enabled", "false").getOrCreate().stop()
-    except Exception as error:
+    except (Py4JError, PySparkException, RuntimeError) as error:
         raise ConfigError(
             f"Spark could not resolve {COORDINATE}; is a Maven repository reachable? ({error!s:.200})"
         ) from None

@@ -81,5 +81,6 @@ def _require_complete(
     if both or neither or counts[0] != counts[1] + counts[2] or planned != counts[1]:
         raise AuditError(
             f"messages of {night.plan_date} do not add up: {counts[0]} offered, {counts[1]} planned "
-            f"({planned} allocated), {counts[2]} suppressed, {both} in both, {neither} in neither; nothing was published. Run allocate again"
+            f"({planned} allocated), {counts[2]} suppressed, {both} in both, {neither} in neither; "
+            "nothing was published. Run allocate again"
         )

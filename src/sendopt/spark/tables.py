@@ -64,7 +64,7 @@ class Lake:
         """The table's Delta version; -1 where it is not there yet."""
         if not self.exists(name):
             return -1
-        return int(DeltaTable.forPath(self.spark, self.path(name)).history(1).head()["version"])  # type: ignore[index]
+        return int(DeltaTable.forPath(self.spark, self.path(name)).history(1).head()["version"])
 
     def read(self, name: str, plan_date: date | None = None) -> DataFrame:
         """The table's rows (of one plan_date where given); no rows where the table is not there yet."""
@@ -160,12 +160,12 @@ def require_contract(rows: DataFrame, table: Table, plan_date: date | None = Non
             raise _column_error(rows.where(rule), table, name, int(counted[f"_{name}"]), int(counted["_rows"]))
     if counted["_strangers"]:
         raise ContractError(
-            f"table {table.name}: {counted['_strangers']} rows of another plan_date than {plan_date} in its replacement",
+            f"table {table.name}: {counted['_strangers']} rows of another plan_date than {plan_date}, the one replaced",
             table=table.name, count=counted["_strangers"],
         )  # fmt: skip
     if twice := int(counted["_rows"] - counted["_keys"]):
         raise ContractError(
-            f"table {table.name}: {twice} rows repeat a key ({', '.join(table.key)}) of another row; expected once each",
+            f"table {table.name}: {twice} rows repeat a key ({', '.join(table.key)}) of another row; expected one each",
             table=table.name, count=twice,
         )  # fmt: skip
     return int(counted["_rows"])
@@ -177,7 +177,8 @@ def _column_error(broken: DataFrame, table: Table, name: str, count: int, total:
     shown = "withheld" if name.endswith(("_id", "_key")) else ", ".join(examples)
     expected = f"{'' if column.nullable else 'not null, '}{column.check or column.type}"
     return ContractError(
-        f"table {table.name}, column {name}: {count} of {total} rows break its contract ({expected}); examples: {shown}",
+        f"table {table.name}, column {name}: {count} of {total} rows break its contract ({expected}); "
+        f"examples: {shown}",
         table=table.name, column=name, count=count,
     )  # fmt: skip
 

@@ -1,0 +1,297 @@
+"""What every feature means, and a slow reference that computes it straight from these words (model ¶16).
+
+Every fact has a time t. Features as of plan_date D see t < as_of(D) only, `in w days` means
+as_of(D) - w days <= t < as_of(D), and never more than `history_days`. Successes are dated by the moment the send's
+label is final, so that a rate is unbiased: sends whose window is still open are in neither count.
+
+    send          a row of `sends` that was sent and available; anything else is no exposure and counts nowhere
+    mature_at     sent_at + label.window_hours, the time of a send's (mature, success) counts
+    success       the send has an interaction of label.kind with sent_at <= at <= mature_at
+    open          an interaction of label.kind with a send, at >= sent_at, inside the window or later
+    local hour, weekend   of a send in its own zone, of a session in its user's zone; unknown zone: in no hour feature
+    k             prior_sends           shrink(s, m, prior) = (s + k prior) / (m + k)
+
+    user_features        (plan_date, user_id)
+    tenure_days          as_of - created_at in days; NULL where created later
+    days_since_send/_open/_session   as_of - the last one in history_days, in days; NULL where there is none
+    sends_w, sessions_w  by their own time, in w days; mature_w, successes_w by mature_at
+    rate_w               shrink(successes_w, mature_w, global)
+    fatigue_points       sum over sends of points(channel) * 2^(-(as_of - sent_at) / half_life), no limit of history;
+                         where no fatigue is configured each send has 1 point and the half-life is 72 h (¶9d)
+
+    group_features       (plan_date, kind, name), over history_days
+    group_rate           all: global = (successes + 1) / (mature + 2), so it is never 0 nor 1;
+                         channel, category, campaign: shrink(.., .., global); a name without a row has the rate global
+
+    slot_features        (plan_date, local_hour, weekend), all users, over history_days
+    hour_sends           sends by sent_at; hour_mature, hour_successes by mature_at
+    hour_rate            shrink(hour_successes, hour_mature, global)
+
+    user_slot_features   (plan_date, user_id, local_hour, weekend), over history_days
+    user_hour_rate       shrink(user_hour_successes, user_hour_mature, min(1, rate_90d * hour_rate / global))
+    user_daypart_rate    the same over the hours h-1, h, h+1 (circular), weekdays and weekends pooled
+    user_hour_activity   (sessions in h + k p) / (sessions + k), p = (everyone's in h + 1) / (everyone's + 24)
+    user_weekpart_activity   the same among weekday sessions only or weekend sessions only
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from sendopt.config.schema import FeatureSettings, Grid, Label
+from sendopt.domain import slots
+from sendopt.domain.limits import Fatigue
+from sendopt.domain.tables import TABLES
+
+WINDOWS = (7, 30, 90)  # days of sends, mature, successes, rate
+SESSION_WINDOWS = (7, 30)
+DEFAULT_HALF_LIFE_HOURS = 72.0
+DAY_MICROSECONDS = 86_400_000_000
+CELLS = tuple((hour, weekend) for hour in range(24) for weekend in (False, True))
+_KEYS = {"plan_date", "as_of", "user_id", "local_hour", "weekend"}
+FEATURE_COLUMNS = (
+    *(c for t in ("user_features", "user_slot_features", "slot_features") for c in TABLES[t].names if c not in _KEYS),
+    "category_rate",
+    "channel_rate",
+)
+TRAINING_KEYS = (
+    *("send_key", "user_id", "sent_at_utc", "plan_date", "local_hour", "weekend", "weekday"),
+    *("channel", "category", "campaign_id", "pscore", "label"),
+)
+SCORING_KEYS = ("user_id", "plan_date", "slot", "local_hour", "weekend", "weekday", "channel", "category")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings that features depend on, in the units of their names."""
+
+    lead_minutes: int
+    label_kind: str
+    window_hours: float
+    prior_sends: float
+    history_days: int
+    half_life_hours: float
+    points: dict[str, float] | None  # by channel; None: each send has 1 point
+
+    @property
+    def window_microseconds(self) -> int:
+        return round(self.window_hours * 3_600_000_000)
+
+    def points_of(self, channel: str) -> float:
+        return 1.0 if self.points is None else self.points.get(channel, 0.0)
+
+
+def rules_of(grid: Grid, label: Label, features: FeatureSettings, fatigue: Fatigue | None) -> Rules:
+    """The rules of these settings; without a fatigue budget 1 point a send, halved every 72 h."""
+    return Rules(
+        lead_minutes=grid.lead_minutes,
+        label_kind=label.kind,
+        window_hours=label.window_hours,
+        prior_sends=features.prior_sends,
+        history_days=features.history_days,
+        half_life_hours=fatigue.half_life_hours if fatigue else DEFAULT_HALF_LIFE_HOURS,
+        points=dict(fatigue.points_per_send) if fatigue else None,
+    )
+
+
+class Reference:
+    """Features of one log, each a filter over the whole log: slow, and written to be read beside the definitions.
+
+    `sends`, `interactions`, `sessions`, `users` hold the contracts' columns, with times as naive UTC datetime64.
+    """
+
+    def __init__(
+        self, sends: pd.DataFrame, interactions: pd.DataFrame, sessions: pd.DataFrame, users: pd.DataFrame, rules: Rules
+    ) -> None:
+        self.rules = rules
+        self.users = users
+        self.sends = _exposures(sends, interactions, rules)
+        zones = dict(zip(users.user_id, users.timezone, strict=True))
+        self.sessions = _localised(
+            pd.DataFrame({"user_id": sessions.user_id, "at": _microseconds(sessions.at_utc)}),
+            (zones.get(user) for user in sessions.user_id),
+        )
+
+    def tables(self, plan_date: date) -> dict[str, pd.DataFrame]:
+        """The four tables of the contract as of `plan_date`, for the users created before as_of."""
+        as_of = slots.as_of(plan_date, self.rules.lead_minutes)
+        known = self.users[_microseconds(self.users.created_at) < self._as_of(plan_date)]
+        stamp: dict[str, object] = {"plan_date": plan_date}
+        population = {cell: self.slot(plan_date, *cell) for cell in CELLS}
+        users, user_slots = [], []
+        for user in known.user_id:
+            mine = self.user(plan_date, user)
+            users.append({**stamp, "as_of": as_of.replace(tzinfo=None), "user_id": user, **mine})
+            for (hour, weekend), common in population.items():
+                cell = {"user_id": user, "local_hour": hour, "weekend": weekend}
+                user_slots.append({**stamp, **cell, **self.user_slot(plan_date, user, hour, weekend, mine, common)})
+        rows: dict[str, list[dict[str, object]]] = {
+            "user_features": users,
+            "user_slot_features": user_slots,
+            "slot_features": [{**stamp, "local_hour": h, "weekend": w, **r} for (h, w), r in population.items()],
+            "group_features": [{**stamp, **row} for row in self.groups(plan_date)],
+        }
+        return {name: pd.DataFrame(found, columns=list(TABLES[name].names)) for name, found in rows.items()}
+
+    def training_rows(self, plan_date: date, days: int) -> pd.DataFrame:
+        """One row a mature send of the `days` plan dates before `plan_date`, with the features of its own night."""
+        rows: list[dict[Hashable, object]] = []
+        for send in self.sends.to_dict("records"):
+            night = datetime.fromtimestamp(send["at"] // 1_000_000, UTC).date()
+            young = send["mature_at"] >= self._as_of(plan_date)
+            if young or not plan_date - timedelta(days=days) <= night < plan_date or send["local_hour"] < 0:
+                continue
+            user, cell = send["user_id"], (send["local_hour"], send["weekend"])
+            mine = self.user(night, user)
+            common = self.slot(night, *cell)
+            own_slot = self.user_slot(night, user, *cell, mine, common)
+            rates = {(g["kind"], g["name"]): g["group_rate"] for g in self.groups(night)}
+            rest = {
+                "plan_date": night,
+                "category_rate": rates.get(("category", send["category"]), self.global_rate(night)),
+                "channel_rate": rates.get(("channel", send["channel"]), self.global_rate(night)),
+            }
+            rows.append(dict(send, **mine, **own_slot, **common, **rest))
+        return pd.DataFrame(rows, columns=[*TRAINING_KEYS, *FEATURE_COLUMNS])
+
+    def user(self, plan_date: date, user: str) -> dict[str, float | int | None]:
+        """The features of a user as of a plan_date, without keys."""
+        as_of = self._as_of(plan_date)
+        sends = self.sends[self.sends.user_id == user]
+        sessions = self.sessions[self.sessions.user_id == user]
+        created = _microseconds(self.users[self.users.user_id == user].created_at)
+        found: dict[str, float | int | None] = {
+            "tenure_days": self._days(as_of, created[created <= as_of]),
+            "days_since_send": self._days(as_of, sends["at"][self._within(plan_date, sends["at"])]),
+            "days_since_open": self._days(as_of, sends.open_at[self._within(plan_date, sends.open_at)]),
+            "days_since_session": self._days(as_of, sessions["at"][self._within(plan_date, sessions["at"])]),
+        }
+        for w in WINDOWS:
+            mature = sends[self._within(plan_date, sends.mature_at, w)]
+            found[f"sends_{w}d"] = int(self._within(plan_date, sends["at"], w).sum())
+            found[f"mature_{w}d"] = len(mature)
+            found[f"successes_{w}d"] = int(mature.label.sum())
+            found[f"rate_{w}d"] = self._shrink(mature, self.global_rate(plan_date))
+        for w in SESSION_WINDOWS:
+            found[f"sessions_{w}d"] = int(self._within(plan_date, sessions["at"], w).sum())
+        past = sends[sends["at"] < as_of]
+        half_lives = (as_of - past["at"].to_numpy()) / (self.rules.half_life_hours * 3_600_000_000)
+        points = np.array([self.rules.points_of(c) for c in past.channel])
+        found["fatigue_points"] = float((points * 2.0**-half_lives).sum())
+        return found
+
+    def user_slot(
+        self, plan_date: date, user: str, hour: int, weekend: bool,
+        mine: dict[str, float | int | None], common: dict[str, float | int],
+    ) -> dict[str, float | int]:  # fmt: skip
+        """The features of a user at a local hour, given the user's and the hour's own."""
+        everyone = self._mature(plan_date)
+        sends = everyone[everyone.user_id == user]
+        near = [(hour - 1) % 24, hour, (hour + 1) % 24]
+        base = self.global_rate(plan_date)
+        lean = float(mine["rate_90d"] or 0.0) / base
+        daypart_rate = self._shrink(everyone[everyone.local_hour.isin(near)], base)
+        cell = sends[(sends.local_hour == hour) & (sends.weekend == weekend)]
+        sessions = self.sessions[self._within(plan_date, self.sessions["at"]) & (self.sessions.local_hour >= 0)]
+        part = sessions[sessions.weekend == weekend]
+        return {
+            "user_hour_mature": len(cell),
+            "user_hour_successes": int(cell.label.sum()),
+            "user_hour_rate": self._shrink(cell, min(1.0, lean * common["hour_rate"])),
+            "user_daypart_rate": self._shrink(sends[sends.local_hour.isin(near)], min(1.0, lean * daypart_rate)),
+            "user_hour_activity": self._share(sessions, user, hour),
+            "user_weekpart_activity": self._share(part, user, hour),
+        }
+
+    def slot(self, plan_date: date, hour: int, weekend: bool) -> dict[str, float | int]:
+        """The features of a local hour over all users."""
+        sends = self.sends[self._within(plan_date, self.sends["at"])]
+        mature = self._mature(plan_date)
+        cell = mature[(mature.local_hour == hour) & (mature.weekend == weekend)]
+        return {
+            "hour_sends": int(((sends.local_hour == hour) & (sends.weekend == weekend)).sum()),
+            "hour_mature": len(cell),
+            "hour_successes": int(cell.label.sum()),
+            "hour_rate": self._shrink(cell, self.global_rate(plan_date)),
+        }
+
+    def groups(self, plan_date: date) -> list[dict[str, object]]:
+        """Rows of group_features: `all`, and each channel, category and campaign that has mature sends."""
+        mature = self._mature(plan_date)
+        base = self.global_rate(plan_date)
+        parts = [("all", "all", mature)]
+        for kind, column in (("channel", "channel"), ("category", "category"), ("campaign", "campaign_id")):
+            parts += [(kind, str(name), rows) for name, rows in mature.groupby(column)]
+        return [
+            {
+                "kind": kind,
+                "name": name,
+                "group_mature": len(rows),
+                "group_successes": int(rows.label.sum()),
+                "group_rate": base if kind == "all" else self._shrink(rows, base),
+            }
+            for kind, name, rows in parts
+        ]
+
+    def global_rate(self, plan_date: date) -> float:
+        mature = self._mature(plan_date)
+        return float((mature.label.sum() + 1) / (len(mature) + 2))
+
+    def _mature(self, plan_date: date) -> pd.DataFrame:
+        return self.sends[self._within(plan_date, self.sends.mature_at)]
+
+    def _shrink(self, sends: pd.DataFrame, prior: float) -> float:
+        k = self.rules.prior_sends
+        return float((sends.label.sum() + k * prior) / (len(sends) + k))
+
+    def _share(self, sessions: pd.DataFrame, user: str, hour: int) -> float:
+        common = ((sessions.local_hour == hour).sum() + 1) / (len(sessions) + 24)
+        mine = sessions[sessions.user_id == user]
+        k = self.rules.prior_sends
+        return float(((mine.local_hour == hour).sum() + k * common) / (len(mine) + k))
+
+    def _within(self, plan_date: date, times: pd.Series[int], days: int | None = None) -> pd.Series[bool]:
+        as_of = self._as_of(plan_date)
+        first = as_of - min(days or self.rules.history_days, self.rules.history_days) * DAY_MICROSECONDS
+        return (times >= first) & (times < as_of)
+
+    def _as_of(self, plan_date: date) -> int:
+        return round(slots.as_of(plan_date, self.rules.lead_minutes).timestamp()) * 1_000_000
+
+    @staticmethod
+    def _days(as_of: int, times: pd.Series[int]) -> float | None:
+        return (as_of - int(times.max())) / DAY_MICROSECONDS if len(times) else None
+
+
+def _exposures(sends: pd.DataFrame, interactions: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    wanted = interactions[interactions.kind == rules.label_kind]
+    opened = dict(zip(wanted.send_key, _microseconds(wanted.at_utc), strict=True))
+    rows = sends[sends.sent.astype(bool) & sends.available.astype(bool)].reset_index(drop=True)
+    rows["at"] = _microseconds(rows.sent_at_utc)
+    rows["mature_at"] = rows["at"] + rules.window_microseconds
+    rows["open_at"] = pd.Series([opened.get(key, -1) for key in rows.send_key], dtype="int64")
+    rows.loc[rows.open_at < rows["at"], "open_at"] = -1  # before every window
+    rows["label"] = ((rows.open_at >= 0) & (rows.open_at <= rows.mature_at)).astype("int64")
+    return _localised(rows, rows.timezone)
+
+
+def _localised(rows: pd.DataFrame, zones: Iterable[str | None]) -> pd.DataFrame:
+    """The rows plus local_hour (-1 where the zone is unknown), weekend and weekday at `at`."""
+    hours, weekdays = [], []
+    for at, zone in zip(rows["at"], zones, strict=True):
+        info = slots.zone_or_none(zone) if isinstance(zone, str) else None
+        local = datetime.fromtimestamp(at // 1_000_000, UTC).astimezone(info) if info else None
+        hours.append(local.hour if local else -1)
+        weekdays.append(local.weekday() if local else -1)
+    weekday = pd.Series(weekdays, dtype="int64", index=rows.index)
+    hour = pd.Series(hours, dtype="int64", index=rows.index)
+    return rows.assign(local_hour=hour, weekday=weekday, weekend=weekday >= 5)
+
+
+def _microseconds(times: pd.Series[pd.Timestamp]) -> pd.Series[int]:
+    return times.astype("datetime64[us]").astype("int64")

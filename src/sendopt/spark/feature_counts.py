@@ -1,0 +1,250 @@
+"""The log as of a night, and the counts of it that features are made of (model ¶16).
+
+`day` is a plan_date in days since 1970-01-01. Facts are dated by feature day, and a request adds up those of the days
+before it: nothing of its own feature day or later can come in. Sums are of integers, or in the order of time, so that
+the rows are equal to the byte whatever the number of partitions (¶14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from sendopt.domain import slots
+from sendopt.features import DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
+from sendopt.spark.stage import Night
+from sendopt.spark.zones import with_local_time
+
+CELL = ("local_hour", "weekend")
+FATIGUE_HALF_LIVES = 40  # the look-back: older sends weigh less than 1e-12 of a point
+_EPOCH = date(1970, 1, 1)
+_HOURLY = ("sends", "mature", "successes", "sessions")
+_DAILY = (*_HOURLY, "weekday_sessions", "weekend_sessions", "last_send", "last_open", "last_session")
+
+
+@dataclass(frozen=True)
+class Log:
+    """What was known at the night's as_of, as far back as the first request's features look."""
+
+    exposures: DataFrame  # one row a send that reached its user
+    sessions: DataFrame
+    users: DataFrame
+    days: DataFrame  # the plan dates asked for, as `day`
+    middle: int  # the day half way through them
+    rules: Rules
+
+
+def read_log(night: Night, first: date) -> Log:
+    settings = night.settings
+    rules = rules_of(settings.grid, settings.label, settings.features, settings.fatigue)
+    since = slots.as_of(first, rules.lead_minutes) - timedelta(days=rules.history_days)
+    users = night.lake.read("users").select("user_id", "timezone", "created_at")
+    recent = (F.col("at_utc") >= F.lit(since)) & (F.col("at_utc") < F.lit(night.as_of))
+    sessions = night.lake.read("sessions").where(recent).join(users.drop("created_at"), "user_id", "left")
+    at = F.unix_micros("at_utc")
+    start = day_number(first)
+    end = max(start + 1, day_number(night.plan_date))
+    return Log(
+        exposures=_held(_exposures(night, first, rules)),
+        sessions=_held(
+            with_local_time(sessions, "at_utc", "timezone").select(
+                "user_id", at.alias("at"), _feature_day(at, rules).alias("day"), *CELL
+            )
+        ),
+        users=users,
+        days=night.spark.range(start, end).toDF("day"),
+        middle=(start + end) // 2,
+        rules=rules,
+    )
+
+
+def _held(rows: DataFrame) -> DataFrame:
+    """The rows computed once, by user. They are read many times: planned anew each time, the plan alone would take
+    longer than the work. A checkpoint, unlike a cache, ends with the last frame that reads it."""
+    partitions = int(str(rows.sparkSession.conf.get("spark.sql.shuffle.partitions")))
+    return rows.repartition(partitions, "user_id").localCheckpoint()
+
+
+def _exposures(night: Night, first: date, rules: Rules) -> DataFrame:
+    """One row a send that was sent and available: its times in microseconds, its feature days, label, local time."""
+    lookback = max(
+        timedelta(days=rules.history_days, hours=rules.window_hours),
+        timedelta(hours=FATIGUE_HALF_LIVES * rules.half_life_hours),
+    )
+    since = slots.as_of(first, rules.lead_minutes) - lookback
+    before = F.lit(night.as_of)
+    sends = night.lake.read("sends").where(
+        F.col("sent") & F.col("available") & (F.col("sent_at_utc") >= F.lit(since)) & (F.col("sent_at_utc") < before)
+    )
+    opens = night.lake.read("interactions").where((F.col("kind") == rules.label_kind) & (F.col("at_utc") < before))
+    opened = opens.select("send_key", F.unix_micros("at_utc").alias("opened"))
+    sent_at, mature_at, open_at = F.col("sent_at"), F.col("mature_at"), F.col("open_at")
+    return (
+        with_local_time(sends, "sent_at_utc", "timezone")
+        .join(opened, "send_key", "left")
+        .withColumn("sent_at", F.unix_micros("sent_at_utc"))
+        .withColumn("mature_at", sent_at + F.lit(rules.window_microseconds))
+        .withColumn("open_at", F.when(F.col("opened") >= sent_at, F.col("opened")))
+        .select(
+            *("send_key", "user_id", "campaign_id", "channel", "category", "sent_at_utc", "pscore"),
+            *CELL,
+            F.weekday("local_time").alias("weekday"),
+            *("sent_at", "mature_at", "open_at"),
+            F.coalesce(open_at <= mature_at, F.lit(False)).cast("int").alias("label"),
+            _feature_day(sent_at, rules).alias("sent_day"),
+            _feature_day(mature_at, rules).alias("mature_day"),
+            _feature_day(open_at, rules).alias("open_day"),
+            F.unix_date(F.to_date("sent_at_utc")).cast("bigint").alias("day"),
+        )
+    )
+
+
+def user_counts(log: Log, requests: DataFrame) -> DataFrame:
+    """Counts in the windows before each request, and the last send, open and session in its history."""
+    sent, one = log.exposures, F.lit(1)
+    part = {"weekday_sessions": F.when(~F.col("weekend"), 1), "weekend_sessions": F.when(F.col("weekend"), 1)}
+    daily = (
+        _facts(sent, "sent_day", _DAILY, sends=one, last_send=F.col("sent_at"))
+        .unionByName(_facts(sent, "mature_day", _DAILY, mature=one, successes=F.col("label")))
+        .unionByName(_facts(sent, "open_day", _DAILY, last_open=F.col("open_at")))
+        .unionByName(_facts(log.sessions, "day", _DAILY, sessions=one, last_session=F.col("at"), **part))
+        .groupBy("user_id", "day")
+        .agg(*((F.max if c.startswith("last") else F.sum)(c).alias(c) for c in _DAILY))
+    )
+
+    def within(name: str, days: int) -> Column:
+        return _sum_where(F.col("age") <= days, name).alias(f"{name}_{days}d")
+
+    return (
+        _pairs(requests, daily, log.rules, F.lit(True))
+        .groupBy("user_id", "day")
+        .agg(
+            *(within(what, w) for what in ("sends", "mature", "successes") for w in WINDOWS),
+            *(within("sessions", w) for w in SESSION_WINDOWS),
+            *(F.coalesce(F.sum(c), F.lit(0)).alias(c) for c in part),
+            *(F.max(c).alias(c) for c in _DAILY if c.startswith("last")),
+        )
+    )
+
+
+def _facts(rows: DataFrame, day: str, names: Sequence[str], *kept: Column, **values: Column) -> DataFrame:
+    """user_id, `day` (the feature day in the column of that name), `kept` and `names` of the rows that have a day.
+
+    Of `names`, those without a value are NULL, so that facts of several kinds can be put below each other.
+    """
+    found = (values.get(name, F.lit(None)).cast("bigint").alias(name) for name in names)
+    return rows.where(F.col(day).isNotNull()).select("user_id", F.col(day).alias("day"), *kept, *found)
+
+
+def _pairs(requests: DataFrame, facts: DataFrame, rules: Rules, concerned: Column) -> DataFrame:
+    """Each request with each fact of its user's history that concerns it; `age` in days is 1 on the last day it sees.
+
+    Pairs are many, yet they stream into sums: measured, that costs less than sliding windows over the same rows.
+    """
+    past = facts.withColumnRenamed("user_id", "_user").withColumnRenamed("day", "_day")
+    age = F.col("day") - F.col("_day")
+    known = (F.col("user_id") == F.col("_user")) & (age >= 1) & (age <= rules.history_days)
+    return requests.join(past, known & concerned, "left").withColumn("age", age).drop("_user", "_day")
+
+
+def _sum_where(condition: Column, name: str) -> Column:
+    return F.coalesce(F.sum(F.when(condition, F.col(name))), F.lit(0))
+
+
+def fatigue_points(log: Log, requests: DataFrame) -> DataFrame:
+    """fatigue_points of each request, from the times of the sends themselves (¶9d).
+
+    Weights 2^((t - middle) / half_life) make it one running sum for all requests. They stay far from a double's limits:
+    200 days of 6-hour half-lives on either side are 800 doublings, and only what no longer counts gets lost below.
+    """
+    rules = log.rules
+    points = F.lit(1.0)
+    if rules.points is not None:
+        points = F.lit(0.0)
+        for channel, cost in sorted(rules.points.items()):
+            points = F.when(F.col("channel") == channel, F.lit(float(cost))).otherwise(points)
+    middle = as_of_microseconds(F.lit(log.middle), rules)
+    half_lives = (F.col("at") - middle) / F.lit(rules.half_life_hours * 3_600_000_000)
+    # sends of one moment are added up as decimals, so that their order, which nobody knows, does not matter
+    moments = log.exposures.groupBy("user_id", F.col("sent_at").alias("at"))
+    sent = moments.agg(F.sum(points.cast("decimal(38,18)")).cast("double").alias("points"))
+    asked = requests.withColumn("at", as_of_microseconds(F.col("day"), rules))
+    before = Window.partitionBy("user_id").orderBy("at").rangeBetween(Window.unboundedPreceding, -1)
+    total = F.coalesce(F.sum(F.col("points") * F.pow(F.lit(2.0), half_lives)).over(before), F.lit(0.0))
+    return (
+        sent.unionByName(asked, allowMissingColumns=True)
+        .select("user_id", "day", (total * F.pow(F.lit(2.0), -half_lives)).alias("fatigue_points"))
+        .where(F.col("day").isNotNull())
+    )
+
+
+def user_hour_counts(log: Log, requests: DataFrame) -> DataFrame:
+    """Counts over the history of each request (user_id, day, local_hour, weekend), as `_hour_sums` names them."""
+    facts = _hour_facts(log.exposures, "mature_day", mature=F.lit(1), successes=F.col("label")).unionByName(
+        _hour_facts(log.sessions, "day", sessions=F.lit(1))
+    )
+    sums = _hour_sums("mature", "successes", "sessions")
+    return _pairs(requests, facts, log.rules, _near()).groupBy("user_id", "day", *CELL).agg(*sums)
+
+
+def hour_counts(log: Log) -> DataFrame:
+    """Counts over the history and all users of each (day, local_hour, weekend), as `_hour_sums` names them."""
+    facts = (
+        _hour_facts(log.exposures, "mature_day", mature=F.lit(1), successes=F.col("label"))
+        .unionByName(_hour_facts(log.exposures, "sent_day", sends=F.lit(1)))
+        .unionByName(_hour_facts(log.sessions, "day", sessions=F.lit(1)))
+        .groupBy(F.col("day").alias("_day"), "_hour", "_weekend")
+        .agg(*(F.sum(c).alias(c) for c in _HOURLY))
+    )
+    age = F.col("day") - F.col("_day")
+    seen = facts.join(F.broadcast(log.days), (age >= 1) & (age <= log.rules.history_days))
+    seen = seen.groupBy("day", "_hour", "_weekend").agg(*(F.sum(c).alias(c) for c in _HOURLY))
+    return every_cell(log).join(seen, "day", "left").groupBy("day", *CELL).agg(*_hour_sums(*_HOURLY))
+
+
+def every_cell(log: Log) -> DataFrame:
+    """(day, local_hour, weekend): 48 rows a day asked for."""
+    hours = F.explode(F.sequence(F.lit(0), F.lit(23))).alias("local_hour")
+    return log.days.select("day", hours).select("*", F.explode(F.array(F.lit(False), F.lit(True))).alias("weekend"))
+
+
+def _hour_facts(rows: DataFrame, day: str, **counts: Column) -> DataFrame:
+    """The rows of known local time as facts of their hour."""
+    known = rows.where(F.col("local_hour").isNotNull())
+    return _facts(known, day, _HOURLY, F.col("local_hour").alias("_hour"), F.col("weekend").alias("_weekend"), **counts)
+
+
+def _near() -> Column:
+    return F.pmod(F.col("_hour") - F.col("local_hour"), F.lit(24)).isin(0, 1, 23)
+
+
+def _hour_sums(*names: str) -> list[Column]:
+    """`names` added up where a fact's hour and part of the week are the request's; `near_*` over the hours before and
+    after too, `hour_sessions` in the hour, both with weekdays and weekends pooled."""
+    hour = F.col("_hour") == F.col("local_hour")
+    own = hour & (F.col("_weekend") == F.col("weekend"))
+    return [
+        *(_sum_where(own, name).alias(name) for name in names),
+        _sum_where(_near(), "mature").alias("near_mature"),
+        _sum_where(_near(), "successes").alias("near_successes"),
+        _sum_where(hour, "sessions").alias("hour_sessions"),
+    ]
+
+
+def _feature_day(at: Column, rules: Rules) -> Column:
+    """The day whose night is the last that does not see time `at` (microseconds); NULL where it is NULL."""
+    shifted = at + F.lit(rules.lead_minutes * 60_000_000)
+    return ((shifted - F.pmod(shifted, F.lit(DAY_MICROSECONDS))) / DAY_MICROSECONDS).cast("bigint")
+
+
+def as_of_microseconds(day: Column, rules: Rules) -> Column:
+    """as_of of a plan_date given in days, in microseconds."""
+    return day * F.lit(DAY_MICROSECONDS) - F.lit(rules.lead_minutes * 60_000_000)
+
+
+def day_number(plan_date: date) -> int:
+    return (plan_date - _EPOCH).days

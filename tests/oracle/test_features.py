@@ -1,0 +1,243 @@
+"""Spark's features are those of the reference on random logs, and nothing of the future is in them (model ¶16)."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sendopt.config.schema import Settings
+from sendopt.domain.tables import TABLES
+from sendopt.errors import InputNotReady
+from sendopt.features import FEATURE_COLUMNS, SCORING_KEYS, TRAINING_KEYS, Reference, rules_of
+from sendopt.spark import build_features
+from sendopt.spark.stage import Night
+from sendopt.spark.tables import schema_of
+
+pytestmark = pytest.mark.slow
+PLAN_DATE = date(2026, 4, 2)  # the log holds both European and American changes of clock
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC", None)
+FATIGUE = {"half_life_hours": 24.0, "points_per_send": {"push": 1.0, "email": 0.25}, "max_points": 3.0}
+NAMES = ("user_features", "user_slot_features", "slot_features", "group_features")
+SETTINGS = {
+    "usual": {},
+    "short history, fatigue budget": {
+        "features": {"history_days": 20, "prior_sends": 3.5}, "fatigue": FATIGUE, "grid": {"lead_minutes": 150},
+    },
+    "goal within an hour and a half": {"label": {"kind": "goal", "window_hours": 1.5}, "grid": {"lead_minutes": 0}},
+}  # fmt: skip
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC).replace(tzinfo=None)  # as the tables' frames hold it
+
+
+LAST = utc(2026, 4, 1, 23)  # as_of of PLAN_DATE
+
+
+def invented_log(seed: int, users: int = 9, sends: int = 220, sessions: int = 160, days: int = 60):
+    """Contract rows of a random log that ends a day after PLAN_DATE's as_of; some times are round to the hour."""
+    rng = np.random.default_rng(seed)
+    start = utc(2026, 4, 3) - timedelta(days=days)
+
+    def moment():
+        seconds = int(rng.integers(0, days * 86400))
+        return start + timedelta(seconds=seconds - seconds % 3600 if rng.random() < 0.3 else seconds)
+
+    names = [f"u{i}" for i in range(users)]
+    people = [
+        (u, ZONES[i % len(ZONES)], ["push"], [], None, None, start + timedelta(days=int(rng.integers(-30, days))))
+        for i, u in enumerate(names)
+    ]
+    log, interactions = [], []
+    for i in range(sends):
+        user = names[int(rng.integers(0, users - 1))] if i else "stranger"  # the last user has no sends
+        zone = ZONES[int(rng.integers(len(ZONES)))]
+        at, available = moment(), rng.random() < 0.9
+        campaign, channel = int(rng.integers(4)), ("push", "email", "sms")[int(rng.integers(3))]
+        log.append((
+            f"k{i}", "test", user, f"n{i}", f"c{campaign}", channel, f"cat{campaign % 2}", at, zone, None,
+            float(rng.uniform(0.05, 1)) if available else None, "slot", None, available,
+            available and rng.random() < 0.9,
+        ))  # fmt: skip
+        for kind in ("open", "goal"):
+            if rng.random() < 0.5:
+                delay = timedelta(hours=float(rng.choice([0, 1.5, 24, rng.exponential(1), rng.exponential(30)])))
+                interactions.append((f"k{i}", kind, at + delay, False))
+    visits = {(names[int(rng.integers(1, users))], moment()) for _ in range(sessions)}
+    return {"users": people, "sends": log, "interactions": interactions, "sessions": sorted(visits)}
+
+
+def write(lake, log):
+    for name, rows in log.items():
+        lake.merge(name, lake.spark.createDataFrame(rows, schema_of(TABLES[name])))
+
+
+def night_of(lake, plan_date=PLAN_DATE, **settings):
+    return Night(lake, Settings.model_validate(settings, strict=False), plan_date, Path("conf"))
+
+
+def reference(log, night):
+    frames = {n: pd.DataFrame(rows, columns=list(TABLES[n].names)) for n, rows in log.items()}
+    s = night.settings
+    return Reference(**frames, rules=rules_of(s.grid, s.label, s.features, s.fatigue))
+
+
+def assert_same(got: pd.DataFrame, expected: pd.DataFrame, key: list[str]) -> None:
+    assert list(got.columns) == list(expected.columns)
+    got, expected = (f.sort_values(key).reset_index(drop=True) for f in (got, expected))
+    assert len(got) == len(expected) > 0
+    for column in expected.columns:
+        if pd.api.types.is_float_dtype(got[column]) or pd.api.types.is_integer_dtype(got[column]):
+            left, right = got[column].astype(float), expected[column].astype(float)
+            np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12, err_msg=column)
+        else:
+            assert got[column].tolist() == expected[column].tolist(), column
+
+
+def stored(lake, name):
+    return sorted(lake.read(name).collect(), key=lambda row: str([row[k] for k in TABLES[name].key]))
+
+
+@pytest.mark.parametrize(("seed", "named"), list(enumerate(SETTINGS)))
+def test_every_feature_is_the_references(lake, seed, named):
+    log = invented_log(seed)
+    write(lake, log)
+    night = night_of(lake, **SETTINGS[named])
+    result = build_features.run(night)
+    oracle = reference(log, night)
+    for name, expected in oracle.tables(PLAN_DATE).items():
+        assert_same(lake.read(name).toPandas(), expected, [k for k in TABLES[name].key if k != "plan_date"])
+    assert result.rows_in == 9 == result.rows_out + sum(result.dropped.values())
+    got = build_features.training_rows(night, 30).toPandas()
+    assert_same(got, oracle.training_rows(PLAN_DATE, 30), ["send_key"])
+    assert 0 < got.label.sum() < len(got)
+    in_zone = {r[0] for r in log["sends"] if r[8] is not None}
+    assert set(got.send_key) <= in_zone
+    assert build_features.training_left_out(night, 30)["zone_unknown"] > 0
+
+
+def test_the_future_changes_nothing_and_the_last_moment_counts(lake):
+    log = invented_log(3)
+    log = log | {
+        "sends": [r for r in log["sends"] if r[7] < LAST],
+        "sessions": [r for r in log["sessions"] if r[1] < LAST],
+        "interactions": [r for r in log["interactions"] if r[2] < LAST],
+    }
+    write(lake, log)
+    night = night_of(lake)
+    as_of = night.as_of.replace(tzinfo=None)
+    no_open_yet = next(
+        r for r in log["sends"]
+        if as_of - timedelta(days=9) < r[7] < as_of - timedelta(days=1) and r[13] and r[14] and r[2] == "u1"
+        and not any(i[0] == r[0] and i[1] == "open" for i in log["interactions"])
+    )  # fmt: skip
+    immature = (
+        "x0",
+        "test",
+        "u1",
+        "x0",
+        "c0",
+        "push",
+        "cat0",
+        as_of - timedelta(hours=24),
+        "UTC",
+        *[None] * 4,
+        True,
+        True,
+    )
+    write(lake, {"sends": [immature]})
+
+    def everything():
+        build_features.run(night)
+        return {n: stored(lake, n) for n in NAMES} | {
+            "training": sorted(build_features.training_rows(night, 30).collect())
+        }
+
+    def injected(at):
+        send = (f"f{at}", "test", "u1", f"f{at}", "c0", "push", "cat0", at, "UTC", *[None] * 4, True, True)
+        write(lake, {"sends": [send], "sessions": [("u1", at)], "interactions": [(no_open_yet[0], "open", at, False)]})
+
+    before = everything()
+    injected(as_of)
+    write(lake, {"interactions": [("x0", "open", as_of, False)], "users": [("new", "UTC", [], [], None, None, as_of)]})
+    assert everything() == before  # rows are tuples of Python floats: equal means equal to the bit
+    injected(as_of - timedelta(microseconds=1))
+    after = everything()
+    assert after["user_features"] != before["user_features"]
+    assert after["slot_features"] != before["slot_features"]
+    mine, was = (next(r for r in rows["user_features"] if r.user_id == "u1") for rows in (after, before))
+    assert (mine.sends_7d, mine.sessions_7d) == (was.sends_7d + 1, was.sessions_7d + 1)
+    assert (mine.mature_7d, mine.days_since_open) == (was.mature_7d, pytest.approx(0, abs=1e-10))
+    assert after["training"] == before["training"]  # today's facts are in no earlier night
+
+
+def test_partitions_and_a_second_run_change_nothing(lake):
+    write(lake, invented_log(4))
+    night = night_of(lake, fatigue=FATIGUE)
+    spark, found = lake.spark, []
+    names = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled")
+    kept = {name: spark.conf.get(name) for name in names}
+    try:
+        for partitions, adaptive in (("1", "false"), ("8", "true")):
+            spark.conf.set(names[0], partitions)
+            spark.conf.set(names[1], adaptive)
+            build_features.run(night)
+            rows = {n: stored(lake, n) for n in NAMES}
+            found.append(rows | {"training": sorted(build_features.training_rows(night, 20).collect())})
+    finally:
+        for name, value in kept.items():
+            spark.conf.set(name, value)
+    assert found[0] == found[1]
+    assert len(found[0]["training"]) > 20
+
+
+def test_a_training_row_holds_what_its_own_night_stored(lake):
+    """The night of a past date wrote these features before the send; training sees the same."""
+    write(lake, invented_log(5))
+    past = date(2026, 3, 30)
+    build_features.run(night_of(lake, past, fatigue=FATIGUE))
+    trained = build_features.training_rows(night_of(lake, fatigue=FATIGUE), 30).where(f"plan_date = '{past}'")
+    users = {r[0] for r in lake.read("user_features", past).select("user_id").collect()}
+    rows = [r for r in trained.collect() if r.user_id in users]
+    keys = lake.spark.createDataFrame(
+        [(r.user_id, i, r.local_hour, r.weekend, r.weekday, r.channel, r.category) for i, r in enumerate(rows)],
+        "user_id string, slot int, local_hour int, weekend boolean, weekday int, channel string, category string",
+    )
+    scored = sorted(
+        build_features.scoring_rows(night_of(lake, past, fatigue=FATIGUE), keys).collect(), key=lambda r: r.slot
+    )
+    exact = [c for c in FEATURE_COLUMNS if c != "fatigue_points"]
+    assert len(scored) == len(rows) > 0
+    for row, score in zip(rows, scored, strict=True):
+        assert row.fatigue_points == pytest.approx(score.fatigue_points, rel=1e-12, abs=1e-12)  # its anchor moves
+        assert [row[c] for c in exact] == [score[c] for c in exact]
+    assert tuple(scored[0].__fields__) == (*SCORING_KEYS, *FEATURE_COLUMNS)
+    assert tuple(rows[0].__fields__) == (*TRAINING_KEYS, *FEATURE_COLUMNS)
+
+
+def test_scoring_without_features_says_what_to_run(lake):
+    keys = lake.spark.createDataFrame(
+        [("u1", 0, 8, False, 2, "push", "new")],
+        "user_id string, slot int, local_hour int, weekend boolean, weekday int, channel string, category string",
+    )
+    with pytest.raises(InputNotReady, match="run build_features first"):
+        build_features.scoring_rows(night_of(lake), keys)
+
+
+def test_an_empty_log_gives_priors(lake):
+    """Nobody dropped: a user without any history has the global prior, one half where there is no data at all."""
+    write(lake, {"users": [("u1", "UTC", ["push"], [], None, None, utc(2026, 3, 1))]})
+    night = night_of(lake)
+    build_features.run(night)
+    (user,) = stored(lake, "user_features")
+    assert (user.rate_90d, user.fatigue_points, user.days_since_open) == (0.5, 0.0, None)
+    assert user.tenure_days == (LAST - utc(2026, 3, 1)) / timedelta(days=1)
+    cells = stored(lake, "user_slot_features")
+    assert len(cells) == 48
+    assert {(c.user_hour_rate, c.user_daypart_rate) for c in cells} == {(0.5, 0.5)}
+    assert sum(c.user_hour_activity for c in cells if c.weekend) == pytest.approx(1)
+    assert build_features.training_rows(night, 30).count() == 0

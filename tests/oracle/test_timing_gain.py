@@ -1,0 +1,53 @@
+"""Worlds with known truth: a timing effect that is there is found, one that is not is not (¶17)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from propensity_rows import world
+
+from sendopt.config.schema import Training
+from sendopt.propensity import evaluation as assess
+from sendopt.propensity.model import TIMING, train
+
+SETTINGS = Training(bootstrap_samples=200)
+
+
+def _evaluation(rows: pd.DataFrame) -> assess.Evaluation:
+    learned = train(rows, SETTINGS, "open")
+    shuffled = train(assess.shuffled_slots(rows, SETTINGS.seed), SETTINGS, "open")
+    return assess.evaluate(rows, learned, shuffled, SETTINGS, "open")
+
+
+def _gain(evaluation: assess.Evaluation, baseline: str) -> dict[str, float]:
+    return next(row for row in evaluation["gains"] if row["baseline"] == baseline)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return world(timing=1.5)
+
+
+def test_a_planted_timing_effect_is_found(rows: pd.DataFrame) -> None:
+    evaluation = _evaluation(rows)
+    for baseline in ("global_rate", "slot", "user", "user_slot", "model_shuffled_slots"):
+        assert _gain(evaluation, baseline)["low"] > 0, baseline
+
+
+def test_shuffled_slots_show_no_timing_gain(rows: pd.DataFrame) -> None:
+    without = assess.shuffled_slots(rows, seed=99).dropna(subset=list(TIMING))
+    assert _gain(_evaluation(without), "model_shuffled_slots")["low"] <= 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_world_without_timing_shows_no_timing_gain(seed: int) -> None:
+    assert _gain(_evaluation(world(timing=0.0, seed=seed)), "model_shuffled_slots")["low"] <= 0
+
+
+def test_the_model_is_calibrated_on_later_days() -> None:
+    evaluation = _evaluation(world(users=800, timing=1.0, seed=5))
+    assert 0.95 <= evaluation["observed_over_expected"] <= 1.05
+    for point in evaluation["calibration"]:
+        error = np.sqrt(point["expected"] * (1 - point["expected"]) / point["n"])
+        assert abs(point["observed"] - point["expected"]) < 4 * error
