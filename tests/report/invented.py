@@ -38,7 +38,7 @@ def put(root: Path, name: str, rows: Iterable[dict[str, Any]]) -> None:
     contract = TABLES[name]
     schema = pa.schema([(c.name, _TYPES[c.type]) for c in contract.columns])
     full = [{c.name: row.get(c.name) for c in contract.columns} for row in rows]
-    partition = [contract.partition_by] if contract.partition_by else None
+    partition = list(contract.partition_by) or None
     write_deltalake(str(root / name), pa.Table.from_pylist(full, schema), mode="append", partition_by=partition)
 
 

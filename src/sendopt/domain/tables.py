@@ -27,7 +27,7 @@ class Table:
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
-    partition_by: str | None = None
+    partition_by: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,8 +46,8 @@ def _columns(text: str) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _table(name: str, key: str, text: str, partition_by: str | None = None) -> Table:
-    return Table(name, tuple(key.split()), _columns(text), partition_by)
+def _table(name: str, key: str, text: str, partition_by: str = "") -> Table:
+    return Table(name, tuple(key.split()), _columns(text), tuple(partition_by.split()))
 
 
 _VERSIONS = """
@@ -116,6 +116,7 @@ SILVER = (
         earliest_utc timestamp?
         expiry_utc timestamp?
         origin string? origin = 'audience'""",
+        "plan_date origin",
     ),
     _table(
         "quarantine",
@@ -368,6 +369,7 @@ MEASUREMENT = (
         rows_out bigint
         dropped_by_reason string
         facts string""",
+        "plan_date stage",
     ),
 )
 

@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 import pandas as pd
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt import candidates
-from sendopt.config.schema import Audience, AudienceAll, AudienceIngested, AudienceShare, Campaign
+from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
 from sendopt.domain.slots import readings, zone_or_none
-from sendopt.domain.tables import TABLES
 from sendopt.measurement.experiment import FALLBACK, HOLDOUT, TREATMENT, UNIFORM_TIME
 from sendopt.spark import history, keys, lineage
 from sendopt.spark.stage import Night, StageResult
-from sendopt.spark.tables import schema_of
 
 UNKNOWN = "unknown"  # channel and category of a message whose campaign is not configured
 
@@ -45,46 +43,52 @@ def run(night: Night) -> StageResult:
 def audience_messages(night: Night) -> DataFrame:
     """The messages that the campaigns' audience rules offer on this plan_date; columns of table `messages`."""
     day = str(night.plan_date)
-    users = _known_users(night).join(
-        night.lake.read("user_features", night.plan_date).select("user_id", "days_since_session", "days_since_open"),
-        "user_id",
-        "left",
+    rules = night.spark.createDataFrame(
+        [(name, *_rule(c.audience), c.messages_per_user) for name, c in _offering(night)],
+        "campaign_id string, fraction double, within_days int, messages_per_user int",
     )
-    parts = [
-        users.where(_in_audience(campaign.audience, name, day))
-        .select("user_id", F.explode(F.sequence(F.lit(1), F.lit(campaign.messages_per_user))).alias("n"))
+    seen = night.lake.read("user_features", night.plan_date)
+    last_seen = F.least(F.col("days_since_session"), F.col("days_since_open"))
+    users = _known_users(night).join(seen.select("user_id", last_seen.alias("days_since_seen")), "user_id", "left")
+    drawn = keys.unit_interval("audience", F.col("campaign_id"), day, F.col("user_id")) < F.col("fraction")
+    recent = F.col("within_days").isNull() | F.coalesce(F.col("days_since_seen") <= F.col("within_days"), F.lit(False))
+    number = F.col("n").cast("string")
+    return (
+        users.crossJoin(F.broadcast(rules))
+        .where(drawn & recent)
+        .select("user_id", "campaign_id", F.explode(F.sequence(F.lit(1), F.col("messages_per_user"))).alias("n"))
         .select(
             F.lit(night.plan_date).alias("plan_date"),
             "user_id",
-            keys.keyed_hash("notification", name, day, F.col("user_id"), F.col("n").cast("string")).alias(
+            keys.keyed_hash("notification", F.col("campaign_id"), day, F.col("user_id"), number).alias(
                 "notification_id"
             ),
-            F.lit(name).alias("campaign_id"),
+            "campaign_id",
             F.lit(None).cast("timestamp").alias("earliest_utc"),
             F.lit(None).cast("timestamp").alias("expiry_utc"),
             F.lit("audience").alias("origin"),
         )
-        for name, campaign in sorted(night.settings.campaigns.items())
-        if _is_on(campaign, night.plan_date) and not isinstance(campaign.audience, AudienceIngested)
+    )
+
+
+def _offering(night: Night) -> list[tuple[str, Campaign]]:
+    """Campaigns that run on this plan_date and have an audience rule, by name."""
+    return [
+        (name, c)
+        for name, c in sorted(night.settings.campaigns.items())
+        if _is_on(c, night.plan_date) and not isinstance(c.audience, AudienceIngested)
     ]
-    rows = night.spark.createDataFrame([], schema_of(TABLES["messages"]))
-    for part in parts:
-        rows = rows.unionByName(part)
-    return rows
+
+
+def _rule(audience: Audience) -> tuple[float, int | None]:
+    """(share of users, days within which they must have been seen); a draw is always below 1."""
+    if isinstance(audience, AudienceActive):
+        return audience.fraction, audience.within_days
+    return (audience.fraction, None) if isinstance(audience, AudienceShare) else (1.0, None)
 
 
 def _is_on(campaign: Campaign, day: date) -> bool:
     return (campaign.first_date or "") <= str(day) and (campaign.last_date is None or str(day) <= campaign.last_date)
-
-
-def _in_audience(audience: Audience, campaign: str, day: str) -> Column:
-    if isinstance(audience, AudienceAll | AudienceIngested):
-        return F.lit(True)
-    drawn = keys.unit_interval("audience", campaign, day, F.col("user_id")) < F.lit(audience.fraction)
-    if isinstance(audience, AudienceShare):
-        return drawn
-    recent = F.least(F.col("days_since_session"), F.col("days_since_open")) <= audience.within_days
-    return drawn & F.coalesce(recent, F.lit(False))
 
 
 def _known_users(night: Night) -> DataFrame:

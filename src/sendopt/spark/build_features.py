@@ -28,9 +28,11 @@ from sendopt.spark.feature_counts import (
     as_of_microseconds,
     day_number,
     every_cell,
+    exposures_of,
     fatigue_points,
     hour_counts,
     read_log,
+    rules_of_night,
     user_counts,
     user_hour_counts,
 )
@@ -71,7 +73,7 @@ def training_rows(night: Night, days: int) -> DataFrame:
     """
     first = night.plan_date - timedelta(days=days)
     log = read_log(night, first)
-    sends = _mature_sends(log, night, first).where(F.col("local_hour").isNotNull())
+    sends = _mature_sends(log.exposures, night, first, log.rules).where(F.col("local_hour").isNotNull())
     groups = _group_rates(log)
     hours = _hour_rates(log, groups)
     users = _user_rows(log, sends.select("user_id", "day").distinct(), groups)
@@ -87,7 +89,9 @@ def training_rows(night: Night, days: int) -> DataFrame:
 def training_left_out(night: Night, days: int) -> dict[str, int]:
     """Number of mature sends by the reason why `training_rows` has no row for them."""
     first = night.plan_date - timedelta(days=days)
-    unknown = _mature_sends(read_log(night, first), night, first).where(F.col("local_hour").isNull()).count()
+    rules = rules_of_night(night)
+    mature = _mature_sends(exposures_of(night, first, rules), night, first, rules)
+    unknown = mature.where(F.col("local_hour").isNull()).count()
     return {"zone_unknown": unknown} if unknown else {}
 
 
@@ -115,14 +119,10 @@ def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
     return _with_group_rates(joined, stored["group_features"], "plan_date").select(*SCORING_KEYS, *FEATURE_COLUMNS)
 
 
-def _mature_sends(log: Log, night: Night, first: date) -> DataFrame:
-    as_of = as_of_microseconds(F.lit(day_number(night.plan_date)), log.rules)
-    asked = (
-        (F.col("day") >= day_number(first))
-        & (F.col("day") < day_number(night.plan_date))
-        & (F.col("mature_at") < as_of)
-    )
-    return log.exposures.where(asked)
+def _mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:
+    as_of = as_of_microseconds(F.lit(day_number(night.plan_date)), rules)
+    asked = (F.col("day") >= day_number(first)) & (F.col("day") < day_number(night.plan_date))
+    return exposures.where(asked & (F.col("mature_at") < as_of))
 
 
 def _user_rows(log: Log, requests: DataFrame, groups: DataFrame) -> DataFrame:

@@ -38,9 +38,14 @@ class Log:
     rules: Rules
 
 
-def read_log(night: Night, first: date) -> Log:
+def rules_of_night(night: Night) -> Rules:
     settings = night.settings
-    rules = rules_of(settings.grid, settings.label, settings.features, settings.fatigue)
+    return rules_of(settings.grid, settings.label, settings.features, settings.fatigue)
+
+
+def read_log(night: Night, first: date) -> Log:
+    """The log that the nights from `first` to the plan_date may look back on; nothing of as_of or later is in it."""
+    rules = rules_of_night(night)
     since = slots.as_of(first, rules.lead_minutes) - timedelta(days=rules.history_days)
     users = night.lake.read("users").select("user_id", "timezone", "created_at")
     recent = (F.col("at_utc") >= F.lit(since)) & (F.col("at_utc") < F.lit(night.as_of))
@@ -49,7 +54,7 @@ def read_log(night: Night, first: date) -> Log:
     start = day_number(first)
     end = max(start + 1, day_number(night.plan_date))
     return Log(
-        exposures=_held(_exposures(night, first, rules)),
+        exposures=_held(exposures_of(night, first, rules)),
         sessions=_held(
             with_local_time(sessions, "at_utc", "timezone").select(
                 "user_id", at.alias("at"), _feature_day(at, rules).alias("day"), *CELL
@@ -69,7 +74,7 @@ def _held(rows: DataFrame) -> DataFrame:
     return rows.repartition(partitions, "user_id").localCheckpoint()
 
 
-def _exposures(night: Night, first: date, rules: Rules) -> DataFrame:
+def exposures_of(night: Night, first: date, rules: Rules) -> DataFrame:
     """One row a send that was sent and available: its times in microseconds, its feature days, label, local time."""
     lookback = max(
         timedelta(days=rules.history_days, hours=rules.window_hours),

@@ -62,9 +62,9 @@ class Lake:
 
     def version(self, name: str) -> int:
         """The table's Delta version; -1 where it is not there yet."""
-        if not self.exists(name):
-            return -1
-        return int(DeltaTable.forPath(self.spark, self.path(name)).history(1).head()["version"])
+        # of Delta's own log: the history, its public way, is a query per table
+        log = self.spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
+        return int(log.forTable(self.spark._jsparkSession, self.path(name)).unsafeVolatileSnapshot().version())
 
     def read(self, name: str, plan_date: date | None = None) -> DataFrame:
         """The table's rows (of one plan_date where given); no rows where the table is not there yet."""
@@ -105,25 +105,42 @@ class Lake:
         try:
             count = require_contract(rows, table)
             self._create(table)
-            same_key = " AND ".join(f"old.{k} <=> new.{k}" for k in table.key)
-            rest = [c for c in table.names if c not in table.key]
-            changed = " OR ".join(f"NOT (old.{c} <=> new.{c})" for c in rest) or "false"
-            (
-                DeltaTable.forPath(self.spark, self.path(name))
-                .alias("old")
-                .merge(rows.alias("new"), same_key)
-                .whenMatchedUpdateAll(condition=changed)
-                .whenNotMatchedInsertAll()
-                .execute()
-            )
+            old = self.read(name)
+            if old.isEmpty():
+                # overwrite, not append: a second first writer at the same time then fails instead of doubling the rows
+                rows.coalesce(2).write.format("delta").mode("overwrite").save(self.path(name))
+            else:
+                self._upsert(table, rows, old)
         finally:
             rows.unpersist()
         return count
 
+    def _upsert(self, table: Table, rows: DataFrame, old: DataFrame) -> None:
+        """MERGE of what is new or changed only; where nothing is, no commit at all."""
+        same_key = " AND ".join(f"old.{k} <=> new.{k}" for k in table.key)
+        rest = [c for c in table.names if c not in table.key]
+        changed = " OR ".join(f"NOT (old.{c} <=> new.{c})" for c in rest) or "false"
+        stands = old.withColumn("_stands", F.lit(True)).alias("old")
+        news = rows.alias("new").join(stands, F.expr(same_key), "left").where(f"old._stands IS NULL OR {changed}")
+        fresh = news.select("new.*").persist()
+        try:
+            if fresh.isEmpty():
+                return
+            (
+                DeltaTable.forPath(self.spark, self.path(table.name))
+                .alias("old")
+                .merge(fresh.alias("new"), same_key)
+                .whenMatchedUpdateAll()
+                .whenNotMatchedInsertAll()
+                .execute()
+            )
+        finally:
+            fresh.unpersist()
+
     def _create(self, table: Table) -> None:
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table.name)).addColumns(schema_of(table))
         if table.partition_by:
-            builder = builder.partitionedBy(table.partition_by)
+            builder = builder.partitionedBy(*table.partition_by)
         builder.execute()
 
 
