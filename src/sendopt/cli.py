@@ -92,7 +92,7 @@ def explain(
         settings = load(conf, env)
         day = runtime.parse_date(plan_date) if plan_date else None
         for line in explain_user(settings.paths.data, user, message, day, settings.grid.slot_minutes):
-            Console(highlight=False).print(line, markup=False)
+            Console(highlight=False).print(line, markup=False, soft_wrap=True)
 
     _exit(work)
 
@@ -117,7 +117,7 @@ def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
         for done in runtime.run(day, settings, conf, retrain=train):
             if as_json:
                 runtime.print_line(done)
-            console.print(summary.stage_line(done), markup=False)
+            console.print(summary.stage_line(done), markup=False, soft_wrap=True)
             if following := next(stages, None):
                 progress.update(task, description=f"{day}: {following[1]}")
         progress.update(task, description="writing the report")
@@ -125,7 +125,7 @@ def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
         progress.remove_task(task)
     if not as_json:
         for line in summary.of_night(settings.paths.data, day, report):
-            Console(highlight=False).print(line)
+            Console(highlight=False).print(line, soft_wrap=True)
 
 
 def _report(day: date, settings: Settings) -> Path:
@@ -186,7 +186,7 @@ def _demo(users: int, nights: int, conf: Path, env: str) -> None:
         if n + 1 < nights:
             demo_world.play(raw, settings, day)
     for line in summary.where_next(settings, conf, env, day):
-        Console(highlight=False).print(line)
+        Console(highlight=False).print(line, soft_wrap=True)
 
 
 def _exit(work: Callable[[], None]) -> None:

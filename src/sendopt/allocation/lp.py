@@ -74,6 +74,8 @@ def solve(program: Program, *, integer: bool, relative_gap: float, time_limit_se
         model.solve(solver)
     except (pulp.PulpSolverError, KeyError) as error:
         raise SolverError(f"allocation: HiGHS failed on a program of {n} cells ({error!r}); try again") from error
+    finally:
+        highspy.Highs.resetGlobalScheduler(True)  # its idle threads would abort the process at exit
     highs = model.solverModel
     status = _status(highs, integer, n)
     if status == "no_plan":

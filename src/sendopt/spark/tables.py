@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
+from pathlib import Path
 
 from delta.tables import DeltaTable
 from pyspark.sql import Column as SparkColumn
@@ -55,7 +56,9 @@ class Lake:
     root: str
 
     def path(self, name: str) -> str:
-        return f"{self.root.rstrip('/')}/{TABLES[name].name}"
+        # Delta takes a relative path for a table's name
+        root = self.root if "://" in self.root else str(Path(self.root).resolve())
+        return f"{root.rstrip('/')}/{TABLES[name].name}"
 
     def exists(self, name: str) -> bool:
         return bool(DeltaTable.isDeltaTable(self.spark, self.path(name)))
