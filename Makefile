@@ -28,7 +28,8 @@ demo-large: $(READY) ## the same with 5,000 people
 	$(BIN)/sendopt demo --users 5000
 
 test: lint ## the whole suite, the same that .ci/run runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/dags  # Airflow in a process of its own
+	$(BIN)/python -m pytest --ignore=tests/dags
 
 test-fast: lint ## under two minutes: no Spark, no Airflow, no browser
 	$(BIN)/python -m pytest -m "not slow"
