@@ -55,7 +55,7 @@ def run(night: Night) -> StageResult:
     everyone, chosen = _together(night, inputs, treated.loc[solution.chosen], uniform, limits)
     tables = {
         "allocation": _allocation(treated.loc[solution.chosen], uniform, solution),
-        "suppressed": _suppressed(inputs, treated, problem, solution, uniform),
+        "suppressed": _suppressed(inputs, problem, solution, uniform),
         "shadow_prices": _prices(everyone, chosen, solution),
         "certificate": _certificate(problem, solution, len(chosen)),
     }
@@ -189,9 +189,7 @@ def _allocation(planned: pd.DataFrame, uniform: UniformArm, solution: Solution) 
     return pd.concat([part for part in (treated, drawn) if len(part)] or [treated])
 
 
-def _suppressed(
-    inputs: _Inputs, treated: pd.DataFrame, problem: Problem, solution: Solution, uniform: UniformArm
-) -> pd.DataFrame:
+def _suppressed(inputs: _Inputs, problem: Problem, solution: Solution, uniform: UniformArm) -> pd.DataFrame:
     """One row a message that is not planned, with its reason."""
     about = inputs.cells.drop_duplicates(MESSAGE).set_index(MESSAGE)[["campaign_id", "arm"]]
     reason = pd.Series(unplanned_reasons(problem, solution), dtype=object)

@@ -31,7 +31,7 @@ def run(night: Night) -> StageResult:
     day = last[0]
     sent = _delivered(night, day).persist()
     try:
-        outcomes = _outcomes(sent, night, day)
+        outcomes = _outcomes(sent, day)
         lift = _lift(sent.toPandas(), night, day)
         rows = night.lake.replace("outcomes", outcomes, day)
         frame = night.spark.createDataFrame(lift, schema_of(TABLES["lift"]))
@@ -62,7 +62,7 @@ def _delivered(night: Night, day: object) -> DataFrame:
     )
 
 
-def _outcomes(sent: DataFrame, night: Night, day: object) -> DataFrame:
+def _outcomes(sent: DataFrame, day: object) -> DataFrame:
     expected = F.col("sent")
     return sent.groupBy("arm", "channel").agg(
         F.lit(day).alias("plan_date"),
