@@ -13,13 +13,16 @@ from sendopt.runtime import StageReport
 
 
 def stage_line(done: StageReport) -> str:
-    """One line a stage: rows in and out, what was left out and why, seconds."""
+    """One line a stage: rows in and out, what was left out and why, seconds; one more for each warning."""
     dropped = ", ".join(
         f"{count:,} {reason}" for reason, count in sorted(done.dropped.items(), key=lambda i: -i[1])[:3]
     )
     note = done.facts.get("note")
     parts = [f"{done.rows_in:,} in, {done.rows_out:,} out"] + ([f"left out: {dropped}"] if dropped else [])
-    return f"  {done.stage:<17} {done.seconds:6.1f} s   {note or '; '.join(parts)}"
+    warnings = done.facts.get("warnings") or []
+    assert isinstance(warnings, list)
+    line = f"  {done.stage:<17} {done.seconds:6.1f} s   {note or '; '.join(parts)}"
+    return "\n".join([line, *(f"    warning: {w}" for w in warnings)])
 
 
 def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
@@ -54,12 +57,18 @@ def _proof(night: ReportData) -> Iterator[str]:
 def _prices(night: ReportData) -> Iterator[str]:
     priced = night.prices[night.prices["price"] > 1e-9].sort_values("price", ascending=False)
     budgets = priced[priced["kind"] != "capacity"].head(3)
-    words = "; ".join(f"one more of {r['row']} is worth {r['price']:.3f}" for _, r in budgets.iterrows())
+    words = "; ".join(_price_words(str(r["kind"]), str(r["row"]), float(r["price"])) for _, r in budgets.iterrows())
     full = int((priced["kind"] == "capacity").sum())
     if words:
         yield f"  Budgets: {words}."
     if full:
         yield f"  {full} channel hours are full; their prices are in the report."
+
+
+def _price_words(kind: str, row: str, price: float) -> str:
+    if kind == "campaign_min":
+        return f"one more demanded by {row} costs {price:.3f}"
+    return f"one more of {row} is worth {price:.3f}"
 
 
 def where_next(settings: Settings, conf: Path, env: str, day: date) -> Iterator[str]:

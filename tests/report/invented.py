@@ -94,7 +94,8 @@ def _prices(rng: np.random.Generator, plan: list[dict[str, Any]]) -> list[dict[s
         for slot in range(24):
             used = min(limit, sum(r["channel"] == channel and r["send_at_utc"].hour == slot for r in plan))
             price = float(rng.uniform(0.002, 0.06)) if used == limit else 0.0
-            rows.append((f"capacity:{channel}:{slot}", "capacity", limit, used, price))
+            kept = 2.0 if channel == "email" and used <= limit - 2 else 0.0
+            rows.append((f"capacity:{channel}:{slot}", "capacity", limit, used, price, kept))
     sent = {name: sum(r["campaign_id"] == name for r in plan) for name in CHANNEL}
     for name, planned in sent.items():
         full = name in ("weekend_sale", "price_drop", "flash_hour")
@@ -106,8 +107,8 @@ def _prices(rng: np.random.Generator, plan: list[dict[str, Any]]) -> list[dict[s
     rows.append(("cost", "cost", 40.0, 11.2, 0.0))
     return [
         {"plan_date": PLAN_DATE, "row": row, "kind": kind, "limit": float(limit), "used": float(used), "price": price,
-         **VERSIONS}
-        for row, kind, limit, used, price in rows
+         "kept_free": sum(kept), **VERSIONS}
+        for row, kind, limit, used, price, *kept in rows
     ]  # fmt: skip
 
 

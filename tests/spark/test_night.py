@@ -123,6 +123,15 @@ def test_caps_and_gap_hold_across_nights_with_what_the_world_really_sent(nights,
     assert followed > 20, "the nights must have met histories"
 
 
+def test_no_limit_is_exceeded_and_room_kept_free_is_room(nights, settings):
+    for day in nights[0]:
+        rows = read_table(settings.paths.data, "shadow_prices", day)
+        most = rows[rows["kind"] != "campaign_min"]
+        assert (most["used"] + most["kept_free"] <= most["limit"] + 1e-9).all()
+        assert (most["kept_free"] > 0).any()
+        assert (rows.loc[rows["kind"] == "campaign_min", "kept_free"] == 0).all()
+
+
 def test_later_nights_are_planned_from_delivered_logs_and_measured(nights, settings):
     (first, *_, last), _ = nights
     delivered = read_table(settings.paths.data, "sends")

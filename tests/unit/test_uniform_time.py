@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,7 +12,7 @@ from sendopt.config.schema import Arms
 from sendopt.domain.limits import CampaignLimits, Cap, CostBudget, Limits, OptOutBudget
 from sendopt.domain.rules import Send
 from sendopt.errors import InfeasibleError
-from sendopt.measurement.experiment import arm_at
+from sendopt.measurement.experiment import arms_at
 from sendopt.measurement.uniform_time import plan_uniform_time
 
 
@@ -129,9 +130,9 @@ def test_negative_values_are_never_drawn():
 def test_arms_are_nested_and_stable_as_fractions_grow():
     small = Arms(holdout_fraction=0.1, uniform_time_fraction=0.1)
     large = Arms(holdout_fraction=0.2, uniform_time_fraction=0.3)
-    positions = [i / 1000 for i in range(1000)]
+    positions = np.arange(1000) / 1000
     for arm in ("holdout", "uniform_time"):
-        before = {p for p in positions if arm_at(p, small) == arm}
-        after = {p for p in positions if arm_at(p, large) == arm}
-        assert before < after
-    assert {arm_at(p, small, "fallback") for p in positions} == {"holdout", "uniform_time", "fallback"}
+        before, after = arms_at(positions, small) == arm, arms_at(positions, large) == arm
+        assert (before <= after).all()
+        assert (before.sum(), after.sum()) == (100, 200 if arm == "holdout" else 300)
+    assert set(arms_at(positions, small, "fallback")) == {"holdout", "uniform_time", "fallback"}

@@ -51,6 +51,7 @@ class Reading:
 
     slot: int
     start_utc: datetime
+    end_utc: datetime
     local_start: datetime  # wall clock, with its offset
     local_minute: int  # of the day, 0 to 1439
     weekday: int  # Monday 0
@@ -75,10 +76,11 @@ def readings(zone: str, start: datetime, slot_minutes: int, n_slots: int) -> lis
     result = []
     for slot in range(n_slots):
         begin = start + timedelta(minutes=slot * slot_minutes)
+        end = begin + timedelta(minutes=slot_minutes)
         local = begin.astimezone(info)
         minute = local.hour * 60 + local.minute
-        wall = _wall(begin, begin + timedelta(minutes=slot_minutes), info)
-        result.append(Reading(slot, begin, local, minute, local.weekday(), (local.date() - _EPOCH).days, *wall))
+        wall = _wall(begin, end, info)
+        result.append(Reading(slot, begin, end, local, minute, local.weekday(), (local.date() - _EPOCH).days, *wall))
     return result
 
 

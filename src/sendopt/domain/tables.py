@@ -263,6 +263,7 @@ PLAN = (
         kind string kind IN ('capacity', 'campaign_max', 'campaign_min', 'opt_outs', 'cost')
         limit double
         used double
+        kept_free double kept_free >= 0
         price double price >= 0"""
         + _VERSIONS,
         "plan_date",

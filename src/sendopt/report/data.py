@@ -23,7 +23,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "pscore", "p_open", "p_opt_out", "value", *_VERSIONS,
     ),
     "suppressed": ("user_id", "campaign_id", "arm", "reason", *_VERSIONS),
-    "shadow_prices": ("row", "kind", "limit", "used", "price", *_VERSIONS),
+    "shadow_prices": ("row", "kind", "limit", "used", "kept_free", "price", *_VERSIONS),
     "certificate": (
         "value", "penalty", "objective", "bound", "gap", "method", "termination", "users", "messages", "cells",
         "sends", *_VERSIONS,

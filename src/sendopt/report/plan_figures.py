@@ -162,12 +162,13 @@ class SlotUse:
 
     slot: int
     used: float
+    kept_free: float  # reserved for sends at random times, and not used by them
     limit: float
     price: float
 
     @property
     def full(self) -> bool:
-        return self.used >= self.limit - 1e-6
+        return self.used + self.kept_free >= self.limit - 1e-6
 
 
 def slot_use(prices: pd.DataFrame) -> dict[str, list[SlotUse]]:
@@ -175,7 +176,7 @@ def slot_use(prices: pd.DataFrame) -> dict[str, list[SlotUse]]:
     uses: dict[str, list[SlotUse]] = {}
     for _, row in prices[prices["kind"] == "capacity"].iterrows():
         channel, _, slot = str(row["row"]).partition(":")[2].rpartition(":")
-        use = SlotUse(int(slot), float(row["used"]), float(row["limit"]), float(row["price"]))
+        use = SlotUse(int(slot), *(float(row[name]) for name in ("used", "kept_free", "limit", "price")))
         uses.setdefault(channel, []).append(use)
     return {channel: sorted(rows, key=lambda use: use.slot) for channel, rows in uses.items()}
 
@@ -219,11 +220,14 @@ def _capacity_panel(
     for use in rows:
         x = 42 + use.slot * step
         tip = (
-            f"{channel} {words.clock(use.slot, slot_minutes)}: {words.count(use.used)} of {words.count(use.limit)} "
-            f"sends; one more is worth {words.amount(use.price)} {units}"
+            f"{channel} {words.clock(use.slot, slot_minutes)}: {words.use(use.used, use.limit, use.kept_free)} sends; "
+            f"one more is worth {words.amount(use.price)} {units}"
         )
         gap = min(2.0, step * 0.15)
         svg.rect(x + gap / 2, y(use.used), step - gap, y(0) - y(use.used), css if use.full else f"{css} slack", tip)
+        if use.kept_free:
+            top_of_kept = y(use.used + use.kept_free)
+            svg.rect(x + gap / 2, top_of_kept, step - gap, y(use.used) - top_of_kept, "kept", tip)
         svg.line(x, y(use.limit), x + step, y(use.limit), "limit")
         svg.area(x + gap / 2, top + 113, step - gap, 9, "track")
         if use.price > 0:

@@ -171,7 +171,8 @@ def capacity(data: ReportData, channels: Sequence[str]) -> str:
         if full[tightest]
         else "No channel is full in any slot"
     )
-    legend = parts.legend([("swatch-full", "slot is full"), ("swatch-slack", "room left"), ("swatch-limit", "capacity"),
+    legend = parts.legend([("swatch-full", "slot is full"), ("swatch-slack", "room left"),
+                           ("swatch-kept", "kept for random times"), ("swatch-limit", "capacity"),
                            ("swatch-price", "one more send is worth something; stronger is more")])  # fmt: skip
     figure = plan_figures.capacity(uses, channels, data.slot_minutes, units(data))
     return parts.section("capacity", "Capacity", lead, parts.card(title, legend, figure))
@@ -188,7 +189,7 @@ def prices(data: ReportData) -> str:
     rows = [
         [
             words.price_sentence(str(row["row"]), str(row["kind"]), float(row["price"]), unit, minutes),
-            f"{words.count(float(row['used']))} of {words.count(float(row['limit']))}",
+            words.use(float(row["used"]), float(row["limit"]), float(row["kept_free"])),
         ]
         for _, row in ordered.iterrows()
     ]

@@ -150,6 +150,12 @@ def clock(slot: int, slot_minutes: int | None) -> str:
     return f"{minute // 60 % 24:02d}:{minute % 60:02d}"
 
 
+def use(used: float, limit: float, kept_free: float = 0.0) -> str:
+    """Return how much of a limit is used, and what of it is kept for the sends at random times."""
+    kept = f", {count(kept_free)} kept for random times" if kept_free >= 0.5 else ""
+    return f"{count(used)} of {count(limit)}{kept}"
+
+
 def price_sentence(row: str, kind: str, price: float, units: str, slot_minutes: int | None) -> str:
     """Return what one more unit of a limit is worth, for a row of `shadow_prices`."""
     worth = f"{amount(price)} {units}"

@@ -69,7 +69,7 @@ def simulate_history(world: World, raw: Path, days: int, dirt: bool = True) -> C
     """
     if not isinstance(days, int) or not 1 <= days <= 365:
         raise ConfigError(f"days of history to simulate: got {days!r}, expected 1 to 365; give a number in that range")
-    _clear(world, raw)
+    _clear(raw)
     first = world.start - timedelta(days=days)
     memory, counts = Memory.blank(world), Counts(users=len(world.people.ids))
     later: dict[str, list[dict[str, object]]] = {}  # reactions of later dates, by date
@@ -182,7 +182,7 @@ def _add(counts: Counts, reactions: Reactions, sessions_written: int) -> Counts:
     )
 
 
-def _clear(world: World, raw: Path) -> None:
+def _clear(raw: Path) -> None:
     """Remove an earlier world's logs; refuse to touch logs that no world wrote."""
     old = [path for folder in FOLDERS for path, _, _ in written(raw, folder)]
     if (old or (raw / "users.csv").exists()) and not world_file(raw).exists():

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from sendopt import candidates
 from sendopt.allocation import allocate, audit_plan, check, unplanned_reasons
 from sendopt.allocation.coupling import coupling
-from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
+from sendopt.allocation.problem import Cells, Floats, History, Ints, Messages, Problem
 from sendopt.allocation.solution import Solution
 from sendopt.domain.limits import Limits
 from sendopt.domain.rules import Send
@@ -23,10 +23,9 @@ from sendopt.errors import AuditError
 from sendopt.measurement.experiment import FALLBACK, UNIFORM_TIME
 from sendopt.measurement.uniform_time import MESSAGE, UniformArm, plan_uniform_time
 from sendopt.spark import history, lineage
+from sendopt.spark.fatigue import HALF_LIVES
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
-
-HALF_LIVES = 40  # of fatigue, after which a send weighs less than 1e-12
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def run(night: Night) -> StageResult:
     tables = {
         "allocation": _allocation(treated.loc[solution.chosen], uniform, solution),
         "suppressed": _suppressed(inputs, problem, solution, uniform),
-        "shadow_prices": _prices(everyone, chosen, solution),
+        "shadow_prices": _prices(everyone, chosen, problem, solution),
         "certificate": _certificate(problem, solution, len(chosen)),
     }
     for name, frame in tables.items():
@@ -201,10 +200,13 @@ def _suppressed(inputs: _Inputs, problem: Problem, solution: Solution, uniform: 
     return pd.concat([p for p in (held, inputs.refused) if len(p)] or [held])
 
 
-def _prices(everyone: Problem, chosen: Ints, solution: Solution) -> pd.DataFrame:
-    """Limits and use of all arms together, with the prices of the program."""
-    rows = coupling(everyone)
-    used = rows.committed + np.asarray(rows.use[:, chosen].sum(axis=1)).ravel()
+def _prices(everyone: Problem, chosen: Ints, problem: Problem, solution: Solution) -> pd.DataFrame:
+    """Limits and use of all arms together, with the prices of the program; `kept_free` is what the uniform_time arm
+    has reserved of a maximum and not used: where it is the only room left, a price stands at a limit with room."""
+    rows, used = coupling(everyone), _used(everyone, chosen)
+    left = coupling(problem)
+    room = dict(zip(left.names, left.limit - _used(problem, solution.chosen), strict=True))
+    kept = rows.limit - used - [max(0.0, room.get(name, 0.0)) for name in rows.names]
     price = {p.row: p.price for p in solution.prices}
     return pd.DataFrame(
         {
@@ -212,9 +214,15 @@ def _prices(everyone: Problem, chosen: Ints, solution: Solution) -> pd.DataFrame
             "kind": rows.kinds,
             "limit": rows.limit,
             "used": used,
+            "kept_free": np.where(rows.is_minimum, 0.0, np.maximum(0.0, kept)),
             "price": [float(price.get(name, 0.0)) for name in rows.names],
         }
     )
+
+
+def _used(problem: Problem, chosen: Ints) -> Floats:
+    rows = coupling(problem)
+    return np.asarray(rows.committed + np.asarray(rows.use[:, chosen].sum(axis=1)).ravel())
 
 
 def _certificate(problem: Problem, solution: Solution, sends: int) -> pd.DataFrame:

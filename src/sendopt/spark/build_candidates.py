@@ -11,10 +11,10 @@ from pyspark.sql import functions as F
 
 from sendopt import candidates
 from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
-from sendopt.domain.slots import readings, zone_or_none
-from sendopt.measurement.experiment import FALLBACK, HOLDOUT, TREATMENT, UNIFORM_TIME
+from sendopt.measurement.experiment import FALLBACK, TREATMENT, arms_at
 from sendopt.spark import history, keys, lineage
 from sendopt.spark.stage import Night, StageResult
+from sendopt.spark.zones import slot_readings
 
 UNKNOWN = "unknown"  # channel and category of a message whose campaign is not configured
 
@@ -24,13 +24,14 @@ def run(night: Night) -> StageResult:
     night.lake.replace("messages", audience_messages(night), night.plan_date, only="origin = 'audience'")
     scores = night.lake.read("slot_scores", night.plan_date)
     versions = lineage.of_scores(night)
-    cells = _cells(night, versions.model_version == lineage.BASELINE)
+    treated = FALLBACK if versions.model_version == lineage.BASELINE else TREATMENT
+    cells = _cells(night)
     scored = cells.join(
         scores.select("user_id", "slot", "category", "channel", "p_open", "p_opt_out"),
         ["user_id", "slot", "category", "channel"],
         "left",
     )
-    judged = scored.mapInPandas(_judge(night), schema=_judged_schema())
+    judged = scored.mapInPandas(_judge(night, treated), schema=_judged_schema())
     rows = versions.on(judged.withColumn("plan_date", F.lit(night.plan_date)))
     count = night.lake.replace("candidates", rows, night.plan_date)
     written = night.lake.read("candidates", night.plan_date)
@@ -95,7 +96,7 @@ def _known_users(night: Night) -> DataFrame:
     return night.lake.read("users").where(F.col("created_at") < F.lit(night.as_of))
 
 
-def _cells(night: Night, fell_back: bool) -> DataFrame:
+def _cells(night: Night) -> DataFrame:
     """Messages × slots with all that the rules of eligibility look at."""
     spark, settings = night.spark, night.settings
     offered = night.lake.read("messages", night.plan_date)
@@ -108,22 +109,10 @@ def _cells(night: Night, fell_back: bool) -> DataFrame:
         [(name, c.channel, c.category, c.value) for name, c in sorted(settings.campaigns.items())],
         "campaign_id string, channel string, category string, weight double",
     )
-    zones = [r[0] for r in users.select("timezone").distinct().collect() if r[0] and zone_or_none(r[0])]
-    grid = spark.createDataFrame(
-        [
-            (zone, r.slot, r.start_utc, r.local_hour, r.wall_minute, r.wall_length)
-            for zone in sorted(zones)
-            for r in readings(zone, night.plan_start, settings.grid.slot_minutes, night.n_slots)
-        ],
-        "timezone string, slot int, slot_start timestamp, local_hour int, wall_minute int, wall_length int",
+    grid = slot_readings(users, night.plan_start, settings.grid.slot_minutes, night.n_slots).select(
+        "timezone", "slot", F.col("start_utc").alias("slot_start"), "local_hour", "wall_minute", "wall_length"
     )
     slots = spark.range(night.n_slots).select(F.col("id").cast("int").alias("slot"))
-    position = keys.unit_interval("arm", settings.arms.salt, F.col("user_id"))
-    arm = (
-        F.when(position < settings.arms.holdout_fraction, HOLDOUT)
-        .when(position >= 1.0 - settings.arms.uniform_time_fraction, UNIFORM_TIME)
-        .otherwise(FALLBACK if fell_back else TREATMENT)
-    )
     already = history.known_send_keys(night).select("send_key", F.lit(True).alias("already_sent"))
     return (
         offered.join(users, "user_id", "left")
@@ -135,11 +124,11 @@ def _cells(night: Night, fell_back: bool) -> DataFrame:
         .crossJoin(F.broadcast(slots))
         .join(F.broadcast(grid), ["timezone", "slot"], "left")
         .fillna({"wall_minute": -1, "wall_length": 0, "local_hour": -1})
-        .withColumn("arm", arm)
+        .withColumn("position", keys.unit_interval("arm", settings.arms.salt, F.col("user_id")))
         .select(
-            "user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm", "weight", "known_user",
-            "already_sent", "channels", "opted_out_categories", "opted_out_channels", "wall_minute", "wall_length",
-            "local_hour", "quiet_start", "quiet_end", "slot_start", "earliest_utc", "expiry_utc",
+            "user_id", "notification_id", "slot", "campaign_id", "channel", "category", "position", "weight",
+            "known_user", "already_sent", "channels", "opted_out_categories", "opted_out_channels", "wall_minute",
+            "wall_length", "local_hour", "quiet_start", "quiet_end", "slot_start", "earliest_utc", "expiry_utc",
         )
     )  # fmt: skip
 
@@ -151,7 +140,7 @@ def _judged_schema() -> str:
     )
 
 
-def _judge(night: Night) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function that Spark maps over batches of cells; it closes over plain settings only."""
     settings, supported = night.settings, history.supported_hours(night)
 
@@ -159,6 +148,7 @@ def _judge(night: Night) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataF
         for rows in batches:
             for column in ("channels", "opted_out_categories", "opted_out_channels"):
                 rows[column] = [() if c is None else c for c in rows[column]]
+            rows["arm"] = arms_at(rows["position"].to_numpy(), settings.arms, treated)
             reason = candidates.refusals(
                 rows, campaigns=settings.campaigns, quiet_hours=settings.quiet_hours, supported_hours=supported
             )

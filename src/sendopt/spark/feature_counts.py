@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.domain import slots
 from sendopt.features import DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
+from sendopt.spark.fatigue import HALF_LIVES, with_fatigue
 from sendopt.spark.stage import Night
 from sendopt.spark.zones import with_local_time
 
 CELL = ("local_hour", "weekend")
-FATIGUE_HALF_LIVES = 40  # the look-back: older sends weigh less than 1e-12 of a point
 _EPOCH = date(1970, 1, 1)
 _HOURLY = ("sends", "mature", "successes", "sessions")
 _DAILY = (*_HOURLY, "weekday_sessions", "weekend_sessions", "last_send", "last_open", "last_session")
@@ -78,7 +78,7 @@ def exposures_of(night: Night, first: date, rules: Rules) -> DataFrame:
     """One row a send that was sent and available: its times in microseconds, its feature days, label, local time."""
     lookback = max(
         timedelta(days=rules.history_days, hours=rules.window_hours),
-        timedelta(hours=FATIGUE_HALF_LIVES * rules.half_life_hours),
+        timedelta(hours=HALF_LIVES * rules.half_life_hours),
     )
     since = slots.as_of(first, rules.lead_minutes) - lookback
     before = F.lit(night.as_of)
@@ -161,30 +161,10 @@ def _sum_where(condition: Column, name: str) -> Column:
 
 
 def fatigue_points(log: Log, requests: DataFrame) -> DataFrame:
-    """fatigue_points of each request, from the times of the sends themselves (¶9d).
-
-    Weights 2^((t - middle) / half_life) make it one running sum for all requests. They stay far from a double's limits:
-    200 days of 6-hour half-lives on either side are 800 doublings, and only what no longer counts gets lost below.
-    """
-    rules = log.rules
-    points = F.lit(1.0)
-    if rules.points is not None:
-        points = F.lit(0.0)
-        for channel, cost in sorted(rules.points.items()):
-            points = F.when(F.col("channel") == channel, F.lit(float(cost))).otherwise(points)
-    middle = as_of_microseconds(F.lit(log.middle), rules)
-    half_lives = (F.col("at") - middle) / F.lit(rules.half_life_hours * 3_600_000_000)
-    # sends of one moment are added up as decimals, so that their order, which nobody knows, does not matter
-    moments = log.exposures.groupBy("user_id", F.col("sent_at").alias("at"))
-    sent = moments.agg(F.sum(points.cast("decimal(38,18)")).cast("double").alias("points"))
-    asked = requests.withColumn("at", as_of_microseconds(F.col("day"), rules))
-    before = Window.partitionBy("user_id").orderBy("at").rangeBetween(Window.unboundedPreceding, -1)
-    total = F.coalesce(F.sum(F.col("points") * F.pow(F.lit(2.0), half_lives)).over(before), F.lit(0.0))
-    return (
-        sent.unionByName(asked, allowMissingColumns=True)
-        .select("user_id", "day", (total * F.pow(F.lit(2.0), -half_lives)).alias("fatigue_points"))
-        .where(F.col("day").isNotNull())
-    )
+    """user_id, day, fatigue_points of each request."""
+    sends = log.exposures.select("user_id", F.col("sent_at").alias("at"), "channel")
+    asked = requests.withColumn("at", as_of_microseconds(F.col("day"), log.rules))
+    return with_fatigue(asked, sends, log.rules, as_of_microseconds(F.lit(log.middle), log.rules)).drop("at")
 
 
 def user_hour_counts(log: Log, requests: DataFrame) -> DataFrame:

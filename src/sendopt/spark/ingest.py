@@ -116,7 +116,7 @@ def _result(work: _Work) -> StageResult:
 def _plain(work: _Work, log: RawLog) -> None:
     """Sessions, users and messages: of rows with one key the last written (by time) is kept."""
     table = TABLES[log.table]
-    rows = typed_rows(log, work.mapping, work.settings, work.received_utc)
+    rows = typed_rows(log, work.mapping, work.received_utc)
     newest = [F.col("created_at").desc()] if log.table == "users" else []
     reason = f"duplicate_{log.table.removesuffix('s')}"
     _settle(work, log.table, _one_per_key(rows, table.key, newest, reason).withColumn("origin", F.lit(log.table)), log)
@@ -125,7 +125,7 @@ def _plain(work: _Work, log: RawLog) -> None:
 def _sends(work: _Work, log: RawLog) -> DataFrame | None:
     """Writes the sends; returns the outcomes that stand in their rows, where the mapping names any."""
     source = work.mapping.source
-    rows = typed_rows(log, work.mapping, work.settings, work.received_utc)
+    rows = typed_rows(log, work.mapping, work.received_utc)
     key = F.coalesce("send_key", keyed_hash("send", source, F.col("notification_id")))
     rows = rows.withColumns({"source": F.lit(source), "send_key": key, "origin": F.lit("sends")})
     order = [F.col("sent_at_utc"), F.col("outcome").desc_nulls_last()]
@@ -157,7 +157,7 @@ def _interactions(work: _Work, log: RawLog | None, outcomes: DataFrame | None) -
     """Interactions of the log and outcomes of the sends, settled together: they may tell of the same thing."""
     parts = [outcomes] if outcomes is not None else []
     if log is not None:
-        rows = _with_send(work, typed_rows(log, work.mapping, work.settings, work.received_utc))
+        rows = _with_send(work, typed_rows(log, work.mapping, work.received_utc))
         early = F.when(F.col("at_utc") < F.col("sent_at"), "interaction_before_send")
         unmatched = F.when(F.col("found_key").isNull(), "interaction_without_send")
         parts.append(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sendopt.domain.slots import local_text, zone_or_none
 from sendopt.errors import AuditError, InputNotReady
-from sendopt.schedule import slot_times
 from sendopt.spark import history, keys, lineage
 from sendopt.spark.stage import Night, StageResult
+from sendopt.spark.zones import slot_readings
 
 
 def run(night: Night) -> StageResult:
@@ -33,13 +32,13 @@ def run(night: Night) -> StageResult:
 
 
 def _rows(night: Night, candidates: DataFrame, allocation: DataFrame) -> DataFrame:
-    spark, slot_minutes = night.spark, night.settings.grid.slot_minutes
     users = night.lake.read("users").select("user_id", "timezone")
-    zones = sorted(r[0] for r in users.select("timezone").distinct().collect() if r[0] and zone_or_none(r[0]))
-    times = [(slot, *slot_times(night.plan_start, slot, slot_minutes)) for slot in range(night.n_slots)]
-    grid = spark.createDataFrame(
-        [(zone, slot, start, end, local_text(start, zone)) for zone in zones for slot, start, end in times],
-        "timezone string, slot int, send_at_utc timestamp, slot_end_utc timestamp, send_at_local string",
+    grid = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots).select(
+        "timezone",
+        "slot",
+        F.col("start_utc").alias("send_at_utc"),
+        F.col("end_utc").alias("slot_end_utc"),
+        F.col("start_local").alias("send_at_local"),
     )
     chosen = allocation.where("planned").select("user_id", "notification_id", "slot", "arm", "pscore")
     details = candidates.where("eligible").drop("arm", "plan_version", "config_hash", "model_version")

@@ -135,7 +135,7 @@ def _at_least(text: Column, character: str, count: int) -> Column:
     return _count(text, character) >= count
 
 
-def _jsonl(spark: SparkSession, table: str, mapping: TableMapping, files: list[Path], names: dict[str, str]) -> _Read:
+def _jsonl(spark: SparkSession, _table: str, _mapping: TableMapping, files: list[Path], names: dict[str, str]) -> _Read:
     schema = StructType()
     for raw in names:
         schema.add(raw, StringType())
@@ -172,7 +172,7 @@ def _parquet(spark: SparkSession, table: str, mapping: TableMapping, files: list
     parts = []
     for schema, members in groups.items():
         rows = spark.read.parquet(*map(_literal, members))
-        values = [_parquet_text(rows, raw, schema.field(raw).type).alias(name) for raw, name in names.items()]
+        values = [_parquet_text(raw, schema.field(raw).type).alias(name) for raw, name in names.items()]
         everything = F.to_json(F.struct(*(F.col(_quoted(c)) for c in rows.columns)), {"ignoreNullFields": "false"})
         parts.append(
             rows.select(
@@ -185,7 +185,7 @@ def _parquet(spark: SparkSession, table: str, mapping: TableMapping, files: list
     return _union(spark, parts, names), {}, (), 0
 
 
-def _parquet_text(rows: DataFrame, raw: str, kind: pa.DataType) -> Column:
+def _parquet_text(raw: str, kind: pa.DataType) -> Column:
     """The value as the text that a CSV would hold: instants with a Z, lists and structures as JSON."""
     column = F.col(_quoted(raw))
     if pa.types.is_timestamp(kind):

@@ -10,7 +10,6 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sendopt.config.schema import Settings
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import DECISION_KINDS, FILLED, INTERACTION_KINDS, MATCHING, SourceMapping, TableMapping
 from sendopt.spark import raw_values as values
@@ -19,7 +18,7 @@ from sendopt.spark.raw_logs import RawLog
 _LOCAL_TIMES = ("quiet_start", "quiet_end")
 
 
-def typed_rows(log: RawLog, source: SourceMapping, settings: Settings, received_utc: datetime) -> DataFrame:
+def typed_rows(log: RawLog, source: SourceMapping, received_utc: datetime) -> DataFrame:
     """raw, header, reason (NULL: sound), `seen_i` of JSON keys, and every column of the table that the log can give.
 
     Sends also have outcome (boolean), outcome_at (timestamp) and outcome_problem (the reason an outcome is refused).
@@ -27,7 +26,7 @@ def typed_rows(log: RawLog, source: SourceMapping, settings: Settings, received_
     mapping = source.tables[log.table]
     latest = received_utc + (values.PLANNING_AHEAD if log.table == "messages" else values.MAX_SKEW)
     rows = _times(_texts(log, mapping), log.table, mapping, latest)
-    parsed = {name: _parse(name, kind, mapping, latest) for name, kind in _columns(log.table, mapping).items()}
+    parsed = {name: _parse(name, kind, mapping, latest) for name, kind in _columns(log.table).items()}
     reasons = [
         F.when(F.col("header"), "header"),
         F.when(F.col("malformed"), "malformed_row"),
@@ -45,7 +44,7 @@ def typed_rows(log: RawLog, source: SourceMapping, settings: Settings, received_
     return rows.select("raw", "header", F.coalesce(*reasons).alias("reason"), *seen, *columns, *extra)
 
 
-def _columns(table: str, mapping: TableMapping) -> dict[str, str]:
+def _columns(table: str) -> dict[str, str]:
     """Columns that the rows get, with their type; those that no one fills are left to the stage."""
     contract = {c.name: c.type for c in TABLES[table].columns if c.name not in ("source", "at_imputed")}
     return {**contract, **{c: "string" for c in MATCHING.get(table, ())}}

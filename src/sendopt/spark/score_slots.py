@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pandas as pd
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sendopt.domain import slots
 from sendopt.errors import ModelError
-from sendopt.features import DEFAULT_HALF_LIFE_HOURS
 from sendopt.propensity import opt_out
 from sendopt.propensity.model import Model, UserSlotBaseline
 from sendopt.spark.build_features import scoring_rows
+from sendopt.spark.fatigue import with_fatigue
+from sendopt.spark.feature_counts import rules_of_night
 from sendopt.spark.lineage import BASELINE, Versions, plan_version
 from sendopt.spark.stage import Night, StageResult
+from sendopt.spark.zones import slot_readings
 from sendopt.tracking.mlflow import MlflowTracker
 
-MOST_HALF_LIVES = 500  # older sends weigh nothing, and 2^-1074 is the least double
 _SCORES = "user_id string, slot int, category string, channel string, local_hour int, p_open double, p_opt_out double"
 
 
@@ -53,15 +53,8 @@ def run(night: Night) -> StageResult:
 
 def scoring_keys(night: Night, users: DataFrame, pairs: list[tuple[str, str]]) -> DataFrame:
     """user_id, slot, local_hour, weekend, weekday, channel, category: the grain of scores; unknown zones have none."""
-    names = sorted(r["timezone"] for r in users.select("timezone").distinct().collect() if r["timezone"] is not None)
-    grid = [
-        (zone, r.slot, r.local_hour, r.weekend, r.weekday)
-        for zone in names
-        if slots.zone_or_none(zone) is not None
-        for r in slots.readings(zone, night.plan_start, night.settings.grid.slot_minutes, night.n_slots)
-    ]
-    readings = night.spark.createDataFrame(
-        grid, "timezone string, slot int, local_hour int, weekend boolean, weekday int"
+    readings = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots).select(
+        "timezone", "slot", "local_hour", "weekend", "weekday"
     )
     kinds = night.spark.createDataFrame(pairs, "channel string, category string")
     return users.join(F.broadcast(readings), "timezone").crossJoin(F.broadcast(kinds)).drop("timezone")
@@ -81,7 +74,7 @@ def opt_out_counts(night: Night) -> DataFrame:
     inside = (F.col("at_utc") >= at) & (F.col("at_utc") <= at + F.lit(window))
     fatigue_bin = F.lit(0)
     for edge in night.settings.opt_out.fatigue_edges:
-        fatigue_bin = fatigue_bin + (F.col("fatigue") >= edge).cast("int")
+        fatigue_bin = fatigue_bin + (F.col("fatigue_points") >= edge).cast("int")
     return (
         sends.join(outs, "send_key", "left")
         .groupBy("channel", fatigue_bin.alias("fatigue_bin"))
@@ -91,31 +84,15 @@ def opt_out_counts(night: Night) -> DataFrame:
 
 
 def _with_fatigue(night: Night) -> DataFrame:
-    """Sends of the history with the user's fatigue points just before each.
-
-    fatigue(t) = sum over earlier sends of points * 2^(-(t - t_i) / h) = 2^(-t / h) * sum of points * 2^(t_i / h), with
-    times counted back from as_of: one running sum a user.
-    """
-    limits = night.settings.fatigue
-    half_life = limits.half_life_hours if limits else DEFAULT_HALF_LIFE_HOURS
-    back = min(timedelta(days=night.settings.features.history_days), timedelta(hours=half_life * MOST_HALF_LIVES))
-    at = F.col("sent_at_utc")
+    """Sends of the history with the user's fatigue points just before each."""
+    rules, at = rules_of_night(night), F.col("sent_at_utc")
+    back = timedelta(days=night.settings.features.history_days)
     sends = night.lake.read("sends").where(
         F.col("sent") & F.col("available") & (at >= F.lit(night.as_of - back)) & (at < F.lit(night.as_of))
     )
-    age = (F.lit(int(night.as_of.timestamp() * 1e6)) - F.unix_micros(at)) / F.lit(half_life * 3.6e9)
-    weight = F.pow(F.lit(2.0), -age)
-    before = Window.partitionBy("user_id").orderBy(F.unix_micros(at)).rangeBetween(Window.unboundedPreceding, -1)
-    points = _points(limits.points_per_send) if limits else F.lit(1.0)
-    fatigue = F.coalesce(F.sum(points * weight).over(before), F.lit(0.0)) / weight
-    return sends.select("send_key", "channel", "sent_at_utc", fatigue.alias("fatigue"))
-
-
-def _points(by_channel: dict[str, float]) -> Column:
-    points = F.lit(0.0)
-    for channel, cost in by_channel.items():
-        points = F.when(F.col("channel") == channel, F.lit(cost)).otherwise(points)
-    return points
+    made = sends.select("user_id", F.unix_micros(at).alias("at"), "channel", "send_key", at)
+    middle = F.lit(int((night.as_of - back / 2).timestamp() * 1e6))
+    return with_fatigue(made, made, rules, middle)
 
 
 def _model(night: Night) -> tuple[Model, str]:

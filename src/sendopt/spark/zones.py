@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sendopt.domain.slots import offset_periods, zone_or_none
+from sendopt.domain.slots import offset_periods, readings, zone_or_none
 
 
 def with_local_time(rows: DataFrame, time_column: str, zone_column: str) -> DataFrame:
@@ -36,6 +36,28 @@ def with_local_time(rows: DataFrame, time_column: str, zone_column: str) -> Data
     local = F.timestamp_seconds(F.unix_seconds(at) + F.col("offset_minutes").cast("bigint") * 60)
     return joined.select(*rows.columns, local.alias("local_time")).select(
         *rows.columns, "local_time", F.hour("local_time").alias("local_hour"), is_weekend("local_time").alias("weekend")
+    )
+
+
+def slot_readings(users: DataFrame, start: datetime, slot_minutes: int, n_slots: int) -> DataFrame:
+    """Every slot from `start` as each known zone of `users.timezone` reads it: one row a zone and slot.
+
+    Columns: timezone, slot, start_utc, end_utc, start_local (wall clock with its offset, text), local_hour, weekend,
+    weekday (Monday 0), wall_minute and wall_length as `domain.slots.Reading` has them. Unknown zones have no row.
+    """
+    names = [row[0] for row in users.select("timezone").distinct().collect() if row[0] and zone_or_none(row[0])]
+    grid = [
+        (
+            *(zone, r.slot, r.start_utc, r.end_utc, r.local_start.isoformat(timespec="seconds")),
+            *(r.local_hour, r.weekend, r.weekday, r.wall_minute, r.wall_length),
+        )
+        for zone in sorted(names)
+        for r in readings(zone, start, slot_minutes, n_slots)
+    ]
+    return users.sparkSession.createDataFrame(
+        grid,
+        "timezone string, slot int, start_utc timestamp, end_utc timestamp, start_local string, local_hour int, "
+        "weekend boolean, weekday int, wall_minute int, wall_length int",
     )
 
 

@@ -136,7 +136,8 @@ class MlflowTracker:
         beside = None
         if uri.startswith("sqlite:///"):  # else MLflow would put artifacts into the working directory
             beside = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
-        return str(client.create_experiment(name, artifact_location=beside))
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on training runs, with charts of metrics
+        return str(client.create_experiment(name, artifact_location=beside, tags=kind))
 
     def _register(self, client: Any, run_id: str, model: OpenModel) -> str:
         import mlflow.lightgbm
@@ -240,7 +241,10 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
             client.log_figure(run_id, figure, f"figures/{name}")
 
     def card() -> None:
-        client.log_text(run_id, model_card(evaluation, lineage), MODEL_CARD)
+        text = model_card(evaluation, lineage)
+        client.log_text(run_id, text, MODEL_CARD)
+        client.set_tag(run_id, "mlflow.note.content", text)  # the run's description
+        client.set_tag(run_id, "mlflow.source.name", "sendopt train_propensity")
 
     steps: dict[str, Callable[[], None]] = {
         "metrics": metrics, "parameters": parameters, "figures": drawings, "the model card": card,

@@ -1,0 +1,46 @@
+"""The eight jobs under spark-submit: one night of a small world, each stage in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from worlds import PLAN_DATE, REPO, make_world
+
+from sendopt.config.loader import load
+from sendopt.report.data import read_table
+from sendopt.runtime import STAGES
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def submit(stage: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    argv = [str(Path(sys.executable).with_name("spark-submit")), str(REPO / "jobs" / f"{stage}.py"), *arguments]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_"))}
+    return subprocess.run(argv, cwd=cwd, env=clean, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_a_night_of_jobs_and_their_exit_codes(tmp_path):
+    make_world(tmp_path, users=60, days=14)
+    conf = tmp_path / "conf"
+    early = submit("allocate", "--plan-date", str(PLAN_DATE), "--conf", str(conf), cwd=tmp_path)
+    assert early.returncode == 75, early.stderr
+    assert "run score_slots first" in early.stderr
+    for stage in STAGES:
+        done = submit(stage, "--plan-date", str(PLAN_DATE), "--conf", str(conf), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        line = json.loads(done.stdout.strip().splitlines()[-1])
+        assert line["stage"] == stage
+        assert line["rows_in"] >= line["rows_out"] >= 0
+    assert len(read_table(load(conf).paths.data, "send_plan", PLAN_DATE)) > 0
+
+
+def test_a_wrong_date_is_one_sentence_and_exit_2(tmp_path):
+    wrong = submit("measure", "--plan-date", "2026-3-9", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "sendopt: --plan-date: got '2026-3-9', expected a date as YYYY-MM-DD" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
