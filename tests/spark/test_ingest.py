@@ -163,7 +163,7 @@ def to_csv(rows):
 
 
 def test_every_row_of_a_messy_csv_is_accepted_or_quarantined_and_twice_is_once(spark, lake, raw):
-    done = ingest(lake, mapping("csv"), raw, NOW)
+    done = ingest(lake, mapping("csv"), raw, SETTINGS, NOW)
     tables = done.facts["tables"]
     assert tables["sends"] == {
         "rows_in": len(CASES) + 5, "rows_out": 9, "files": 5, "empty_files": 1,
@@ -198,11 +198,11 @@ def test_every_row_of_a_messy_csv_is_accepted_or_quarantined_and_twice_is_once(s
 
     names = ("sends", "interactions", "users", "quarantine")
     before = {name: rows_of(lake, name) for name in names}
-    assert ingest(lake, mapping("csv"), raw, NOW) == done
+    assert ingest(lake, mapping("csv"), raw, SETTINGS, NOW) == done
     assert {name: rows_of(lake, name) for name in names} == before
 
     # the same rows as JSON lines, shuffled over four files, leave the same tables
-    again = ingest(lake, mapping("jsonl"), raw, NOW).facts["tables"]
+    again = ingest(lake, mapping("jsonl"), raw, SETTINGS, NOW).facts["tables"]
     assert {name: rows_of(lake, name) for name in names[:3]} == {name: before[name] for name in names[:3]}
     assert again["sends"]["quarantined"] == expected(CASES)
     assert again["interactions"] == {**tables["interactions"], "files": 4}
@@ -325,25 +325,25 @@ def test_garbage_never_raises_and_never_vanishes(spark, tmp_path, format_):
 def test_what_is_not_there_is_said_by_name(spark, lake, tmp_path):
     source = sends_only("csv")
     with pytest.raises(InputNotReady, match=r"gone\.csv is not there yet"):
-        ingest(lake, source, tmp_path / "gone.csv", NOW)
+        ingest(lake, source, tmp_path / "gone.csv", SETTINGS, NOW)
     with pytest.raises(InputNotReady, match=r"no file .*sends\*\.csv\* yet"):
-        ingest(lake, mapping("csv"), tmp_path, NOW)
+        ingest(lake, mapping("csv"), tmp_path, SETTINGS, NOW)
     with pytest.raises(ContractError, match=r"is a folder, but tables\.sends has no `files`"):
-        ingest(lake, source, tmp_path, NOW)
+        ingest(lake, source, tmp_path, SETTINGS, NOW)
     (tmp_path / "a.csv").write_text("u,id,when\n")
     with pytest.raises(
         ContractError, match=r"a\.csv: column 'at' .*sent_at_utc\) is not in the file; found: u, id, when"
     ):
-        ingest(lake, source, tmp_path / "a.csv", NOW)
+        ingest(lake, source, tmp_path / "a.csv", SETTINGS, NOW)
     (tmp_path / "a.csv").write_text("u,id,at,at\n")
     with pytest.raises(ContractError, match="is more than once in the file"):
-        ingest(lake, source, tmp_path / "a.csv", NOW)
+        ingest(lake, source, tmp_path / "a.csv", SETTINGS, NOW)
     (tmp_path / "a.jsonl").write_text('{"u": 1, "id": 2, "when": 3}\n')
     with pytest.raises(ContractError, match=r"no row of 1 files has the key 'at'; found: id, u, when"):
-        ingest(lake, sends_only("jsonl"), tmp_path / "a.jsonl", NOW)
+        ingest(lake, sends_only("jsonl"), tmp_path / "a.jsonl", SETTINGS, NOW)
     (tmp_path / "a.parquet").write_text("no parquet")
     with pytest.raises(ContractError, match="is no readable Parquet file"):
-        ingest(lake, sends_only("parquet"), tmp_path / "a.parquet", NOW)
+        ingest(lake, sends_only("parquet"), tmp_path / "a.parquet", SETTINGS, NOW)
     assert not lake.exists("sends")
 
 
@@ -356,7 +356,7 @@ def test_an_empty_file_has_no_rows(spark, tmp_path, format_):
 
 
 def test_heartsteps_comes_in_whole(spark, lake, heartsteps):
-    done = ingest(lake, load_mapping("conf/sources/heartsteps.yaml"), heartsteps, NOW)
+    done = ingest(lake, load_mapping("conf/sources/heartsteps.yaml"), heartsteps, SETTINGS, NOW)
     assert (done.rows_in, done.rows_out, done.dropped) == (7540, 7540, {})
     log = pd.read_csv(heartsteps)
     sends, happened = lake.read("sends").toPandas(), lake.read("interactions").toPandas()
