@@ -47,7 +47,7 @@ lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 
 schema: $(READY) ## write conf/schema.json anew
-	$(BIN)/python -c "import json; from sendopt.config.loader import json_schema; print(json.dumps(json_schema(), indent=2, sort_keys=True))" > conf/schema.json
+	$(BIN)/python -c "import json; from sendopt.config.loader import json_schema; print(json.dumps(json_schema(), indent=2, ensure_ascii=False))" > conf/schema.json
 
 clean: ## remove what runs leave behind, keep the installation
 	rm -rf out data spark-warehouse

@@ -14,11 +14,12 @@ from sendopt.config.schema import Allocation
 from sendopt.domain.limits import Limits
 
 EXACT = Allocation(exact_max_users=10**6, relative_gap=0.0)
+PRICES = Allocation(exact_max_users=0, relative_gap=1e-6)
 COLUMNS_OF_HISTORY = ("user", "minutes_before", "channel", "category", "campaign", "local_day", "p_opt_out", "cost")
 
 
 def problem(
-    messages: Sequence[tuple[str, str, str, str, str]],
+    messages: Sequence[tuple[object, ...]],
     cells: Sequence[Sequence[float]],
     limits: Mapping[str, object],
     history: Sequence[tuple[object, ...]] = (),
@@ -26,7 +27,8 @@ def problem(
     n_slots: int = 6,
     slot_minutes: int = 60,
 ) -> Problem:
-    """A problem from rows: messages (user, message, campaign, channel, category), cells (message row, slot, value
+    """A problem from rows: messages (user, message, campaign, channel, category[,
+    exclusive group, tier]), cells (message row, slot, value
     [, p_opt_out, cost, day]), history (user, minutes_before[, channel, category, campaign, day, p_opt_out, cost]).
     """
     users = sorted({m[0] for m in messages} | {str(h[0]) for h in history})
@@ -44,6 +46,8 @@ def problem(
             campaign=_texts(m[2] for m in messages),
             channel=_texts(m[3] for m in messages),
             category=_texts(m[4] for m in messages),
+            exclusive_group=_texts(m[5] if len(m) > 5 else "" for m in messages),
+            tier=np.array([m[6] if len(m) > 6 else 1 for m in messages], dtype=np.int64),
         ),
         cells=Cells(
             message=np.array(column[0], dtype=np.int64),
@@ -117,7 +121,8 @@ def random_problem(seed: int, *, users: int = 3, per_user: int = 2, n_slots: int
     messages, cells, history = [], [], []
     for u, k in itertools.product(range(users), range(per_user)):
         name = names[draw.integers(3)]
-        messages.append((f"u{u}", f"m{u}{k}", name, *style[name]))
+        group = "season" if draw.random() < 0.3 else ""
+        messages.append((f"u{u}", f"m{u}{k}", name, *style[name], group))
         for slot in range(n_slots):
             if draw.random() < 0.75:
                 value = round(float(draw.uniform(-0.1, 1.0)), 3)

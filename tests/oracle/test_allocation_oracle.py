@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, best_by_trying_all, problem, random_problem, with_limits
+from allocation_worlds import EXACT, PRICES, best_by_trying_all, problem, random_problem, with_limits
 
 from sendopt.allocation import allocate, audit
-from sendopt.allocation.buckets import Work
 from sendopt.allocation.coupling import coupling
+from sendopt.allocation.exact import program_of
 from sendopt.allocation.lp import solve
-from sendopt.allocation.user_rows import user_rows
-from sendopt.config.schema import Allocation
 
 
 @pytest.mark.parametrize("block", range(5))
@@ -25,11 +23,10 @@ def test_exact_objective_is_the_best_of_all_plans(block: int) -> None:
 
 
 @pytest.mark.parametrize("block", range(5))
-def test_buckets_are_audited_and_never_above_the_best(block: int) -> None:
-    settings = Allocation(exact_max_users=1, bucket_users=2, relative_gap=0.0)
+def test_prices_are_audited_and_never_above_the_best(block: int) -> None:
     for seed in range(1000 + block * 12, 1000 + block * 12 + 12):
         p = random_problem(seed)
-        solution = allocate(p, settings)
+        solution = allocate(p, PRICES)
         assert audit(p, solution).violations == (), seed
         best = best_by_trying_all(p)
         assert solution.objective <= best + 1e-6 <= solution.bound + 2e-6, seed
@@ -56,9 +53,7 @@ def test_prices_bracket_a_moved_budget_of_the_relaxation(seed: int) -> None:
     for n in (9, 10, 11):
         q = with_limits(p, campaigns={"sale": {"max_sends": n}})
         rows = coupling(q)
-        work = Work(q, user_rows(q), rows, q.messages.user[q.cells.message])
-        program = work.program(np.arange(len(q.users)), rows.room)
-        relaxed = solve(program, integer=False, relative_gap=0.0, time_limit_seconds=60.0)
+        relaxed = solve(program_of(q), integer=False, relative_gap=0.0, time_limit_seconds=60.0)
         bound[n] = relaxed.objective
         price = relaxed.prices[rows.names.index("campaign_max:sale")] if n == 10 else price
     assert price > 0

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sendopt.allocation import allocate, audit, audit_plan
 from sendopt.allocation.audit_rules import Send as CountedSend
 from sendopt.allocation.audit_rules import broken_user_rules
-from sendopt.allocation.buckets import quotas
 from sendopt.allocation.user_rows import past_sends, planned_send
 from sendopt.config.schema import Allocation
 from sendopt.domain.limits import Limits
@@ -24,10 +23,10 @@ many = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @few
-@given(SEEDS, st.sampled_from([1, 10**6]))
+@given(SEEDS, st.sampled_from([0, 10**6]))
 def test_no_limit_is_ever_exceeded(seed: int, exact_max_users: int) -> None:
     p = random_problem(seed, users=6, per_user=3, n_slots=5)
-    solution = allocate(p, Allocation(exact_max_users=exact_max_users, bucket_users=2))
+    solution = allocate(p, Allocation(exact_max_users=exact_max_users))
     assert audit(p, solution).violations == ()
 
 
@@ -39,7 +38,7 @@ def test_more_budget_never_lowers_the_optimum(seed: int) -> None:
         allocate(with_limits(p, capacity={"push": n}, opt_outs={"max_expected": n / 4}), EXACT) for n in (1, 2)
     )
     assert loose.objective >= tight.objective - 1e-9
-    assert loose.bound >= tight.bound - 1e-9
+    assert loose.bound >= tight.objective - 1e-9
 
 
 @few
@@ -55,10 +54,10 @@ def test_any_legal_prices_bound_the_optimum(seed: int, draws: list[float]) -> No
 
 
 @few
-@given(SEEDS, st.sampled_from([1, 10**6]))
+@given(SEEDS, st.sampled_from([0, 10**6]))
 def test_input_order_is_irrelevant_and_twice_is_the_same(seed: int, exact_max_users: int) -> None:
     p = random_problem(seed, users=5)
-    chosen = Allocation(exact_max_users=exact_max_users, bucket_users=2)
+    chosen = Allocation(exact_max_users=exact_max_users)
     once, again = allocate(p, chosen), allocate(p, chosen)
     assert once.chosen.tobytes() == again.chosen.tobytes()
     assert replace(once, chosen=None) == replace(again, chosen=None)
@@ -116,19 +115,6 @@ def test_rules_and_audit_agree_on_times_between_slots(seed: int) -> None:
         assert (refused is not None) == bool(broken_user_rules(limits, counted))
         if refused is None:
             sends.append(new)
-
-
-@many
-@given(SEEDS, st.integers(1, 7))
-def test_quotas_share_a_budget_and_never_more(seed: int, buckets: int) -> None:
-    draw = np.random.default_rng(seed)
-    room = np.array([float(draw.integers(0, 30)), 0.0, float(draw.uniform(0, 5))])
-    whole = np.array([True, True, False])
-    table = quotas(room, draw.uniform(0, 1, (3, buckets)) * draw.integers(0, 2), whole, ("a", "b", "c"))
-    assert (table >= 0).all()
-    assert (table[whole] == np.floor(table[whole])).all()
-    np.testing.assert_array_equal(table[whole].sum(axis=1), room[whole])
-    np.testing.assert_allclose(table[2].sum(), room[2])
 
 
 def test_objective_of_the_worlds_counts_like_the_audit() -> None:

@@ -115,7 +115,7 @@ def _prices(rng: np.random.Generator, plan: list[dict[str, Any]]) -> list[dict[s
 def _certificate(plan: list[dict[str, Any]], suppressed: list[dict[str, Any]]) -> dict[str, Any]:
     value = sum(r["value"] for r in plan)
     return {"plan_date": PLAN_DATE, "value": value, "penalty": 0.11, "objective": value - 0.11,
-            "bound": value - 0.11 + 0.0002 * value, "gap": 0.0002, "method": "buckets", "termination": "gap_reached",
+            "bound": value - 0.11 + 0.0002 * value, "gap": 0.0002, "method": "prices", "termination": "gap_reached",
             "users": 1956, "messages": len(plan) + len(suppressed), "cells": 61204,
             "sends": len(plan), **VERSIONS}  # fmt: skip
 

@@ -23,7 +23,15 @@ def submit(stage: str, *arguments: str, cwd: Path) -> subprocess.CompletedProces
     argv = ["spark-submit", str(REPO / "jobs" / f"{stage}.py"), *arguments]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}"
-    return subprocess.run(argv, cwd=cwd, env={**clean, "PATH": path, "SPARK_LOCAL_IP": "127.0.0.1"}, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        env={**clean, "PATH": path, "SPARK_LOCAL_IP": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
 
 
 def test_jobs_and_their_exit_codes(tmp_path):

@@ -3,7 +3,7 @@
 from sendopt.allocation.audit import Audit, audit, audit_plan, check
 from sendopt.allocation.problem import Cells, History, Messages, Problem, empty_history
 from sendopt.allocation.reasons import unplanned_reasons
-from sendopt.allocation.solution import Price, Solution
+from sendopt.allocation.solution import Price, Solution, Tier
 from sendopt.allocation.solve import allocate
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Price",
     "Problem",
     "Solution",
+    "Tier",
     "allocate",
     "audit",
     "audit_plan",

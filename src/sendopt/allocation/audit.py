@@ -39,7 +39,12 @@ def audit_plan(problem: Problem, chosen: Ints) -> tuple[str, ...]:
     rows = [int(c) for c in chosen]
     if any(not 0 <= c < len(problem.cells.message) for c in rows):
         return ("chosen: a row is outside the problem's cells",)
-    return (*_repeated_messages(problem, rows), *_user_violations(problem, rows), *_row_violations(problem, rows))
+    return (
+        *_repeated_messages(problem, rows),
+        *_repeated_groups(problem, rows),
+        *_user_violations(problem, rows),
+        *_row_violations(problem, rows),
+    )
 
 
 def audit(problem: Problem, solution: Solution) -> Audit:
@@ -60,7 +65,7 @@ def audit(problem: Problem, solution: Solution) -> Audit:
     objective = value - penalty
     violations += _misstatements(solution, value, penalty, {k: int(v) for k, v in shortfall.items()})
     violations += _price_violations(book, solution.prices)
-    bound, cut = weak_bound(problem, book, {p.row: p.price for p in solution.prices})
+    bound, cut = weak_bound(problem, book, {p.row: p.price for p in solution.prices}, solution.chosen)
     if solution.bound < objective - _slack(objective):
         violations.append(f"bound: {solution.bound:.9g} is below the objective {objective:.9g}")
     if cut == 0 and solution.bound < bound - _slack(bound):
@@ -89,6 +94,14 @@ def _repeated_messages(problem: Problem, rows: list[int]) -> list[str]:
     times = Counter(int(problem.cells.message[c]) for c in rows)
     repeated = sum(n > 1 for n in times.values())
     return [f"once: {repeated} messages are planned more than once (¶9a)"] if repeated else []
+
+
+def _repeated_groups(problem: Problem, rows: list[int]) -> list[str]:
+    m = problem.messages
+    sent = [int(problem.cells.message[c]) for c in rows]
+    times = Counter((int(m.user[i]), m.exclusive_group[i]) for i in sent if m.exclusive_group[i])
+    repeated = sum(n > 1 for n in times.values())
+    return [f"exclusive_group: {repeated} groups of a user are sent more than once (¶9a)"] if repeated else []
 
 
 def _user_violations(problem: Problem, rows: list[int]) -> list[str]:

@@ -55,7 +55,7 @@ def canonical(problem: Problem) -> tuple[Problem, Ints]:
     message_rank = _inverse(message_order)
     moved = Messages(
         user=user_rank[m.user][message_order],
-        **{name: getattr(m, name)[message_order] for name in ("message_id", "campaign", "channel", "category")},
+        **{f.name: getattr(m, f.name)[message_order] for f in fields(m) if f.name != "user"},
     )
     c = problem.cells
     cell_order = np.lexsort((c.slot, message_rank[c.message])).astype(np.int64)

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
-from sendopt.allocation.problem import Floats, Problem, Texts
+from sendopt.allocation.problem import Floats, Ints, Problem
 
 
 @dataclass(frozen=True)
-class Coupling:
-    """R rows over C cells. A minimum's row is a wish: each send missing to it costs `shortfall_price`."""
+class Rows:
+    """R rows in a fixed order: capacity by channel and slot, campaigns by name, budgets.
+
+    A minimum's row is a wish: each send missing to it costs `shortfall_price`. Where a send finds its rows: -1 is none.
+    """
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     limit: Floats  # (R,) as configured
     committed: Floats  # (R,) use by committed sends
-    use: csr_matrix  # (R, C) use by each cell, >= 0
     shortfall_price: Floats  # (R,) pi for a minimum's row, 0 elsewhere
+    capacity: dict[str, Ints]  # channel -> (n_slots,) rows
+    campaign_max: dict[str, int]
+    campaign_min: dict[str, int]
+    opt_outs: int
+    cost: int
 
     @property
     def is_minimum(self) -> NDArray[np.bool_]:
@@ -38,64 +46,120 @@ class Coupling:
         """(R,) what committed sends leave of each maximum, or what they leave missing of each minimum; >= 0."""
         return np.maximum(0.0, self.limit - self.committed)
 
+    def uses(self, problem: Problem, which: Ints) -> tuple[Ints, Ints, Floats]:
+        """(row, position in `which`, use) of everything that the cells `which` use."""
+        cells, m = problem.cells, problem.messages
+        message, slot = cells.message[which], cells.slot[which]
+        channel, channels = pd.factorize(m.channel)
+        campaign, campaigns = pd.factorize(m.campaign)
+        none = np.full(problem.n_slots, -1, np.int64)
+        by_slot = np.array([self.capacity.get(str(name), none) for name in channels], np.int64).reshape(
+            -1, problem.n_slots
+        )
+        one = np.ones(len(which))
+        parts = [(by_slot[channel[message], slot] if len(channels) else np.empty(0, np.int64), one)]
+        for by_name in (self.campaign_max, self.campaign_min):
+            of = np.array([by_name.get(str(name), -1) for name in campaigns], np.int64)
+            parts.append((of[campaign[message]] if len(campaigns) else np.empty(0, np.int64), one))
+        parts.append((np.full(len(which), self.opt_outs), cells.p_opt_out[which]))
+        parts.append((np.full(len(which), self.cost), cells.cost[which]))
+        every = np.arange(len(which))
+        found = [(row[keep], every[keep], use[keep]) for row, use in parts for keep in [(row >= 0) & (use != 0)]]
+        row, position, use = (np.concatenate(x) for x in zip(*found, strict=True))
+        return row, position, use
+
+    def use_by(self, problem: Problem, which: Ints) -> Floats:
+        """(R,) what the cells `which` use together."""
+        row, _, use = self.uses(problem, which)
+        return np.bincount(row, weights=use, minlength=len(self.names)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Coupling(Rows):
+    """The rows with what each of C cells uses of them."""
+
+    use: csr_matrix  # (R, C) >= 0
+
     def adjusted(self, values: Floats, prices: Floats) -> Floats:
         """(C,) value of each cell after paying the prices of what it uses; minimums pay it."""
         signed = np.where(self.is_minimum, -prices, prices)
         return np.asarray(values - self.use.T @ signed, dtype=np.float64)
 
 
-class _Row(NamedTuple):
-    name: str
-    kind: str
-    limit: float
-    use: csr_matrix  # (1, C)
-    committed: float
-    price: float
+def rows_of(problem: Problem) -> Rows:
+    """The rows of `problem.limits`."""
+    limits, h = problem.limits, problem.history
+    names: list[str] = []
+    kinds: list[str] = []
+    limit: list[float] = []
+    price: list[float] = []
+
+    def add(name: str, kind: str, most: float, shortfall_price: float = 0.0) -> int:
+        names.append(name)
+        kinds.append(kind)
+        limit.append(most)
+        price.append(shortfall_price)
+        return len(names) - 1
+
+    capacity, most_of, least_of = {}, {}, {}
+    for name, by_slot in sorted(limits.capacity.items()):
+        found = np.full(problem.n_slots, -1, np.int64)
+        for slot in range(problem.n_slots):
+            most = by_slot.get(slot) if isinstance(by_slot, dict) else by_slot
+            if most is not None:
+                found[slot] = add(f"capacity:{name}:{slot}", "capacity", most)
+        capacity[name] = found
+    largest = _largest_values(problem, {n for n, b in limits.campaigns.items() if b.shortfall_price is None})
+    for name, bounds in sorted(limits.campaigns.items()):
+        if bounds.max_sends is not None:
+            most_of[name] = add(f"campaign_max:{name}", "campaign_max", bounds.max_sends)
+        if bounds.min_sends > 0:
+            worth = largest[name] if bounds.shortfall_price is None else bounds.shortfall_price
+            least_of[name] = add(f"campaign_min:{name}", "campaign_min", bounds.min_sends, worth)
+    opt_outs = -1 if limits.opt_outs is None else add("opt_outs", "opt_outs", limits.opt_outs.max_expected)
+    cost = -1 if limits.cost is None else add("cost", "cost", limits.cost.max_total)
+    rows = Rows(
+        tuple(names), tuple(kinds), np.array(limit, float), np.zeros(len(names)), np.array(price, float),
+        capacity, most_of, least_of, opt_outs, cost,
+    )  # fmt: skip
+    used: dict[int, list[float]] = defaultdict(list)
+    for i in np.flatnonzero(h.minutes_before < 0).tolist():
+        slot = int(-h.minutes_before[i] // problem.slot_minutes)
+        for row, use in _uses(rows, h.channel[i], slot, h.campaign[i], float(h.p_opt_out[i]), float(h.cost[i])):
+            used[row].append(use)
+    for row, uses in used.items():
+        rows.committed[row] = math.fsum(uses)
+    return rows
 
 
 def coupling(problem: Problem) -> Coupling:
-    """The rows of `problem.limits` in a fixed order: capacity by channel and slot, campaigns by name, budgets."""
-    limits, cells, m, h = problem.limits, problem.cells, problem.messages, problem.history
-    channel, campaign = m.channel[cells.message], m.campaign[cells.message]
-    past_slot = np.floor_divide(-h.minutes_before, problem.slot_minutes)
-    committed = h.minutes_before < 0
-    rows: list[_Row] = []
-
-    def add(name: str, kind: str, limit: float, use: Floats, past_use: Floats, price: float = 0.0) -> None:
-        rows.append(_Row(name, kind, limit, csr_matrix(use), math.fsum(past_use[committed].tolist()), price))
-
-    for name, capacity in sorted(limits.capacity.items()):
-        on_channel, past_channel = _equal(channel, name), _equal(h.channel, name)
-        for slot in range(problem.n_slots):
-            most = capacity.get(slot) if isinstance(capacity, dict) else capacity
-            if most is not None:
-                row = f"capacity:{name}:{slot}"
-                add(row, "capacity", most, on_channel * (cells.slot == slot), past_channel * (past_slot == slot))
-    for name, bounds in sorted(limits.campaigns.items()):
-        use, past_use = _equal(campaign, name), _equal(h.campaign, name)
-        if bounds.max_sends is not None:
-            add(f"campaign_max:{name}", "campaign_max", bounds.max_sends, use, past_use)
-        if bounds.min_sends > 0:
-            largest = float(np.max(cells.value[use > 0], initial=0.0))
-            price = largest if bounds.shortfall_price is None else bounds.shortfall_price
-            add(f"campaign_min:{name}", "campaign_min", bounds.min_sends, use, past_use, price)
-    if limits.opt_outs is not None:
-        add("opt_outs", "opt_outs", limits.opt_outs.max_expected, cells.p_opt_out, h.p_opt_out)
-    if limits.cost is not None:
-        add("cost", "cost", limits.cost.max_total, cells.cost, h.cost)
-    return _assemble(rows, len(cells.message))
+    """The rows of `problem.limits` with what each cell uses of them."""
+    rows = rows_of(problem)
+    every = np.arange(len(problem.cells.message))
+    row, cell, use = rows.uses(problem, every)
+    matrix = csr_matrix((use, (row, cell)), shape=(len(rows.names), len(every)), dtype=np.float64)
+    return Coupling(**vars(rows), use=matrix)
 
 
-def _assemble(rows: list[_Row], n_cells: int) -> Coupling:
-    return Coupling(
-        names=tuple(row.name for row in rows),
-        kinds=tuple(row.kind for row in rows),
-        limit=np.array([row.limit for row in rows], dtype=np.float64),
-        committed=np.array([row.committed for row in rows], dtype=np.float64),
-        use=csr_matrix(vstack([row.use for row in rows])) if rows else csr_matrix((0, n_cells)),
-        shortfall_price=np.array([row.price for row in rows], dtype=np.float64),
-    )
+def _uses(rows: Rows, channel: str, slot: int, campaign: str, p_opt_out: float, cost: float) -> list[tuple[int, float]]:
+    """The rows that one send uses, and how much of each."""
+    of_slot = rows.capacity.get(channel)
+    found = [
+        (-1 if of_slot is None else int(of_slot[slot]), 1.0),
+        (rows.campaign_max.get(campaign, -1), 1.0),
+        (rows.campaign_min.get(campaign, -1), 1.0),
+        (rows.opt_outs, p_opt_out),
+        (rows.cost, cost),
+    ]
+    return [(row, use) for row, use in found if row >= 0]
 
 
-def _equal(names: Texts, name: str) -> Floats:
-    return np.asarray(names == name, dtype=np.float64).reshape(len(names))
+def _largest_values(problem: Problem, campaigns: set[str]) -> dict[str, float]:
+    """The default shortfall price: the largest value among a campaign's candidates, at least 0 (¶9f)."""
+    if not campaigns:
+        return {}
+    code, names = pd.factorize(problem.messages.campaign)
+    best = np.zeros(len(names))
+    np.maximum.at(best, code[problem.cells.message], problem.cells.value)
+    found = dict(zip(map(str, names), best.tolist(), strict=True))
+    return {name: found.get(name, 0.0) for name in campaigns}

@@ -23,6 +23,8 @@ class Messages:
     campaign: Texts
     channel: Texts
     category: Texts
+    exclusive_group: Texts  # at most one message of a user's group is sent; "" is no group
+    tier: Ints  # >= 1; tiers are planned in order, none displaces a higher one (a lower number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,22 @@ class Price:
 
 
 @dataclass(frozen=True)
+class Tier:
+    """One tier's plan and proof, the sends of the tiers above counted as committed."""
+
+    tier: int
+    value: float
+    penalty: float
+    objective: float
+    bound: float
+    gap: float
+    method: str
+    termination: str
+    cut_users: int
+    prices: dict[str, float]  # by row
+
+
+@dataclass(frozen=True)
 class Solution:
     """An integer plan and its proof: objective = value - penalty <= bound, gap = (bound - objective) / max(1, |value|).
 
@@ -31,7 +47,9 @@ class Solution:
     objective: float
     bound: float
     gap: float
-    method: str  # exact | buckets
-    termination: str  # optimal | gap_reached | time_limit | greedy: the worst that any part met
-    prices: tuple[Price, ...]
+    method: str  # exact | prices
+    termination: str  # optimal | gap_reached | passes_done | time_limit: the worst that any tier met
+    cut_users: int  # whose search was cut, and who therefore enter the bound relaxed
+    prices: tuple[Price, ...]  # of several tiers the highest
     shortfall: dict[str, int]  # campaign -> missing sends, only where > 0
+    tiers: tuple[Tier, ...]  # in order

@@ -5,116 +5,103 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sendopt.allocation.best_response import bound_by_prices
-from sendopt.allocation.buckets import Guide, Work, plan, worse
 from sendopt.allocation.contract import canonical, require_sound
-from sendopt.allocation.coupling import coupling
-from sendopt.allocation.greedy import fill
-from sendopt.allocation.lp import solve
+from sendopt.allocation.coupling import rows_of
+from sendopt.allocation.exact import plan_exactly
+from sendopt.allocation.prices.engine import bound_by_prices, plan_by_prices, prepare
 from sendopt.allocation.problem import Floats, Ints, Problem
-from sendopt.allocation.solution import Price, Solution
-from sendopt.allocation.user_rows import user_rows
+from sendopt.allocation.solution import Price, Solution, Tier
+from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.config.schema import Allocation
 
 _ROUNDING = 1e-9
 _PRICE_DECIMALS = 10  # the fixed grid of ¶14; any rounded price is still a valid one
 
 
-def allocate(problem: Problem, settings: Allocation) -> Solution:
+def allocate(problem: Problem, settings: Allocation, start: dict[str, float] | None = None) -> Solution:
     """The plan for `problem`, the same whatever the order of its rows (¶14).
 
-    Up to `settings.exact_max_users` users with something to send it is one integer program (method exact), above
-    that buckets guided by the relaxation (method buckets, docs/adr/0004). The prices come from one linear relaxation
-    of the whole, the bound is the better of its optimum and D(prices); where it is not solved in time, prices are 0
-    and the bound is loose but true.
-    A send is planned only if its value is > 0, even where a minimum is missed (¶6).
+    Tiers are planned one after the other. Up to `settings.exact_max_users` users with something to send a tier is one
+    integer program (method exact), above that, or where none is solved in time, it is planned by prices (¶11, method
+    prices; docs/adr/0007). `start` are prices by row to begin with, such as yesterday's. A send is planned only if
+    its value is > 0, even where a minimum is missed (¶6).
     Raises ContractError (exit 3), InfeasibleError (exit 4) for a min_sends over max_sends, SolverError (exit 5).
     """
     require_sound(problem)
-    ordered, cell_of = canonical(problem)
-    work = Work(ordered, user_rows(ordered), coupling(ordered), ordered.messages.user[ordered.cells.message])
-    users = np.unique(work.cell_user[work.rows.allowed])
-    whole = work.program(users, work.coupling.room)
-    relaxed = solve(whole, integer=False, relative_gap=0.0, time_limit_seconds=settings.time_limit_seconds)
-    if relaxed.status == "no_plan":
-        prices, bound, guide = np.zeros(len(work.coupling.names)), _bound_without_prices(work), None
-    else:
-        prices, guide = _rounded(work, relaxed.prices), Guide(np.zeros(len(cell_of)), np.zeros(len(cell_of)))
-        bound = min(relaxed.objective, bound_by_prices(work, prices))
-        guide.use[whole.cells], guide.regret[whole.cells] = relaxed.x, relaxed.regret
-    chosen, method, termination = _integers(work, users, guide, settings)
-    filled = fill(work, chosen, prices)
-    if relaxed.status == "no_plan":
-        termination = worse(termination, "time_limit")
-    return _solution(work, cell_of, filled, prices, bound, method, termination)
+    chosen = np.empty(0, np.int64)
+    tiers = []
+    for number in tiers_of(problem):
+        part, rows = tier_problem(problem, number, chosen)
+        planned, tier = _plan_tier(part, number, settings, start or {})
+        chosen = np.sort(np.concatenate([chosen, rows[planned]]))
+        tiers.append(tier)
+    return _solution(problem, chosen, tiers)
 
 
-def _integers(work: Work, users: Ints, guide: Guide | None, settings: Allocation) -> tuple[NDArray[np.bool_], str, str]:
-    """(chosen cells, method, termination)."""
-    if len(users) <= settings.exact_max_users:
-        program = work.program(users, work.coupling.room)
-        answer = solve(
-            program,
-            integer=True,
-            relative_gap=settings.relative_gap,
-            time_limit_seconds=settings.time_limit_seconds,
+def _plan_tier(problem: Problem, number: int, settings: Allocation, start: dict[str, float]) -> tuple[Ints, Tier]:
+    rows = rows_of(problem)
+    users = len(np.unique(problem.messages.user[problem.cells.message[problem.cells.value > 0]]))
+    exact = None
+    if users <= settings.exact_max_users:
+        ordered, cell_of = canonical(problem)
+        exact = plan_exactly(ordered, settings)
+    if exact is not None:
+        prices = np.minimum(
+            np.round(exact.prices, _PRICE_DECIMALS), np.where(rows.is_minimum, rows.shortfall_price, np.inf)
         )
-        if answer.status != "no_plan":
-            chosen = np.zeros(len(work.cell_user), dtype=bool)
-            chosen[program.cells[answer.x > 0.5]] = True
-            return chosen, "exact", answer.status
-    chosen, termination = plan(work, guide, settings)
-    return chosen, "buckets", termination
-
-
-def _rounded(work: Work, prices: Floats) -> Floats:
-    most = np.where(work.coupling.is_minimum, work.coupling.shortfall_price, np.inf)
-    return np.minimum(np.round(prices, _PRICE_DECIMALS), most)
-
-
-def _bound_without_prices(work: Work) -> float:
-    """Every user takes the best cell of each message: D(0) of ¶11 with all windows relaxed."""
-    cells = work.problem.cells
-    best = np.zeros(len(work.problem.messages.user))
-    np.maximum.at(best, cells.message[work.rows.allowed], cells.value[work.rows.allowed])
-    return math.fsum(best.tolist())
-
-
-def _solution(
-    work: Work,
-    cell_of: Ints,
-    chosen: NDArray[np.bool_],
-    prices: Floats,
-    bound: float,
-    method: str,
-    termination: str,
-) -> Solution:
-    rows = work.coupling
-    value = math.fsum(work.problem.cells.value[chosen].tolist())
-    used = rows.committed + rows.use @ chosen.astype(np.float64)
+        proof = bound_by_prices(prepare(problem)[1], prices)
+        cells, bound, cut = cell_of[exact.cells], min(exact.bound, proof.bound), proof.cut
+        method, termination = "exact", exact.status
+    else:
+        priced = plan_by_prices(problem, settings.relative_gap, np.array([start.get(n, 0.0) for n in rows.names]))
+        cells, bound, cut, prices = priced.cells, priced.bound, priced.cut_users, priced.prices
+        method, termination = "prices", "optimal"
+    value = math.fsum(problem.cells.value[cells].tolist())
+    used = _used(problem, cells)
     missing = np.where(rows.is_minimum, np.maximum(0.0, rows.limit - used), 0.0)
     penalty = math.fsum((missing * rows.shortfall_price).tolist())
     objective = value - penalty
     if abs(bound - objective) <= _ROUNDING * max(1.0, abs(objective)):
         bound = max(bound, objective)  # at the optimum the two are equal but for the order of a sum
+    gap = (bound - objective) / max(1.0, abs(value))
+    if method == "prices":
+        termination = "gap_reached" if gap <= settings.relative_gap else "passes_done"
+    by_row = dict(zip(rows.names, prices.tolist(), strict=True))
+    return cells, Tier(number, value, penalty, objective, bound, gap, method, termination, cut, by_row)
+
+
+def _solution(problem: Problem, chosen: Ints, tiers: list[Tier]) -> Solution:
+    rows = rows_of(problem)
+    used = _used(problem, chosen)
+    value, penalty = (math.fsum(getattr(t, name) for t in tiers) for name in ("value", "penalty"))
+    objective, bound = value - penalty, math.fsum(t.bound for t in tiers)
+    worst = max(tiers, key=lambda t: ("optimal", "gap_reached", "passes_done", "time_limit").index(t.termination))
+    missing = np.where(rows.is_minimum, np.maximum(0.0, rows.limit - used), 0.0)
     return Solution(
-        chosen=np.sort(cell_of[chosen]),
+        chosen=chosen,
         value=value,
         penalty=penalty,
         objective=objective,
         bound=bound,
         gap=(bound - objective) / max(1.0, abs(value)),
-        method=method,
-        termination=termination,
+        method=max(t.method for t in tiers),  # prices where any tier was planned by them
+        termination=worst.termination,
+        cut_users=sum(t.cut_users for t in tiers),
         prices=tuple(
-            Price(name, kind, float(limit), float(use), float(price))
-            for name, kind, limit, use, price in zip(rows.names, rows.kinds, rows.limit, used, prices, strict=True)
+            Price(name, kind, float(limit), float(use), max(t.prices.get(name, 0.0) for t in tiers))
+            for name, kind, limit, use in zip(rows.names, rows.kinds, rows.limit, used, strict=True)
         ),
         shortfall={
             name.removeprefix("campaign_min:"): round(short)
             for name, short in zip(rows.names, missing.tolist(), strict=True)
             if short > 0
         },
+        tiers=tuple(tiers),
     )
+
+
+def _used(problem: Problem, cells: Ints) -> Floats:
+    """(R,) use of each row by committed sends and the planned cells."""
+    rows = rows_of(problem)
+    return rows.committed + rows.use_by(problem, cells)

@@ -63,7 +63,7 @@ def planned_send(problem: Problem, cell: int) -> Send:
         campaign=messages.campaign[m],
         local_day=int(cells.local_day[cell]),
         planned=True,
-        message_id=str(messages.message_id[m]),
+        message_id=str(messages.exclusive_group[m] or messages.message_id[m]),  # what is sent at most once
     )
 
 
@@ -99,6 +99,7 @@ def _rows_of(problem: Problem, cells: list[_Cell], past: list[Send]) -> tuple[li
     for c, message in message_of.items():
         by_message[message].append(c)
     groups = [(frozenset(group), 1) for group in by_message.values()]
+    groups += [(frozenset(group), 1) for group in _exclusive(problem, message_of).values()]
     groups += [(group - forbidden, room) for group, room in counted if room > 0]
     most = min((room for group, room in groups if len(group) == len(message_of)), default=len(by_message))
     groups += [(_too_many_points(row, k) - forbidden, k) for row in tiring for k in range(1, most)]
@@ -108,6 +109,15 @@ def _rows_of(problem: Problem, cells: list[_Cell], past: list[Send]) -> tuple[li
         if row.limit >= 0 and _most_points(pairs, message_of, most) > row.limit:
             rows.append(Row(tuple(c for c, _ in pairs), row.limit, tuple(a for _, a in pairs)))
     return rows, forbidden
+
+
+def _exclusive(problem: Problem, message_of: dict[int, int]) -> dict[str, list[int]]:
+    """Cells of each exclusive group: at most one of them is sent (¶9a)."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for c, message in message_of.items():
+        if group := problem.messages.exclusive_group[message]:
+            found[str(group)].append(c)
+    return found
 
 
 def _too_many_points(row: Row, k: int) -> frozenset[int]:

@@ -78,8 +78,7 @@ class Objective(Strict):
 
 
 class Allocation(Strict):
-    exact_max_users: Annotated[int, Field(ge=1)] = Field(500, description="users; up to here one integer program")
-    bucket_users: Annotated[int, Field(ge=1)] = Field(500, description="users per hash bucket above that")
+    exact_max_users: Annotated[int, Field(ge=0)] = Field(500, description="users; up to here one integer program")
     relative_gap: Annotated[float, Field(ge=0, le=0.1)] = Field(1e-4, description="relative gap where a solve stops")
     time_limit_seconds: Positive = Field(300.0, description="seconds per program; a safety stop only")
 

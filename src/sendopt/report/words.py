@@ -46,12 +46,11 @@ TERMINATIONS: dict[str, str] = {
     "optimal": "the solver proved that no better plan exists for the problem it was given",
     "gap_reached": "the solver stopped as soon as the plan was provably close enough to the best one",
     "time_limit": "the solver ran out of time; the plan keeps every rule, but a better one may exist",
-    "greedy": "the solver found no plan in time for some part, which was filled greedily; a better plan may well exist",
+    "passes_done": "the prices were improved as often as allowed; the gap says how much a better plan could still gain",
 }
 
 METHODS: dict[str, str] = {
     "exact": "one integer program over all people",
-    "buckets": "integer programs over groups of people, with the shared limits split between them",
     "prices": "prices on the shared limits, each person's best answer to them, then repair",
 }
 

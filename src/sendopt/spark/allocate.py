@@ -20,7 +20,7 @@ from sendopt.domain.rules import Send
 from sendopt.domain.slots import local_day, readings
 from sendopt.domain.tables import TABLES
 from sendopt.errors import AuditError
-from sendopt.measurement.experiment import FALLBACK, UNIFORM_TIME
+from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.uniform_time import MESSAGE, UniformArm, plan_uniform_time
 from sendopt.spark import history, lineage
 from sendopt.spark.fatigue import HALF_LIVES
@@ -53,7 +53,7 @@ def run(night: Night) -> StageResult:
     check(problem, solution)
     everyone, chosen = _together(night, inputs, treated.loc[solution.chosen], uniform, limits)
     tables = {
-        "allocation": _allocation(treated.loc[solution.chosen], uniform, solution),
+        "allocation": _allocation(treated.loc[solution.chosen], uniform),
         "suppressed": _suppressed(inputs, problem, solution, uniform),
         "shadow_prices": _prices(everyone, chosen, problem, solution),
         "certificate": _certificate(problem, solution, len(chosen)),
@@ -128,6 +128,8 @@ def _problem(night: Night, cells: pd.DataFrame, past: pd.DataFrame, limits: Limi
         messages=Messages(
             user=number.loc[first["user_id"]].to_numpy(np.int64),
             message_id=first["notification_id"].to_numpy(object),
+            exclusive_group=np.full(len(first), "", object),
+            tier=np.ones(len(first), np.int64),
             **texts,
         ),
         cells=Cells(
@@ -181,9 +183,8 @@ def _together(
     return everyone, chosen
 
 
-def _allocation(planned: pd.DataFrame, uniform: UniformArm, solution: Solution) -> pd.DataFrame:
-    arms = FALLBACK if solution.termination == "greedy" else planned["arm"]
-    treated = planned[[*MESSAGE, "slot"]].assign(arm=arms, pscore=1.0, planned=True, reason=None)
+def _allocation(planned: pd.DataFrame, uniform: UniformArm) -> pd.DataFrame:
+    treated = planned[[*MESSAGE, "slot", "arm"]].assign(pscore=1.0, planned=True, reason=None)
     drawn = uniform.drawn.assign(arm=UNIFORM_TIME)
     return pd.concat([part for part in (treated, drawn) if len(part)] or [treated])
 

@@ -1,0 +1,91 @@
+"""Prices, then a plan: the dual on a sample and on all, a mixture, made to fit, filled, the rest by a program (¶11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sendopt.allocation.prices.core import improve
+from sendopt.allocation.prices.dual import CUT_USERS, FEW_PASSES, PASSES, SAMPLE_PASSES, SAMPLE_USERS, minimise, sharpen
+from sendopt.allocation.prices.instance import Compiled, compile_problem
+from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
+from sendopt.allocation.prices.revise import fill, make_fit
+from sendopt.allocation.prices.sweep import NONE, Market, Response
+from sendopt.allocation.prices.user_rules import mark_alive
+from sendopt.allocation.problem import Floats, Ints, Problem
+
+CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A plan by prices and what they prove."""
+
+    cells: Ints  # rows of Problem.cells, ascending
+    prices: Floats  # (R,) by the rows of `coupling.rows_of`
+    bound: float
+    cut_users: int
+    searched_users: int
+    passes: int
+
+
+def prepare(problem: Problem) -> tuple[Compiled, Market]:
+    """The problem's arrays with what the past forbids struck out."""
+    compiled = compile_problem(problem)
+    rules = compiled.instance.rules
+    everyone = bool((rules.cap_max < 1).any() or rules.points.max(initial=0.0) > rules.max_points)
+    mark_alive(compiled.instance, everyone)
+    return compiled, Market(compiled)
+
+
+def bound_by_prices(market: Market, prices: Floats) -> Response:
+    """D(prices): no plan has a larger objective, for prices >= 0 and <= the shortfall price of a minimum."""
+    return market.respond(np.clip(prices, 0.0, market.most_price))
+
+
+def plan_by_prices(problem: Problem, relative_gap: float, start: Floats | None = None) -> Priced:
+    """A plan of any number of users with its bound; `start` (R,) are prices to begin with, such as yesterday's."""
+    compiled, market = prepare(problem)
+    solved = solve(market, relative_gap, start)
+    plan, best, pool = solved
+    cells = compiled.cell[plan[plan != NONE]]
+    return Priced(np.sort(cells), best.prices, best.bound, best.cut, best.searched, len(pool))
+
+
+def solve(market: Market, relative_gap: float, start: Floats | None = None) -> tuple[Ints, Response, list[Response]]:
+    """(plan (U, width), the response whose prices prove the bound, all responses to all users on the way)."""
+    prices = np.zeros(len(market.rows.names)) if start is None else np.clip(start, 0.0, market.most_price)
+    if market.n_users > 2 * SAMPLE_USERS:
+        prices = minimise(market, prices, SAMPLE_USERS, SAMPLE_PASSES, 1e-9)[-1].prices
+    few = market.n_users <= CUT_USERS
+    pool = minimise(market, prices, market.n_users, FEW_PASSES if few else PASSES, 1e-10)
+    if few:
+        pool = sharpen(market, pool, relative_gap / 10)
+    best = pool[-1]
+    plan, use = mixed_plan(market, pool)
+    left = make_fit(market, best.prices, plan, use)
+    fill(market, best.prices, plan, left)
+    if market.n_users <= CORE_USERS and best.bound - objective(market, plan) > relative_gap * max(1.0, best.value):
+        plan = _better(
+            market, plan, _refilled(market, best.prices, improve(market, best, pool, plan, relative_gap / 10))
+        )
+    return plan, best, pool
+
+
+def objective(market: Market, plan: Ints) -> float:
+    """Value less the penalty of missing minimums."""
+    rows, use = market.rows, use_of_plan(market, plan)
+    missing = np.where(rows.is_minimum, np.maximum(0.0, rows.room - use), 0.0)
+    return float(market.d.value[plan[plan != NONE]].sum() - (missing * rows.shortfall_price).sum())
+
+
+def _refilled(market: Market, prices: Floats, plan: Ints) -> Ints:
+    use = use_of_plan(market, plan)
+    left = make_fit(market, prices, plan, use)
+    fill(market, prices, plan, left)
+    return plan
+
+
+def _better(market: Market, one: Ints, other: Ints) -> Ints:
+    return other if objective(market, other) > objective(market, one) else one

@@ -1,0 +1,84 @@
+"""A plan near every limit at once: users share the responses to several price vectors (model ¶11).
+
+The weights are the restricted master of Dantzig and Wolfe over the responses met on the way to the prices; where many
+users are worth the same, no one price vector splits them, but a mixture does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linprog
+
+from sendopt.allocation.prices.sweep import NONE, Market, Response
+from sendopt.allocation.problem import Floats, Ints
+
+POOL = 16
+GOLDEN = 0.6180339887498949
+
+
+def mixed_plan(market: Market, pool: list[Response]) -> tuple[Ints, Floats]:
+    """(plan (U, width), its use (R,)): each user follows one response, by place in hash order."""
+    pool = sorted(pool, key=lambda r: r.bound)[:POOL]
+    weights = _weights(market, pool)
+    plan = market.empty_plan()
+    used = [i for i, weight in enumerate(weights) if weight > 0]
+    if len(used) == 1:
+        return plan, market.respond(pool[used[0]].prices, plan=plan, worth=np.empty(market.n_users)).use
+    # low discrepancy: any stretch of users holds each response in about its share
+    place = np.modf((np.arange(market.n_users) + 0.5) * GOLDEN)[0]
+    owner = np.searchsorted(np.cumsum(weights[used]), place * weights[used].sum(), side="right")
+    one, worth = market.empty_plan(), np.empty(market.n_users)
+    for turn, i in enumerate(used):
+        market.respond(pool[i].prices, plan=one, worth=worth)
+        mine = np.minimum(owner, len(used) - 1) == turn
+        plan[mine] = one[mine]
+    return plan, use_of_plan(market, plan)
+
+
+def _weights(market: Market, pool: list[Response]) -> Floats:
+    rows = market.rows
+    n, r = len(pool), len(rows.names)
+    use = np.array([p.use for p in pool]).T.reshape(r, n)
+    value = np.array([p.value for p in pool])
+    sign = market.sign
+    # beyond a maximum at more than its price; short of a minimum at its shortfall price
+    penalty = np.where(
+        rows.is_minimum, rows.shortfall_price, 2.0 * pool[0].prices + value.max() / max(1.0, use.max(initial=0.0))
+    )
+    found = linprog(
+        np.r_[-value, penalty],
+        A_ub=np.hstack([sign[:, None] * use, -np.eye(r)]),
+        b_ub=sign * rows.room,
+        A_eq=np.r_[np.ones(n), np.zeros(r)][None, :],
+        b_eq=[1.0],
+        method="highs",
+    )
+    if found.x is None:
+        return np.eye(n)[0]
+    weights = np.where(found.x[:n] > 1e-6, found.x[:n], 0.0)
+    return np.asarray(weights / weights.sum())
+
+
+def use_of_plan(market: Market, plan: Ints) -> Floats:
+    """(R,) what a plan uses of the rows."""
+    return use_by_user(market, plan[plan != NONE][None, :]).sum(axis=0)
+
+
+def use_by_user(market: Market, plans: Ints) -> Floats:
+    """(N, R) what each of N plans (N, any width) uses of the rows."""
+    d, rows = market.d, market.rows
+    owner, place = np.nonzero(plans != NONE)
+    cells = plans[owner, place]
+    messages = np.searchsorted(d.cell_start, cells, side="right") - 1
+    use = np.zeros((len(plans), len(rows.names) + 1))
+    one = np.ones(len(cells))
+    at = market.capacity_row[d.channel[messages].astype(np.int64) * d.rules.n_slots + d.slot[cells]]
+    for row, amount in (
+        (at, one),
+        (market.max_row[d.campaign[messages]], one),
+        (market.min_row[d.campaign[messages]], one),
+        (np.full(len(cells), rows.opt_outs), d.p_opt_out[cells if d.opt_out_by_cell else messages]),
+        (np.full(len(cells), rows.cost), d.cost[cells if d.cost_by_cell else messages]),
+    ):
+        np.add.at(use, (owner, row), amount)
+    return use[:, :-1]

@@ -1,0 +1,299 @@
+"""The relaxation of one user's best response: the gap and caps over the whole horizon (model ¶11).
+
+Dynamic programming over the user's cells in time order. Identity of messages and caps of a narrower scope enter its
+state only once its answer breaks them (decremental state space, Righini and Salani 2008).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sendopt.allocation.prices.instance import ALL, Instance
+from sendopt.allocation.prices.user_rules import counts_message, counts_past
+from sendopt.allocation.problem import Floats
+
+MAX_STATES = 512  # per cell
+MAX_TRACKED = 16
+LEAST = 1e-12  # worth of a send after prices
+
+
+class Prices(NamedTuple):
+    """What a send pays; inf shuts it out."""
+
+    capacity: Floats  # (channels * n_slots,)
+    campaign: Floats  # (campaigns,) of the maximum less that of the minimum
+    opt_outs: float  # per expected opt-out
+    cost: float  # per unit of money
+    most_opt_out: float  # a send may use no more
+    most_cost: float
+
+
+class Scratch(NamedTuple):
+    """Working memory of one thread, for the largest user."""
+
+    cell: NDArray[np.int64]
+    message: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    worth: Floats
+    group: NDArray[np.int64]  # group of an item: its slot, or itself where no gap keeps a slot's sends apart
+    first: NDArray[np.int64]  # first item of a group
+    after: NDArray[np.int64]  # first group that the gap allows after this one
+    spare: NDArray[np.int64]
+    place: NDArray[np.int64]
+    by_slot: NDArray[np.int64]
+    table: Floats
+    path: NDArray[np.int64]
+    best: NDArray[np.int64]
+    tracked: NDArray[np.int64]  # identity >= 0, or -1 - cap
+    stride: NDArray[np.int64]
+    radix: NDArray[np.int64]
+    moves: NDArray[np.int64]  # (messages * states) state after a message; -1 where a tracked rule forbids it
+    dense: Floats  # (messages, n_slots) worth by slot
+    early: Floats  # (messages, n_slots) best worth up to a slot
+    stack_next: NDArray[np.int64]
+    stack_state: NDArray[np.int64]
+    stack_value: Floats
+
+
+def scratch_for(d: Instance) -> Scratch:
+    """Memory for the user with the most cells."""
+    cells = int(np.diff(d.cell_start[d.message_start]).max(initial=1)) + 1
+    messages = int(np.diff(d.message_start).max(initial=1)) + 2
+
+    def ints(n: int) -> NDArray[np.int64]:
+        return np.zeros(n, np.int64)
+
+    slots = d.rules.n_slots
+    states = max(MAX_STATES, messages)
+    return Scratch(
+        ints(cells), ints(cells), ints(cells), np.zeros(cells), ints(cells), ints(cells + 1), ints(cells), ints(cells),
+        ints(cells), ints(slots + 1), np.zeros((cells + 1) * states), ints(messages), ints(messages),
+        ints(MAX_TRACKED), ints(MAX_TRACKED), ints(MAX_TRACKED), ints(messages * states),
+        np.zeros((messages, slots)), np.zeros((messages, slots)),
+        ints(messages), ints(messages), np.zeros(messages),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def gather(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, int]:
+    """(items, messages among them): the user's cells worth more than their prices, by slot, then message."""
+    slots = d.rules.n_slots
+    n = 0
+    messages = 0
+    for m in range(d.message_start[u], d.message_start[u + 1]):
+        fixed = p.campaign[d.campaign[m]]
+        if not d.opt_out_by_cell:
+            if d.p_opt_out[m] > p.most_opt_out:
+                continue
+            fixed += p.opt_outs * d.p_opt_out[m]
+        if not d.cost_by_cell:
+            if d.cost[m] > p.most_cost:
+                continue
+            fixed += p.cost * d.cost[m]
+        if fixed == np.inf:
+            continue
+        base = d.channel[m] * slots
+        before = n
+        for c in range(d.cell_start[m], d.cell_start[m + 1]):
+            if not d.alive[c]:
+                continue
+            worth = d.value[c] - fixed - p.capacity[base + d.slot[c]]
+            if d.opt_out_by_cell:
+                worth -= p.opt_outs * d.p_opt_out[c] if d.p_opt_out[c] <= p.most_opt_out else np.inf
+            if d.cost_by_cell:
+                worth -= p.cost * d.cost[c] if d.cost[c] <= p.most_cost else np.inf
+            if worth > LEAST:
+                w.cell[n] = c
+                w.message[n] = m
+                w.slot[n] = d.slot[c]
+                w.worth[n] = worth
+                n += 1
+        messages += n > before
+    if messages > 1:
+        _sort_by_slot(w, n, slots)
+    return n, messages
+
+
+@njit(cache=True, nogil=True)
+def _sort_by_slot(w: Scratch, n: int, slots: int) -> None:
+    """Counting sort; the table's memory holds the copies."""
+    low, high = slots, 0
+    for i in range(n):
+        low = min(low, w.slot[i])
+        high = max(high, w.slot[i])
+    for s in range(low, high + 2):
+        w.by_slot[s] = 0
+    for i in range(n):
+        w.by_slot[w.slot[i] + 1] += 1
+    w.by_slot[low] = 0
+    for s in range(low, high + 1):
+        w.by_slot[s + 1] += w.by_slot[s]
+    for i in range(n):
+        w.place[i] = w.by_slot[w.slot[i]]
+        w.by_slot[w.slot[i]] += 1
+        w.spare[i] = w.cell[i]
+        w.table[i] = w.worth[i]
+    for i in range(n):
+        w.cell[w.place[i]] = w.spare[i]
+        w.worth[w.place[i]] = w.table[i]
+    for i in range(n):
+        w.spare[i] = w.message[i]
+    for i in range(n):
+        w.message[w.place[i]] = w.spare[i]
+    for i in range(n):
+        w.spare[i] = w.slot[i]
+    for i in range(n):
+        w.slot[w.place[i]] = w.spare[i]
+
+
+@njit(cache=True, nogil=True)
+def find_groups(d: Instance, w: Scratch, n: int) -> int:
+    """Number of groups; of a group at most one item is sent."""
+    step = -(-d.rules.gap_minutes // d.rules.slot_minutes)
+    groups = 0
+    for i in range(n):
+        if i == 0 or step == 0 or w.slot[i] != w.slot[i - 1]:
+            w.first[groups] = i
+            groups += 1
+        w.group[i] = groups - 1
+    w.first[groups] = n
+    j = groups
+    for g in range(groups - 1, -1, -1):
+        if step == 0:
+            w.after[g] = g + 1
+            continue
+        while j > 0 and w.slot[w.first[j - 1]] >= w.slot[w.first[g]] + step:
+            j -= 1
+        w.after[g] = j
+    return groups
+
+
+@njit(cache=True, nogil=True)
+def find_moves(d: Instance, u: int, w: Scratch, tracked: int, states: int) -> None:
+    start = d.message_start[u]
+    for m in range(start, d.message_start[u + 1]):
+        at = (m - start) * states
+        for state in range(states):
+            w.moves[at + state] = state
+        for i in range(tracked):
+            key = w.tracked[i]
+            if d.identity[m] != key if key >= 0 else not counts_message(d, -1 - key, m):
+                continue
+            for state in range(states):
+                if (state // w.stride[i]) % w.radix[i] + 1 >= w.radix[i]:
+                    w.moves[at + state] = -1
+                elif w.moves[at + state] >= 0:
+                    w.moves[at + state] += w.stride[i]
+
+
+@njit(cache=True, nogil=True)
+def move(d: Instance, u: int, w: Scratch, states: int, state: int, m: int) -> int:
+    """The state after message m; -1 where a tracked rule forbids it."""
+    return w.moves[(m - d.message_start[u]) * states + state]
+
+
+@njit(cache=True, nogil=True)
+def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked: int, states: int) -> None:
+    """table[(g * states + state) * (most + 1) + left]: most worth of groups g, g + 1, ... with `left` sends left."""
+    high = most + 1
+    width = high * states
+    for x in range(width):
+        w.table[groups * width + x] = 0.0
+    start = d.message_start[u]
+    for g in range(groups - 1, -1, -1):
+        here, skip, then = g * width, (g + 1) * width, w.after[g] * width
+        if tracked == 0:
+            worth = 0.0
+            for i in range(w.first[g], w.first[g + 1]):
+                worth = max(worth, w.worth[i])
+            w.table[here] = 0.0
+            for left in range(1, high):
+                w.table[here + left] = max(w.table[skip + left], worth + w.table[then + left - 1])
+            continue
+        for x in range(width):
+            w.table[here + x] = w.table[skip + x]
+        for i in range(w.first[g], w.first[g + 1]):
+            moves, worth = (w.message[i] - start) * states, w.worth[i]
+            for state in range(states):
+                to = w.moves[moves + state]
+                if to < 0:
+                    continue
+                own, target = here + state * high, then + to * high
+                for left in range(1, high):
+                    w.table[own + left] = max(w.table[own + left], worth + w.table[target + left - 1])
+
+
+@njit(cache=True, nogil=True)
+def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> int:
+    """Length of the relaxation's answer, its items in w.path in time order."""
+    high = most + 1
+    width = high * states
+    found, g, left, state = 0, 0, most, 0
+    while g < groups and left > 0:
+        here = w.table[g * width + state * high + left]
+        if here <= 0.0:
+            break
+        if here > w.table[(g + 1) * width + state * high + left]:
+            for i in range(w.first[g], w.first[g + 1]):
+                to = move(d, u, w, states, state, w.message[i])
+                if to >= 0 and w.worth[i] + w.table[w.after[g] * width + to * high + left - 1] == here:
+                    w.path[found] = i
+                    found += 1
+                    state = to
+                    break
+            left -= 1
+            g = w.after[g]
+        else:
+            g += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _room_of(d: Instance, u: int, j: int) -> int:
+    """What the past leaves of cap j in every window that a planned send of the horizon may lie in."""
+    r = d.rules
+    last = float((r.n_slots - 1) * r.slot_minutes)
+    room = r.cap_max[j]
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        if last - r.cap_window[j] < d.past_minute[h] <= 0.0 and counts_past(d, j, h):
+            room -= 1
+    return max(room, 0)
+
+
+@njit(cache=True, nogil=True)
+def track_broken(
+    d: Instance, u: int, w: Scratch, length: int, tracked: int, states: int, most: int
+) -> tuple[int, int, bool]:
+    """(tracked, states, does the path break identity or a wide cap?) with what it breaks added as far as it fits."""
+    broken = False
+    for a in range(length):
+        for b in range(a):
+            key = d.identity[w.message[w.path[a]]]
+            if d.identity[w.message[w.path[b]]] == key:
+                broken = True
+                tracked, states = _track(w, key, 2, tracked, states, most)
+    for j in range(len(d.rules.cap_max)):
+        if d.rules.cap_wide[j] and d.rules.cap_scope[j] != ALL:
+            count = 0
+            for a in range(length):
+                count += counts_message(d, j, w.message[w.path[a]])
+            room = _room_of(d, u, j)
+            if count > room:
+                broken = True
+                tracked, states = _track(w, -1 - j, room + 1, tracked, states, most)
+    return tracked, states, broken
+
+
+@njit(cache=True, nogil=True)
+def _track(w: Scratch, key: int, radix: int, tracked: int, states: int, most: int) -> tuple[int, int]:
+    for i in range(tracked):
+        if w.tracked[i] == key:
+            return tracked, states
+    if tracked == MAX_TRACKED or states * radix * (most + 1) > MAX_STATES:
+        return tracked, states
+    w.tracked[tracked], w.stride[tracked], w.radix[tracked] = key, states, radix
+    return tracked + 1, states * radix

@@ -1,0 +1,256 @@
+"""A plan made to fit: sends that overfill rows are moved or dropped, room that is left is filled (model ¶11)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sendopt.allocation.prices.instance import Instance
+from sendopt.allocation.prices.relaxation import LEAST, Prices, Scratch
+from sendopt.allocation.prices.response import respond
+from sendopt.allocation.prices.sweep import NONE, Market, message_of
+from sendopt.allocation.problem import Floats, Ints
+
+ROUNDING = 1e-9  # of sums of probabilities and money
+EVICTIONS = 12  # rounds; each makes what is still overfull dearer
+FILLS = (1.0, 0.9, 0.5, 0.0, 0.0)  # of the prices that a send into free room must be worth
+
+
+class Left(NamedTuple):
+    """What a plan leaves of each row, as `Prices` are laid out; inf where there is no row, negative where overfull."""
+
+    capacity: Floats
+    campaign: Floats  # of the maximum
+    missing: Floats  # (campaigns,) sends missing to the minimum; negative beyond it, -inf where there is none
+    budgets: Floats  # (2,) opt-outs, cost
+
+
+class Pay(NamedTuple):
+    """How prices count in a revision."""
+
+    prices: Prices
+    shortfall: Floats  # (campaigns,) price of a missing send
+    open_share: float  # of a row's price where it has room
+    own_share: float  # of the price of a full row for the sends that are in it already
+
+
+def left_by(market: Market, use: Floats) -> Left:
+    """What `use` (R,) leaves."""
+    rest = np.append(market.rows.room - use, np.inf)
+    rows = market.rows
+    missing = np.append(rest[:-1], -np.inf)
+    return Left(
+        rest[market.capacity_row], rest[market.max_row], missing[market.min_row],
+        np.array([rest[rows.opt_outs], rest[rows.cost]]),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _move(d: Instance, u: int, c: int, sends: float, left: Left) -> int:
+    """Takes `sends` of cell c out of what is left; returns its message."""
+    m = message_of(d, u, c)
+    left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] -= sends
+    left.campaign[d.campaign[m]] -= sends
+    left.missing[d.campaign[m]] -= sends
+    left.budgets[0] -= sends * d.p_opt_out[c if d.opt_out_by_cell else m]
+    left.budgets[1] -= sends * d.cost[c if d.cost_by_cell else m]
+    return m
+
+
+@njit(cache=True, nogil=True)
+def _open_price(left: float, price: float) -> float:
+    return price if left >= 1.0 else np.inf
+
+
+@njit(cache=True, nogil=True)
+def _campaign_price(pay: Pay, left: Left, k: int, share: float) -> float:
+    price = _open_price(left.campaign[k], share * max(pay.prices.campaign[k], 0.0))
+    return price - pay.shortfall[k] if left.missing[k] > 0.0 else price
+
+
+@njit(cache=True, nogil=True)
+def revise(
+    d: Instance, pay: Pay, order: Ints, must: bool, apply: bool, plan: Ints, left: Left, gains: Floats, w: Scratch
+) -> int:
+    """Number of users whose plan would change, or (apply) has changed; `gains` (users of `order`) of each.
+
+    Each user in turn gives back what they use and takes the best that fits into what is left. With `must` those who
+    use an overfull row, whatever it costs them; otherwise those who gain.
+    """
+    p, slots = pay.prices, d.rules.n_slots
+    capacity = np.empty(len(p.capacity))
+    for i in range(len(capacity)):
+        capacity[i] = _open_price(left.capacity[i], pay.open_share * p.capacity[i])
+    campaign = np.empty(len(p.campaign))
+    for k in range(len(campaign)):
+        campaign[k] = _campaign_price(pay, left, k, pay.open_share)
+    old = np.empty(plan.shape[1], np.int64)
+    changed = 0
+    for x in range(len(order)):
+        u = order[x]
+        n_old = 0
+        over = left.budgets[0] < -ROUNDING or left.budgets[1] < -ROUNDING
+        while n_old < plan.shape[1] and plan[u, n_old] != NONE:
+            c = plan[u, n_old]
+            old[n_old] = c
+            n_old += 1
+            if must and not over:
+                m = message_of(d, u, c)
+                over = (
+                    left.capacity[d.channel[m] * slots + d.slot[c]] < -ROUNDING
+                    or left.campaign[d.campaign[m]] < -ROUNDING
+                )
+        if must and (not over or n_old == 0):
+            continue
+        for i in range(n_old):
+            m = message_of(d, u, old[i])
+            at, k = d.channel[m] * slots + d.slot[old[i]], d.campaign[m]
+            full, spent = left.capacity[at] < 1.0, left.campaign[k] < 1.0
+            _move(d, u, old[i], -1.0, left)
+            capacity[at] = _open_price(left.capacity[at], (pay.own_share if full else pay.open_share) * p.capacity[at])
+            campaign[k] = _campaign_price(pay, left, k, pay.own_share if spent else pay.open_share)
+        share = pay.own_share
+        now = Prices(capacity, campaign, share * p.opt_outs, share * p.cost, left.budgets[0], left.budgets[1])
+        worth, value = 0.0, 0.0
+        for i in range(n_old):
+            c = old[i]
+            value -= _true_value(d, pay, left, c, message_of(d, u, c))
+            m = message_of(d, u, c)
+            at, k = d.channel[m] * slots + d.slot[c], d.campaign[m]
+            # a row that stays overfull is shut, yet what its sends are worth decides who leaves it
+            worth += d.value[c] - (p.capacity[at] if np.isinf(capacity[at]) else capacity[at])
+            worth -= p.campaign[k] if np.isinf(campaign[k]) else campaign[k]
+            worth -= now.opt_outs * d.p_opt_out[c if d.opt_out_by_cell else m]
+            worth -= now.cost * d.cost[c if d.cost_by_cell else m]
+        n, found, _, _ = respond(d, now, u, w)
+        gains[x] = found - worth
+        for i in range(n):
+            value += _true_value(d, pay, left, w.best[i], message_of(d, u, w.best[i]))
+        better = must or (found > worth + ROUNDING and value > ROUNDING)
+        changed += better
+        kept = 0
+        if better and apply:
+            for i in range(n):
+                m = message_of(d, u, w.best[i])
+                if _fits(d, w.best[i], m, left):
+                    _move(d, u, w.best[i], 1.0, left)
+                    w.place[kept] = w.best[i]
+                    kept += 1
+            if kept < n and not must:
+                for i in range(kept):
+                    _move(d, u, w.place[i], -1.0, left)
+                better, kept = False, 0
+                changed -= 1
+        if better and apply:
+            for i in range(plan.shape[1]):
+                plan[u, i] = w.place[i] if i < kept else NONE
+        else:
+            kept = n_old
+            for i in range(n_old):
+                _move(d, u, old[i], 1.0, left)
+        for i in range(n_old):
+            _reprice(d, u, old[i], pay, left, capacity, campaign)
+        for i in range(kept):
+            if plan[u, i] != NONE:
+                _reprice(d, u, plan[u, i], pay, left, capacity, campaign)
+    return changed
+
+
+@njit(cache=True, nogil=True)
+def _true_value(d: Instance, pay: Pay, left: Left, c: int, m: int) -> float:
+    k = d.campaign[m]
+    return d.value[c] + (pay.shortfall[k] if left.missing[k] > 0.0 else 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _fits(d: Instance, c: int, m: int, left: Left) -> bool:
+    """Two sends of one user may want the same last place."""
+    return (
+        left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] >= 1.0
+        and left.campaign[d.campaign[m]] >= 1.0
+        and left.budgets[0] + ROUNDING >= d.p_opt_out[c if d.opt_out_by_cell else m]
+        and left.budgets[1] + ROUNDING >= d.cost[c if d.cost_by_cell else m]
+    )
+
+
+@njit(cache=True, nogil=True)
+def _reprice(d: Instance, u: int, c: int, pay: Pay, left: Left, capacity: Floats, campaign: Floats) -> None:
+    m = message_of(d, u, c)
+    at, k = d.channel[m] * d.rules.n_slots + d.slot[c], d.campaign[m]
+    capacity[at] = _open_price(left.capacity[at], pay.open_share * pay.prices.capacity[at])
+    campaign[k] = _campaign_price(pay, left, k, pay.open_share)
+
+
+@njit(cache=True, nogil=True)
+def users_over(d: Instance, plan: Ints, left: Left) -> NDArray[np.bool_]:
+    """(U,) users with a send in an overfull row."""
+    found = np.zeros(len(plan), np.bool_)
+    for u in range(len(plan)):
+        for i in range(plan.shape[1]):
+            c = plan[u, i]
+            if c == NONE:
+                break
+            m = message_of(d, u, c)
+            if (
+                left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] < -ROUNDING
+                or left.campaign[d.campaign[m]] < -ROUNDING
+                or (left.budgets[0] < -ROUNDING and d.p_opt_out[c if d.opt_out_by_cell else m] > 0.0)
+                or (left.budgets[1] < -ROUNDING and d.cost[c if d.cost_by_cell else m] > 0.0)
+            ):
+                found[u] = True
+    return found
+
+
+def make_fit(market: Market, by_row: Floats, plan: Ints, use: Floats) -> Left:
+    """What is left once no row is overfull; `plan` (U, width) is changed in place, users of least regret first."""
+    left = left_by(market, use)
+    prices = market.prices(by_row)
+    shortfall = _shortfall(market)
+    for attempt in range(EVICTIONS + 1):
+        if not _is_over(left):
+            return left
+        over = np.flatnonzero(users_over(market.d, plan, left)).astype(np.int64)
+        dearer = _dearer(prices, left, 1.5**attempt if attempt < EVICTIONS else np.inf)
+        pay = Pay(dearer, shortfall, 1.0, 1.0)
+        gains = np.zeros(len(over))
+        trial = Left(*(part.copy() for part in left))
+        revise(market.d, pay, over, True, False, plan, trial, gains, market.scratch())
+        order = over[np.lexsort((over, -gains))]
+        revise(market.d, pay, order, True, True, plan, left, np.zeros(len(order)), market.scratch())
+    return left
+
+
+def _is_over(left: Left) -> bool:
+    return bool(min(left.capacity.min(initial=0.0), left.campaign.min(initial=0.0), left.budgets.min()) < -ROUNDING)
+
+
+def _dearer(prices: Prices, left: Left, factor: float) -> Prices:
+    """Budgets that are overfull at a higher price: no one row is shut where each send uses a little."""
+
+    def more(price: float, rest: float) -> float:
+        if rest >= -ROUNDING:
+            return price
+        return np.inf if np.isinf(factor) else max(price, LEAST) * 1.1 * factor
+
+    return prices._replace(opt_outs=more(prices.opt_outs, left.budgets[0]), cost=more(prices.cost, left.budgets[1]))
+
+
+def fill(market: Market, by_row: Floats, plan: Ints, left: Left) -> None:
+    """Uses what is left: each user may take more or other sends; those who gain most come first."""
+    everyone = np.arange(market.n_users)
+    for share in FILLS:
+        pay = Pay(market.prices(by_row), _shortfall(market), share, share)
+        gains = np.zeros(market.n_users)
+        trial = Left(*(part.copy() for part in left))
+        if not revise(market.d, pay, everyone, False, False, plan, trial, gains, market.scratch()):
+            continue
+        who = np.flatnonzero(gains > ROUNDING)
+        order = who[np.lexsort((who, -gains[who]))].astype(np.int64)
+        revise(market.d, pay, order, False, True, plan, left, np.zeros(len(order)), market.scratch())
+
+
+def _shortfall(market: Market) -> Floats:
+    return np.append(market.rows.shortfall_price, 0.0)[market.min_row]

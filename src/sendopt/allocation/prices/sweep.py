@@ -1,0 +1,147 @@
+"""Best responses of many users at given prices, summed up in a fixed order (model ¶11, ¶14)."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sendopt.allocation.prices.instance import Compiled, Instance
+from sendopt.allocation.prices.relaxation import Prices, Scratch, scratch_for
+from sendopt.allocation.prices.response import respond
+from sendopt.allocation.problem import Floats, Ints
+
+BLOCK = 1 << 14  # users summed up together; fixed, so that sums do not depend on threads
+NONE = -1
+_BOUND, _VALUE, _OPT_OUTS, _COST, _SEARCHED, _CUT = range(6)
+
+
+class Use(NamedTuple):
+    """What responses use of the rows, as `Prices` are laid out."""
+
+    capacity: Floats
+    campaign: Floats
+    totals: Floats  # (6,)
+
+
+@dataclass(frozen=True)
+class Response:
+    """All users' best responses at one price vector."""
+
+    prices: Floats  # (R,)
+    bound: float  # D(prices) over the users asked
+    value: float
+    use: Floats  # (R,)
+    searched: int
+    cut: int
+
+
+@njit(cache=True, nogil=True)
+def sweep(d: Instance, p: Prices, first: int, last: int, w: Scratch, plan: Ints, worth: Floats, use: Use) -> None:
+    """Adds users first..last - 1 up in `use`; their cells go to `plan` (U, width) and `worth` (U,) unless empty."""
+    slots = d.rules.n_slots
+    for u in range(first, last):
+        n, mine, bound, mode = respond(d, p, u, w)
+        use.totals[_BOUND] += bound
+        use.totals[_SEARCHED] += mode > 0
+        use.totals[_CUT] += mode == 2
+        for i in range(n):
+            c = w.best[i]
+            m = message_of(d, u, c)
+            use.capacity[d.channel[m] * slots + d.slot[c]] += 1.0
+            use.campaign[d.campaign[m]] += 1.0
+            use.totals[_VALUE] += d.value[c]
+            use.totals[_OPT_OUTS] += d.p_opt_out[c if d.opt_out_by_cell else m]
+            use.totals[_COST] += d.cost[c if d.cost_by_cell else m]
+        if len(plan):
+            worth[u] = mine
+            for i in range(plan.shape[1]):
+                plan[u, i] = w.best[i] if i < n else NONE
+
+
+@njit(cache=True, nogil=True)
+def message_of(d: Instance, u: int, c: int) -> int:
+    """The message of cell c of user u."""
+    m = d.message_start[u]
+    while d.cell_start[m + 1] <= c:
+        m += 1
+    return m
+
+
+class Market:
+    """The rows across users as the kernels see them, and sweeps over users."""
+
+    def __init__(self, compiled: Compiled, threads: int = 1) -> None:
+        d, rows = compiled.instance, compiled.rows
+        self.d, self.rows, self.threads = d, rows, threads
+        self.n_users = len(d.most)
+        self.width = int(max(1, min(d.most.max(initial=0), np.diff(d.message_start).max(initial=0))))
+        self._scratch = [scratch_for(d) for _ in range(threads)]
+        none = np.full(d.rules.n_slots, NONE)
+        by_channel = [rows.capacity.get(name, none) for name in compiled.channels]
+        self.capacity_row = np.concatenate([*by_channel, np.empty(0, np.int64)]).astype(np.int64)
+        self.max_row = np.array([rows.campaign_max.get(n, NONE) for n in compiled.campaigns], np.int64)
+        self.min_row = np.array([rows.campaign_min.get(n, NONE) for n in compiled.campaigns], np.int64)
+        self.sign = np.where(rows.is_minimum, -1.0, 1.0)
+        self.most_price = np.where(rows.is_minimum, rows.shortfall_price, np.inf)
+
+    def prices(self, by_row: Floats) -> Prices:
+        """The prices of a send, from those of the rows (R,)."""
+        padded = np.append(by_row, 0.0)  # NONE is the last
+        rows = self.rows
+        return Prices(
+            padded[self.capacity_row], padded[self.max_row] - padded[self.min_row],
+            float(padded[rows.opt_outs]), float(padded[rows.cost]), np.inf, np.inf,
+        )  # fmt: skip
+
+    def empty_plan(self) -> Ints:
+        return np.full((self.n_users, self.width), NONE, np.int64)
+
+    def respond(
+        self, by_row: Floats, users: int | None = None, plan: Ints | None = None, worth: Floats | None = None
+    ) -> Response:
+        """The responses of the first `users` (all by default); cells are written to `plan` where given."""
+        n = self.n_users if users is None else users
+        p = self.prices(by_row)
+        kept = np.empty((0, 0), np.int64) if plan is None else plan
+        gains = np.empty(0) if worth is None else worth
+        starts = list(range(0, n, BLOCK))
+        found: list[Use] = [self._no_use() for _ in starts]
+
+        def work(thread: int) -> None:
+            for b in range(thread, len(starts), self.threads):
+                sweep(self.d, p, starts[b], min(n, starts[b] + BLOCK), self._scratch[thread], kept, gains, found[b])
+
+        if self.threads == 1:
+            work(0)
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                list(pool.map(work, range(self.threads)))
+        total = self._no_use()
+        for part in found:
+            for into, one in zip(total, part, strict=True):
+                into += one
+        rent = float((self.sign * by_row * self.rows.room).sum()) * (n / max(1, self.n_users))
+        t = total.totals
+        return Response(
+            by_row, float(t[_BOUND]) + rent, float(t[_VALUE]), self.use_of(total), int(t[_SEARCHED]), int(t[_CUT])
+        )
+
+    def _no_use(self) -> Use:
+        return Use(np.zeros(len(self.capacity_row)), np.zeros(len(self.max_row)), np.zeros(6))
+
+    def use_of(self, use: Use) -> Floats:
+        """(R,) use by row."""
+        found = np.zeros(len(self.rows.names) + 1)
+        np.add.at(found, self.capacity_row, use.capacity)
+        np.add.at(found, self.max_row, use.campaign)
+        np.add.at(found, self.min_row, use.campaign)
+        found[self.rows.opt_outs] += use.totals[_OPT_OUTS]
+        found[self.rows.cost] += use.totals[_COST]
+        return found[:-1]
+
+    def scratch(self) -> Scratch:
+        return self._scratch[0]

@@ -1,0 +1,158 @@
+"""One user's rules (model ¶9a to ¶9d), asked for one send more: the kernels of the price engine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sendopt.allocation.prices.instance import ALL, CATEGORY, CHANNEL, DAY, ROLLING, Instance, Rules
+
+POINTS_TOLERANCE = 1e-9
+_WEEK_OFFSET = 3  # 1970-01-01 was a Thursday
+
+
+@njit(cache=True, nogil=True)
+def counts(r: Rules, j: int, channel: int, category: int, campaign: int) -> bool:
+    """Does cap j count such a send?"""
+    scope = r.cap_scope[j]
+    if scope == ALL:
+        return True
+    if scope == CHANNEL:
+        return channel == r.cap_code[j]
+    if scope == CATEGORY:
+        return category == r.cap_code[j]
+    return campaign == r.cap_code[j]
+
+
+@njit(cache=True, nogil=True)
+def counts_message(d: Instance, j: int, m: int) -> bool:
+    return counts(d.rules, j, d.channel[m], d.category[m], d.campaign[m])
+
+
+@njit(cache=True, nogil=True)
+def counts_past(d: Instance, j: int, h: int) -> bool:
+    return counts(d.rules, j, d.past_channel[h], d.past_category[h], d.past_campaign[h])
+
+
+@njit(cache=True, nogil=True)
+def _period(week: bool, day: int) -> int:
+    return (day + _WEEK_OFFSET) // 7 if week else day
+
+
+@njit(cache=True, nogil=True)
+def _decay(r: Rules, minutes: float) -> float:
+    return 2.0 ** (-minutes / r.half_life)
+
+
+@njit(cache=True, nogil=True)
+def may_join(
+    d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
+) -> bool:
+    """May cell c of message m join the user's n planned sends, none of which is later? Gap and identity not asked."""
+    r = d.rules
+    minute = float(d.slot[c]) * r.slot_minutes
+    first, last = d.past_start[u], d.past_start[u + 1]
+    for j in range(len(r.cap_max)):
+        if not counts_message(d, j, m):
+            continue
+        count = 1
+        if r.cap_period[j] == ROLLING:
+            window = r.cap_window[j]
+            later = False
+            for i in range(n):
+                if minute - float(d.slot[cells[i]]) * r.slot_minutes < window and counts_message(d, j, messages[i]):
+                    count += 1
+            for h in range(first, last):
+                if d.past_minute[h] > minute:
+                    later = True
+                elif minute - d.past_minute[h] < window and counts_past(d, j, h):
+                    count += 1
+            if count > r.cap_max[j] or (later and _crowded(d, u, j, minute, cells, messages, n)):
+                return False
+        else:
+            week = r.cap_period[j] != DAY
+            mine = _period(week, d.local_day[c])
+            for i in range(n):
+                if _period(week, d.local_day[cells[i]]) == mine and counts_message(d, j, messages[i]):
+                    count += 1
+            for h in range(first, last):
+                if _period(week, d.past_day[h]) == mine and counts_past(d, j, h):
+                    count += 1
+            if count > r.cap_max[j]:
+                return False
+    if r.max_points == np.inf:
+        return True
+    if _points(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+        return False
+    for h in range(first, last):
+        at = d.past_minute[h]
+        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _crowded(
+    d: Instance, u: int, j: int, minute: float, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
+) -> bool:
+    """Does a window of cap j that holds `minute` and reaches past it hold too many? Committed sends may be later."""
+    r = d.rules
+    first, last = d.past_start[u], d.past_start[u + 1]
+    for s in range(n + 1 + last - first):
+        if s < n:
+            start = float(d.slot[cells[s]]) * r.slot_minutes
+        elif s == n:
+            start = minute
+        else:
+            start = d.past_minute[first + s - n - 1]
+        end = start + r.cap_window[j]
+        if start > minute or minute >= end:
+            continue
+        count = 1
+        for i in range(n):
+            at = float(d.slot[cells[i]]) * r.slot_minutes
+            if start <= at < end and counts_message(d, j, messages[i]):
+                count += 1
+        for h in range(first, last):
+            if start <= d.past_minute[h] < end and counts_past(d, j, h):
+                count += 1
+        if count > r.cap_max[j]:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _points(
+    d: Instance, u: int, at: float, minute: float, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
+) -> float:
+    """Fatigue at `at` if message m is sent at `minute` beside the n planned sends."""
+    r = d.rules
+    total = d.fatigue[u] * _decay(r, at) + r.points[d.channel[m]] * _decay(r, at - minute)
+    for i in range(n):
+        total += r.points[d.channel[messages[i]]] * _decay(r, at - float(d.slot[cells[i]]) * r.slot_minutes)
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        if 0.0 <= d.past_minute[h] <= at:
+            total += r.points[d.past_channel[h]] * _decay(r, at - d.past_minute[h])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def mark_alive(d: Instance, everyone: bool) -> None:
+    """Clears `alive` of cells that the past, or a limit below one send, forbids on their own."""
+    r = d.rules
+    none = np.zeros(1, np.int64)
+    for u in range(len(d.most)):
+        first, last = d.past_start[u], d.past_start[u + 1]
+        if first == last and not everyone:
+            continue
+        for m in range(d.message_start[u], d.message_start[u + 1]):
+            for c in range(d.cell_start[m], d.cell_start[m + 1]):
+                if not d.alive[c]:
+                    continue
+                minute = float(d.slot[c]) * r.slot_minutes
+                for h in range(first, last):
+                    if abs(minute - d.past_minute[h]) < r.gap_minutes:
+                        d.alive[c] = False
+                if d.alive[c] and not may_join(d, u, c, m, none, none, 0):
+                    d.alive[c] = False

@@ -1,0 +1,92 @@
+"""The price engine: best responses against every plan of a user, plans near the bound, the same bytes any way."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from allocation_worlds import PRICES, problem, random_problem
+
+from sendopt.allocation import Problem, allocate, audit, audit_plan
+from sendopt.allocation.prices.engine import prepare
+from sendopt.allocation.prices.relaxation import Prices, scratch_for
+from sendopt.allocation.prices.response import respond
+from sendopt.domain.limits import Limits
+
+
+def world(users: int = 120) -> Problem:
+    draw = np.random.default_rng(3)
+    messages = [
+        (f"u{u:03d}", f"m{u}{k}", f"c{(u + k) % 5}", ("push", "sms")[(u + k) % 2], "k")
+        for u in range(users)
+        for k in range(2)
+    ]
+    cells = [
+        (m, s, float(draw.gamma(2.0, 0.03)), 0.01, 1.0, 100)
+        for m in range(len(messages))
+        for s in range(8)
+        if draw.random() < 0.7
+    ]
+    limits = {
+        "min_gap_minutes": 180,
+        "caps": {"day": {"window_minutes": 1440, "max": 1}},
+        "capacity": {"push": 7, "sms": 5},
+        "campaigns": {f"c{i}": {"max_sends": 15, "min_sends": 12 * (i == 0)} for i in range(5)},
+        "opt_outs": {"max_expected": 0.7},
+    }
+    return problem(messages, cells, limits, n_slots=8)
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_a_best_response_is_the_best_of_all_a_users_plans(block: int) -> None:
+    """At random prices, under every per-user rule, history and committed sends; by value, and by the cells it names."""
+    for seed in range(block * 40, block * 40 + 40):
+        p = random_problem(seed, users=2, per_user=3, n_slots=4)
+        compiled, _ = prepare(p)
+        d, draw = compiled.instance, np.random.default_rng(seed)
+        slots, channels = p.n_slots, len(compiled.channels)
+        capacity = draw.uniform(0, 0.3, channels * slots) * (draw.random(channels * slots) < 0.5)
+        campaign = draw.uniform(-0.2, 0.3, len(compiled.campaigns))
+        prices = Prices(capacity, campaign, draw.uniform(0, 1), draw.uniform(0, 0.1), np.inf, np.inf)
+        own = replace(
+            p, limits=Limits(caps=p.limits.caps, min_gap_minutes=p.limits.min_gap_minutes, fatigue=p.limits.fatigue)
+        )
+        worth = np.empty(len(compiled.cell))
+        for i, c in enumerate(compiled.cell):
+            m = p.cells.message[c]
+            at = compiled.channels.index(p.messages.channel[m]) * slots + p.cells.slot[c]
+            paid = capacity[at] + campaign[compiled.campaigns.index(p.messages.campaign[m])]
+            worth[i] = p.cells.value[c] - paid - prices.opt_outs * p.cells.p_opt_out[c] - prices.cost * p.cells.cost[c]
+        scratch = scratch_for(d)
+        for u in range(len(d.most)):
+            n, value, bound, _ = respond(d, prices, u, scratch)
+            cells = scratch.best[:n].copy()
+            assert audit_plan(own, compiled.cell[cells]) == ()
+            best = _best_by_trying_all(own, d, u, compiled.cell, worth)
+            assert (value, bound, worth[cells].sum()) == pytest.approx((best,) * 3, abs=1e-9), (seed, u)
+
+
+def _best_by_trying_all(p: Problem, d, u: int, cell: np.ndarray, worth: np.ndarray) -> float:
+    messages = range(d.message_start[u], d.message_start[u + 1])
+    spans = [range(d.cell_start[m], d.cell_start[m + 1]) for m in messages]
+    options = [[None, *(i for i in span if d.value[i] > 0 and worth[i] > 0)] for span in spans]
+    best = 0.0
+    for pick in itertools.product(*options):
+        chosen = np.array([i for i in pick if i is not None], np.int64)
+        total = worth[chosen].sum()
+        if total > best and not audit_plan(p, cell[chosen]):
+            best = total
+    return best
+
+
+def test_prices_stay_within_a_small_gap_and_keep_every_limit() -> None:
+    p = world()
+    solution = allocate(p, PRICES)
+    assert audit(p, solution).violations == ()
+    assert solution.method == "prices"
+    assert solution.cut_users == 0
+    assert 0 <= solution.gap < 0.003
+    assert all(row.used <= row.limit + 1e-9 for row in solution.prices if row.kind != "campaign_min")
+    assert allocate(p, PRICES).chosen.tobytes() == solution.chosen.tobytes()
