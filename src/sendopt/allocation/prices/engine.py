@@ -35,7 +35,7 @@ def prepare(problem: Problem) -> tuple[Compiled, Market]:
     compiled = compile_problem(problem)
     rules = compiled.instance.rules
     everyone = bool((rules.cap_max < 1).any() or rules.points.max(initial=0.0) > rules.max_points)
-    mark_alive(compiled.instance, everyone)
+    mark_alive(compiled.instance, everyone, np.zeros(1, np.int64))
     return compiled, Market(compiled)
 
 

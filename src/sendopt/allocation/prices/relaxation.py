@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import ALL, Instance
+from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.user_rules import counts_message, counts_past
 from sendopt.allocation.problem import Floats
 
@@ -52,8 +52,8 @@ class Scratch(NamedTuple):
     stride: NDArray[np.int64]
     radix: NDArray[np.int64]
     moves: NDArray[np.int64]  # (messages * states) state after a message; -1 where a tracked rule forbids it
-    dense: Floats  # (messages, n_slots) worth by slot
-    early: Floats  # (messages, n_slots) best worth up to a slot
+    dense: Floats  # (messages * n_slots) worth by slot
+    early: Floats  # (messages * n_slots) best worth up to a slot
     stack_next: NDArray[np.int64]
     stack_state: NDArray[np.int64]
     stack_value: Floats
@@ -73,12 +73,11 @@ def scratch_for(d: Instance) -> Scratch:
         ints(cells), ints(cells), ints(cells), np.zeros(cells), ints(cells), ints(cells + 1), ints(cells), ints(cells),
         ints(cells), ints(slots + 1), np.zeros((cells + 1) * states), ints(messages), ints(messages),
         ints(MAX_TRACKED), ints(MAX_TRACKED), ints(MAX_TRACKED), ints(messages * states),
-        np.zeros((messages, slots)), np.zeros((messages, slots)),
-        ints(messages), ints(messages), np.zeros(messages),
+        np.zeros(messages * slots), np.zeros(messages * slots), ints(messages), ints(messages), np.zeros(messages),
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def gather(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, int]:
     """(items, messages among them): the user's cells worth more than their prices, by slot, then message."""
     slots = d.rules.n_slots
@@ -118,7 +117,7 @@ def gather(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, int]:
     return n, messages
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _sort_by_slot(w: Scratch, n: int, slots: int) -> None:
     """Counting sort; the table's memory holds the copies."""
     low, high = slots, 0
@@ -150,7 +149,7 @@ def _sort_by_slot(w: Scratch, n: int, slots: int) -> None:
         w.slot[w.place[i]] = w.spare[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def find_groups(d: Instance, w: Scratch, n: int) -> int:
     """Number of groups; of a group at most one item is sent."""
     step = -(-d.rules.gap_minutes // d.rules.slot_minutes)
@@ -172,7 +171,7 @@ def find_groups(d: Instance, w: Scratch, n: int) -> int:
     return groups
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def find_moves(d: Instance, u: int, w: Scratch, tracked: int, states: int) -> None:
     start = d.message_start[u]
     for m in range(start, d.message_start[u + 1]):
@@ -190,13 +189,13 @@ def find_moves(d: Instance, u: int, w: Scratch, tracked: int, states: int) -> No
                     w.moves[at + state] += w.stride[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def move(d: Instance, u: int, w: Scratch, states: int, state: int, m: int) -> int:
     """The state after message m; -1 where a tracked rule forbids it."""
     return w.moves[(m - d.message_start[u]) * states + state]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked: int, states: int) -> None:
     """table[(g * states + state) * (most + 1) + left]: most worth of groups g, g + 1, ... with `left` sends left."""
     high = most + 1
@@ -227,7 +226,7 @@ def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked:
                     w.table[own + left] = max(w.table[own + left], worth + w.table[target + left - 1])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> int:
     """Length of the relaxation's answer, its items in w.path in time order."""
     high = most + 1
@@ -252,7 +251,7 @@ def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) 
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _room_of(d: Instance, u: int, j: int) -> int:
     """What the past leaves of cap j in every window that a planned send of the horizon may lie in."""
     r = d.rules
@@ -264,7 +263,7 @@ def _room_of(d: Instance, u: int, j: int) -> int:
     return max(room, 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def track_broken(
     d: Instance, u: int, w: Scratch, length: int, tracked: int, states: int, most: int
 ) -> tuple[int, int, bool]:
@@ -288,7 +287,7 @@ def track_broken(
     return tracked, states, broken
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _track(w: Scratch, key: int, radix: int, tracked: int, states: int, most: int) -> tuple[int, int]:
     for i in range(tracked):
         if w.tracked[i] == key:

@@ -6,9 +6,8 @@ Where that is cut, the relaxed value is still a bound.
 
 from __future__ import annotations
 
-from numba import njit
-
 from sendopt.allocation.prices.instance import Instance
+from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.pair import pair
 from sendopt.allocation.prices.relaxation import (
     LEAST,
@@ -27,13 +26,17 @@ from sendopt.allocation.prices.user_rules import may_join
 MAX_NODES = 4000  # of branch and bound, per user and pass
 
 
-@njit(cache=True, nogil=True)
+@kernel(inline="always")
 def respond(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, float, int]:
     """(sends, worth after prices, bound on it, 0 relaxed answer stood, 1 searched, 2 search cut); cells in w.best."""
+    n, worth, stands = 0, 0.0, False
     if d.most[u] == 2 and d.pairable[u]:
         n, worth, stands = pair(d, p, u, w)
-        if stands:
-            return n, worth, worth, 0
+    return (n, worth, worth, 0) if stands else _respond_generally(d, p, u, w)
+
+
+@kernel()
+def _respond_generally(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, float, int]:
     n, messages = gather(d, p, u, w)
     most = min(d.most[u], messages)
     if most <= 0:
@@ -62,7 +65,7 @@ def respond(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, flo
     return _search(d, u, w, n, groups, most, states, relaxed)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _path_keeps_rules(d: Instance, u: int, w: Scratch, length: int) -> bool:
     """Also leaves the path's cells in w.best and its messages in w.place."""
     for a in range(length):
@@ -74,7 +77,7 @@ def _path_keeps_rules(d: Instance, u: int, w: Scratch, length: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _repeats(d: Instance, w: Scratch, depth: int, m: int) -> bool:
     for a in range(depth):  # noqa: SIM110  numba compiles loops, not generators
         if d.identity[w.place[a]] == d.identity[m]:
@@ -82,7 +85,7 @@ def _repeats(d: Instance, w: Scratch, depth: int, m: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _dive(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> tuple[int, float]:
     """A plan that keeps the rules, along the relaxation's choices; cells in w.best."""
     high = most + 1
@@ -112,7 +115,7 @@ def _dive(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) 
     return found, value
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _search(
     d: Instance, u: int, w: Scratch, n: int, groups: int, most: int, states: int, relaxed: float
 ) -> tuple[int, float, float, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Instance
+from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.relaxation import LEAST, Prices, Scratch
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.sweep import NONE, Market, message_of
@@ -48,7 +48,7 @@ def left_by(market: Market, use: Floats) -> Left:
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _move(d: Instance, u: int, c: int, sends: float, left: Left) -> int:
     """Takes `sends` of cell c out of what is left; returns its message."""
     m = message_of(d, u, c)
@@ -60,34 +60,32 @@ def _move(d: Instance, u: int, c: int, sends: float, left: Left) -> int:
     return m
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _open_price(left: float, price: float) -> float:
     return price if left >= 1.0 else np.inf
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _campaign_price(pay: Pay, left: Left, k: int, share: float) -> float:
     price = _open_price(left.campaign[k], share * max(pay.prices.campaign[k], 0.0))
     return price - pay.shortfall[k] if left.missing[k] > 0.0 else price
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath={"nnan", "nsz"})
 def revise(
-    d: Instance, pay: Pay, order: Ints, must: bool, apply: bool, plan: Ints, left: Left, gains: Floats, w: Scratch
-) -> int:
+    d: Instance, pay: Pay, order: Ints, must: bool, apply: bool, plan: Ints, left: Left, gains: Floats, w: Scratch,
+    capacity: Floats, campaign: Floats, old: Ints,
+) -> int:  # fmt: skip
     """Number of users whose plan would change, or (apply) has changed; `gains` (users of `order`) of each.
 
     Each user in turn gives back what they use and takes the best that fits into what is left. With `must` those who
-    use an overfull row, whatever it costs them; otherwise those who gain.
+    use an overfull row, whatever it costs them; otherwise those who gain. The last three arguments are working memory.
     """
     p, slots = pay.prices, d.rules.n_slots
-    capacity = np.empty(len(p.capacity))
     for i in range(len(capacity)):
         capacity[i] = _open_price(left.capacity[i], pay.open_share * p.capacity[i])
-    campaign = np.empty(len(p.campaign))
     for k in range(len(campaign)):
         campaign[k] = _campaign_price(pay, left, k, pay.open_share)
-    old = np.empty(plan.shape[1], np.int64)
     changed = 0
     for x in range(len(order)):
         u = order[x]
@@ -159,13 +157,13 @@ def revise(
     return changed
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _true_value(d: Instance, pay: Pay, left: Left, c: int, m: int) -> float:
     k = d.campaign[m]
     return d.value[c] + (pay.shortfall[k] if left.missing[k] > 0.0 else 0.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _fits(d: Instance, c: int, m: int, left: Left) -> bool:
     """Two sends of one user may want the same last place."""
     return (
@@ -176,7 +174,7 @@ def _fits(d: Instance, c: int, m: int, left: Left) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _reprice(d: Instance, u: int, c: int, pay: Pay, left: Left, capacity: Floats, campaign: Floats) -> None:
     m = message_of(d, u, c)
     at, k = d.channel[m] * d.rules.n_slots + d.slot[c], d.campaign[m]
@@ -184,10 +182,9 @@ def _reprice(d: Instance, u: int, c: int, pay: Pay, left: Left, capacity: Floats
     campaign[k] = _campaign_price(pay, left, k, pay.open_share)
 
 
-@njit(cache=True, nogil=True)
-def users_over(d: Instance, plan: Ints, left: Left) -> NDArray[np.bool_]:
-    """(U,) users with a send in an overfull row."""
-    found = np.zeros(len(plan), np.bool_)
+@kernel()
+def users_over(d: Instance, plan: Ints, left: Left, found: NDArray[np.bool_]) -> None:
+    """Marks in `found` (U,) users with a send in an overfull row."""
     for u in range(len(plan)):
         for i in range(plan.shape[1]):
             c = plan[u, i]
@@ -201,7 +198,13 @@ def users_over(d: Instance, plan: Ints, left: Left) -> NDArray[np.bool_]:
                 or (left.budgets[1] < -ROUNDING and d.cost[c if d.cost_by_cell else m] > 0.0)
             ):
                 found[u] = True
-    return found
+
+
+def _revise(
+    market: Market, pay: Pay, order: Ints, must: bool, apply: bool, plan: Ints, left: Left, gains: Floats
+) -> int:
+    memory = np.empty(len(left.capacity)), np.empty(len(left.campaign)), np.empty(plan.shape[1], np.int64)
+    return int(revise(market.d, pay, order, must, apply, plan, left, gains, market.scratch(), *memory))
 
 
 def make_fit(market: Market, by_row: Floats, plan: Ints, use: Floats) -> Left:
@@ -212,14 +215,16 @@ def make_fit(market: Market, by_row: Floats, plan: Ints, use: Floats) -> Left:
     for attempt in range(EVICTIONS + 1):
         if not _is_over(left):
             return left
-        over = np.flatnonzero(users_over(market.d, plan, left)).astype(np.int64)
+        found = np.zeros(len(plan), np.bool_)
+        users_over(market.d, plan, left, found)
+        over = np.flatnonzero(found).astype(np.int64)
         dearer = _dearer(prices, left, 1.5**attempt if attempt < EVICTIONS else np.inf)
         pay = Pay(dearer, shortfall, 1.0, 1.0)
         gains = np.zeros(len(over))
         trial = Left(*(part.copy() for part in left))
-        revise(market.d, pay, over, True, False, plan, trial, gains, market.scratch())
+        _revise(market, pay, over, True, False, plan, trial, gains)
         order = over[np.lexsort((over, -gains))]
-        revise(market.d, pay, order, True, True, plan, left, np.zeros(len(order)), market.scratch())
+        _revise(market, pay, order, True, True, plan, left, np.zeros(len(order)))
     return left
 
 
@@ -245,11 +250,11 @@ def fill(market: Market, by_row: Floats, plan: Ints, left: Left) -> None:
         pay = Pay(market.prices(by_row), _shortfall(market), share, share)
         gains = np.zeros(market.n_users)
         trial = Left(*(part.copy() for part in left))
-        if not revise(market.d, pay, everyone, False, False, plan, trial, gains, market.scratch()):
+        if not _revise(market, pay, everyone, False, False, plan, trial, gains):
             continue
         who = np.flatnonzero(gains > ROUNDING)
         order = who[np.lexsort((who, -gains[who]))].astype(np.int64)
-        revise(market.d, pay, order, False, True, plan, left, np.zeros(len(order)), market.scratch())
+        _revise(market, pay, order, False, True, plan, left, np.zeros(len(order)))
 
 
 def _shortfall(market: Market) -> Floats:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import ALL, CATEGORY, CHANNEL, DAY, ROLLING, Instance, Rules
+from sendopt.allocation.prices.kernel import kernel
 
 POINTS_TOLERANCE = 1e-9
 _WEEK_OFFSET = 3  # 1970-01-01 was a Thursday
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def counts(r: Rules, j: int, channel: int, category: int, campaign: int) -> bool:
     """Does cap j count such a send?"""
     scope = r.cap_scope[j]
@@ -25,27 +25,27 @@ def counts(r: Rules, j: int, channel: int, category: int, campaign: int) -> bool
     return campaign == r.cap_code[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def counts_message(d: Instance, j: int, m: int) -> bool:
     return counts(d.rules, j, d.channel[m], d.category[m], d.campaign[m])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def counts_past(d: Instance, j: int, h: int) -> bool:
     return counts(d.rules, j, d.past_channel[h], d.past_category[h], d.past_campaign[h])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _period(week: bool, day: int) -> int:
     return (day + _WEEK_OFFSET) // 7 if week else day
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _decay(r: Rules, minutes: float) -> float:
     return 2.0 ** (-minutes / r.half_life)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def may_join(
     d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
@@ -92,7 +92,7 @@ def may_join(
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _crowded(
     d: Instance, u: int, j: int, minute: float, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
@@ -122,7 +122,7 @@ def _crowded(
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _points(
     d: Instance, u: int, at: float, minute: float, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> float:
@@ -137,11 +137,10 @@ def _points(
     return total
 
 
-@njit(cache=True, nogil=True)
-def mark_alive(d: Instance, everyone: bool) -> None:
-    """Clears `alive` of cells that the past, or a limit below one send, forbids on their own."""
+@kernel()
+def mark_alive(d: Instance, everyone: bool, none: NDArray[np.int64]) -> None:
+    """Clears `alive` of cells that the past, or a limit below one send, forbids on their own; `none` is any array."""
     r = d.rules
-    none = np.zeros(1, np.int64)
     for u in range(len(d.most)):
         first, last = d.past_start[u], d.past_start[u + 1]
         if first == last and not everyone:
