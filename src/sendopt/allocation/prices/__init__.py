@@ -17,4 +17,4 @@ def _cache_dir() -> str:
     return str(root / f"numba-{code}")
 
 
-numba.config.CACHE_DIR = _cache_dir()
+numba.config.CACHE_DIR = _cache_dir()  # type: ignore[attr-defined]

@@ -8,11 +8,14 @@ from scipy.optimize import linprog, minimize
 from sendopt.allocation.prices.sweep import Market, Response
 from sendopt.allocation.problem import Floats
 
-SAMPLE_USERS = 20_000
+SAMPLE_USERS = 50_000
 SAMPLE_PASSES = 60
 PASSES = 25
+MANY_PASSES = 7  # where the sample has said nearly all
+MANY_USERS = 300_000
 FEW_PASSES = 100  # where they cost little
 MEMORY = 20
+TOLERANCE = 1e-10  # of the bound; a step may gain little and the next one much
 CUTS = 80  # passes of cutting planes; only where a pass is cheap
 CUT_USERS = 20_000
 DECIMALS = 10  # the fixed grid of ¶14; any rounded price is still a valid one

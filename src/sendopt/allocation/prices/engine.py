@@ -7,7 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from sendopt.allocation.prices.core import improve
-from sendopt.allocation.prices.dual import CUT_USERS, FEW_PASSES, PASSES, SAMPLE_PASSES, SAMPLE_USERS, minimise, sharpen
+from sendopt.allocation.prices.dual import (
+    CUT_USERS,
+    FEW_PASSES,
+    MANY_PASSES,
+    MANY_USERS,
+    PASSES,
+    SAMPLE_PASSES,
+    SAMPLE_USERS,
+    TOLERANCE,
+    minimise,
+    sharpen,
+)
 from sendopt.allocation.prices.instance import Compiled, compile_problem
 from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
 from sendopt.allocation.prices.revise import fill, make_fit
@@ -57,9 +68,10 @@ def solve(market: Market, relative_gap: float, start: Floats | None = None) -> t
     """(plan (U, width), the response whose prices prove the bound, all responses to all users on the way)."""
     prices = np.zeros(len(market.rows.names)) if start is None else np.clip(start, 0.0, market.most_price)
     if market.n_users > 2 * SAMPLE_USERS:
-        prices = minimise(market, prices, SAMPLE_USERS, SAMPLE_PASSES, 1e-9)[-1].prices
+        prices = minimise(market, prices, SAMPLE_USERS, SAMPLE_PASSES, TOLERANCE)[-1].prices
     few = market.n_users <= CUT_USERS
-    pool = minimise(market, prices, market.n_users, FEW_PASSES if few else PASSES, 1e-10)
+    passes = FEW_PASSES if few else MANY_PASSES if market.n_users > MANY_USERS else PASSES
+    pool = minimise(market, prices, market.n_users, passes, TOLERANCE)
     if few:
         pool = sharpen(market, pool, relative_gap / 10)
     best = pool[-1]

@@ -8,4 +8,5 @@ from numba import njit
 
 # Without reference counts: an instance is 35 arrays, and counting them anew in every call took longer than the work
 # (measured: 900 instead of 170 ns a user). Such functions must not allocate.
-kernel = partial(njit, cache=True, nogil=True, _nrt=False)
+entry = partial(njit, cache=True, nogil=True, _nrt=False)
+kernel = partial(entry, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by other kernels only

@@ -11,7 +11,7 @@ from sendopt.allocation.prices.user_rules import may_join
 from sendopt.allocation.problem import Floats
 
 
-@kernel(inline="always")
+@kernel(fastmath={"nnan", "nsz"})
 def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
     """(sends, worth, does it keep the rules?): the best two messages, by the best worth of each up to each slot.
 
@@ -79,7 +79,7 @@ def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
     )
 
 
-@kernel(inline="always")
+@kernel()
 def _slot_of(dense: Floats, k: int, slots: int, worth: float, first: int) -> int:
     s = first
     while dense[k * slots + s] != worth:
@@ -87,7 +87,7 @@ def _slot_of(dense: Floats, k: int, slots: int, worth: float, first: int) -> int
     return s
 
 
-@kernel(inline="always")
+@kernel()
 def _cell_at(d: Instance, m: int, slot: int) -> int:
     c = d.cell_start[m]
     while d.slot[c] != slot:

@@ -7,7 +7,7 @@ Where that is cut, the relaxed value is still a bound.
 from __future__ import annotations
 
 from sendopt.allocation.prices.instance import Instance
-from sendopt.allocation.prices.kernel import kernel
+from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.pair import pair
 from sendopt.allocation.prices.relaxation import (
     LEAST,
@@ -26,7 +26,7 @@ from sendopt.allocation.prices.user_rules import may_join
 MAX_NODES = 4000  # of branch and bound, per user and pass
 
 
-@kernel(inline="always")
+@entry()
 def respond(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, float, int]:
     """(sends, worth after prices, bound on it, 0 relaxed answer stood, 1 searched, 2 search cut); cells in w.best."""
     n, worth, stands = 0, 0.0, False

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Instance
-from sendopt.allocation.prices.kernel import kernel
+from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.relaxation import LEAST, Prices, Scratch
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.sweep import NONE, Market, message_of
@@ -71,7 +71,7 @@ def _campaign_price(pay: Pay, left: Left, k: int, share: float) -> float:
     return price - pay.shortfall[k] if left.missing[k] > 0.0 else price
 
 
-@kernel(fastmath={"nnan", "nsz"})
+@entry()
 def revise(
     d: Instance, pay: Pay, order: Ints, must: bool, apply: bool, plan: Ints, left: Left, gains: Floats, w: Scratch,
     capacity: Floats, campaign: Floats, old: Ints,
@@ -182,7 +182,7 @@ def _reprice(d: Instance, u: int, c: int, pay: Pay, left: Left, capacity: Floats
     campaign[k] = _campaign_price(pay, left, k, pay.open_share)
 
 
-@kernel()
+@entry()
 def users_over(d: Instance, plan: Ints, left: Left, found: NDArray[np.bool_]) -> None:
     """Marks in `found` (U,) users with a send in an overfull row."""
     for u in range(len(plan)):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sendopt.allocation.prices.instance import Compiled, Instance
-from sendopt.allocation.prices.kernel import kernel
+from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.relaxation import Prices, Scratch, scratch_for
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.problem import Floats, Ints
@@ -39,7 +39,7 @@ class Response:
     cut: int
 
 
-@kernel(fastmath={"nnan", "nsz"})
+@entry()
 def sweep(d: Instance, p: Prices, first: int, last: int, w: Scratch, plan: Ints, worth: Floats, use: Use) -> None:
     """Adds users first..last - 1 up in `use`; their cells go to `plan` (U, width) and `worth` (U,) unless empty."""
     slots = d.rules.n_slots
@@ -62,7 +62,7 @@ def sweep(d: Instance, p: Prices, first: int, last: int, w: Scratch, plan: Ints,
                 plan[u, i] = w.best[i] if i < n else NONE
 
 
-@kernel(inline="always")
+@kernel()
 def message_of(d: Instance, u: int, c: int) -> int:
     """The message of cell c of user u."""
     m = d.message_start[u]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import ALL, CATEGORY, CHANNEL, DAY, ROLLING, Instance, Rules
-from sendopt.allocation.prices.kernel import kernel
+from sendopt.allocation.prices.kernel import entry, kernel
 
 POINTS_TOLERANCE = 1e-9
 _WEEK_OFFSET = 3  # 1970-01-01 was a Thursday
@@ -137,7 +137,7 @@ def _points(
     return total
 
 
-@kernel()
+@entry()
 def mark_alive(d: Instance, everyone: bool, none: NDArray[np.int64]) -> None:
     """Clears `alive` of cells that the past, or a limit below one send, forbids on their own; `none` is any array."""
     r = d.rules
