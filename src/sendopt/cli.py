@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -98,6 +99,19 @@ def explain(
 
 
 @app.command()
+def solve(
+    candidates: Annotated[Path, typer.Argument(help="Parquet or CSV, one row a (user, message, slot) that may go")],
+    limits: Annotated[Path, typer.Option(help="YAML: caps, gap, fatigue, capacity, campaigns, budgets")],
+    out: Annotated[Path, typer.Option(help="folder for plan.parquet and solution.json")],
+    history: Annotated[Path | None, typer.Option(help="Parquet or CSV, sends made or committed")] = None,
+    method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="solution.json on standard output instead of prose")] = False,
+) -> None:
+    """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
+    _exit(lambda: _solve(candidates, limits, out, history, method, as_json))
+
+
+@app.command()
 def demo(
     users: Annotated[int, typer.Option(min=50, help="people in the simulated world")] = 2000,
     nights: Annotated[int, typer.Option(min=1, max=30, help="nights in a row")] = 1,
@@ -150,6 +164,37 @@ def _ingest(source: Path, data: Path, settings: Settings) -> None:
     )
     for reason, count in sorted(result.dropped.items()):
         sys.stdout.write(f"  {count:>8}  {reason}\n")
+
+
+def _solve(candidates: Path, limits: Path, out: Path, history: Path | None, method: str, as_json: bool) -> None:
+    import json
+
+    from sendopt import allocation
+    from sendopt.allocation import files
+    from sendopt.config.limits_file import load_limits
+    from sendopt.config.schema import Allocation
+
+    largest = {"exact": 10**9, "prices": 0, "auto": Allocation().exact_max_users}
+    if method not in largest:
+        raise ConfigError(f"--method: got {method!r}, expected exact, prices or auto")
+    clock = [time.monotonic()]
+
+    def lap() -> float:
+        clock.append(time.monotonic())
+        return clock[-1] - clock[-2]
+
+    problem = files.read_problem(candidates, load_limits(limits), history)
+    seconds = {"read": lap()}
+    solution = allocation.allocate(problem, Allocation(exact_max_users=largest[method]))
+    seconds["solve"] = lap()
+    allocation.check(problem, solution)
+    seconds["audit"] = lap()
+    files.write_solution(out, problem, solution, seconds)
+    if as_json:
+        sys.stdout.write(json.dumps(files.as_json(solution, seconds), indent=2) + "\n")
+        return
+    for line in summary.of_solution(solution, out):
+        sys.stdout.write(line + "\n")
 
 
 def _check(conf: Path, env: str | None) -> None:

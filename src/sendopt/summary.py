@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
 from sendopt.report.data import ReportData, load
 from sendopt.report.words import REASONS, gap_words
@@ -69,6 +70,22 @@ def _price_words(kind: str, row: str, price: float) -> str:
     if kind == "campaign_min":
         return f"one more demanded by {row} costs {price:.3f}"
     return f"one more of {row} is worth {price:.3f}"
+
+
+def of_solution(solution: Solution, out: Path) -> Iterator[str]:
+    """The outcome of `sendopt solve` in a few sentences."""
+    yield (
+        f"{len(solution.chosen):,} sends worth {solution.objective:,.4f}, proven within "
+        f"{gap_words(solution.gap)} of the best possible ({solution.method}, {solution.termination})."
+    )
+    for name, missing in sorted(solution.shortfall.items()):
+        yield f"  {name} lacks {missing:,} sends of its minimum."
+    priced = sorted((p for p in solution.prices if p.price > 1e-9), key=lambda p: -p.price)
+    for p in priced[:5]:
+        yield f"  {_price_words(p.kind, p.row, p.price)}."
+    if len(priced) > 5:
+        yield f"  {len(priced) - 5:,} more prices are in {out / 'solution.json'}."
+    yield f"  Plan: {out / 'plan.parquet'}"
 
 
 def where_next(settings: Settings, conf: Path, env: str, day: date) -> Iterator[str]:

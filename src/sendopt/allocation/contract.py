@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
@@ -29,7 +31,7 @@ def require_sound(problem: Problem) -> None:
             raise ContractError(f"allocation: {name} has arrays of different lengths {lengths}; one row each is needed")
     users, rows = len(problem.users), len(messages.user)
     horizon = problem.n_slots * problem.slot_minutes
-    _refuse("users", "not unique", _repeats([str(u) for u in problem.users]))
+    _refuse("users", "not unique", _repeats(problem.users))
     _refuse("messages.user", f"outside 0..{users - 1}", _outside(messages.user, users))
     _refuse("history.user", f"outside 0..{users - 1}", _outside(history.user, users))
     _refuse("cells.message", f"outside 0..{rows - 1}", _outside(cells.message, rows))
@@ -40,10 +42,8 @@ def require_sound(problem: Problem) -> None:
     for name, group in (("cells", cells), ("history", history)):
         _refuse(f"{name}.p_opt_out", "outside [0, 1]", ~((group.p_opt_out >= 0) & (group.p_opt_out <= 1)))
         _refuse(f"{name}.cost", "not a finite number >= 0", ~(np.isfinite(group.cost) & (group.cost >= 0)))
-    _refuse(
-        "messages", "repeated (user, message_id)", _repeats(list(zip(messages.user, messages.message_id, strict=True)))
-    )
-    _refuse("cells", "repeated (message, slot)", _repeats(list(zip(cells.message, cells.slot, strict=True))))
+    _refuse("messages", "repeated (user, message_id)", _repeats(messages.user, messages.message_id))
+    _refuse("cells", "repeated (message, slot)", _repeats(cells.message, cells.slot))
 
 
 def canonical(problem: Problem) -> tuple[Problem, Ints]:
@@ -99,9 +99,13 @@ def _outside(index: Ints, size: int) -> Flags:
     return (index < 0) | (index >= size)
 
 
-def _repeats(keys: Sequence[object]) -> Flags:
-    first: dict[object, int] = {}
-    return np.array([first.setdefault(key, row) != row for row, key in enumerate(keys)], dtype=bool)
+def _repeats(*keys: NDArray[Any]) -> Flags:
+    """True in all rows but the first of each combination."""
+    codes = np.zeros(len(keys[0]), np.int64)
+    for key in keys:
+        code, names = pd.factorize(key)
+        codes = pd.factorize(codes * np.int64(len(names) + 1) + code)[0].astype(np.int64)
+    return np.asarray(pd.Series(codes).duplicated())
 
 
 def _sorted_rows(keys: Iterable[object]) -> Ints:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from sendopt.config.schema import Settings
 from sendopt.config.yaml_tree import KeyPath, shown
+from sendopt.domain.limits import SolveLimits
 
 Schema = dict[str, Any]
 
@@ -58,11 +59,20 @@ def json_schema() -> Schema:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "sendopt settings"}
 
 
-def findings(error: ValidationError, data: object) -> list[tuple[KeyPath, str, object]]:
-    """Per fault: the path of the key, the sentence, and a stand-in value where the key is absent (else None)."""
+@cache
+def _definitions() -> Schema:
+    """What a `$ref` of any schema here leads to."""
+    found: Schema = {**json_schema()["$defs"], **SolveLimits.model_json_schema()["$defs"]}
+    return found
+
+
+def findings(error: ValidationError, data: object, root: Schema | None = None) -> list[tuple[KeyPath, str, object]]:
+    """Faults against `root`, by default the schema of the settings.
+
+    Per fault: the path of the key, the sentence, and a stand-in value where the key is absent (else None)."""
     found: dict[tuple[KeyPath, str], object] = {}
     for detail in error.errors(include_url=False):
-        place = _place(detail, data)
+        place = _place(detail, data, root or json_schema())
         if place is not None:
             path, node, on_key = place
             stand_in = _stand_in(node) if detail["type"] == "missing" else None
@@ -70,13 +80,13 @@ def findings(error: ValidationError, data: object) -> list[tuple[KeyPath, str, o
     return [(path, text, stand_in) for (path, text), stand_in in found.items()]
 
 
-def _place(detail: ErrorDetails, data: object) -> tuple[KeyPath, Schema, bool] | None:
+def _place(detail: ErrorDetails, data: object, root: Schema) -> tuple[KeyPath, Schema, bool] | None:
     """Path in the file and schema node of an error: the validator's own union labels are taken out.
 
     None where a union's other branch explains the fault better.
     """
     path: KeyPath = ()
-    node = json_schema()
+    node = root
     for part in detail["loc"]:
         node = _resolved(node)
         if part == "[key]":
@@ -104,7 +114,7 @@ def _step(data: object, part: str | int) -> object:
 def _resolved(node: Schema) -> Schema:
     """The node with its reference followed and `or nothing` taken out; its own description wins."""
     if "$ref" in node:
-        target = json_schema()["$defs"][node["$ref"].rpartition("/")[2]]
+        target = _definitions()[node["$ref"].rpartition("/")[2]]
         return {**_resolved(target), **{key: value for key, value in node.items() if key != "$ref"}}
     options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
     if len(options) == 1:

@@ -89,3 +89,9 @@ class Limits(Strict):
     campaigns: dict[str, CampaignLimits] = Field(default_factory=dict)
     opt_outs: OptOutBudget | None = None
     cost: CostBudget | None = None
+
+
+class SolveLimits(Limits):
+    """The limits file of `sendopt solve`: the same limits and the grid that slots are numbered on."""
+
+    slot_minutes: Literal[15, 30, 60, 120, 240] = Field(60, description="minutes per slot")

@@ -1,0 +1,226 @@
+"""Candidates and history from files into a problem, and a plan back into files (`sendopt solve`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem, Texts, empty_history
+from sendopt.allocation.solution import Price, Solution
+from sendopt.domain.limits import Limits, SolveLimits
+from sendopt.errors import ContractError, InputNotReady
+
+TEXT, WHOLE, NUMBER = "text", "whole numbers", "numbers"
+_MESSAGE = {"user_id": TEXT, "message_id": TEXT, "campaign_id": TEXT, "channel": TEXT, "category": TEXT}
+CANDIDATES = {**_MESSAGE, "slot": WHOLE, "value": NUMBER}
+CANDIDATES_MORE = {
+    "p_opt_out": (NUMBER, 0.0), "cost": (NUMBER, 0.0), "tier": (WHOLE, 1), "exclusive_group": (TEXT, ""),
+    "local_day": (WHOLE, None),
+}  # fmt: skip
+HISTORY = {"user_id": TEXT, "channel": TEXT, "category": TEXT, "campaign_id": TEXT, "minutes_before": NUMBER}
+HISTORY_MORE = {"local_day": (WHOLE, None), "p_opt_out": (NUMBER, 0.0), "cost": (NUMBER, 0.0)}
+BYTES_PER_CANDIDATE = 400  # of memory at the peak, measured on four million
+MORE_ROOM = 0.10  # of a limit: what its price forecasts the gain of
+
+
+def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
+    """The problem that the files state.
+
+    Raises InputNotReady for a missing file, ContractError naming file, column, count and first rows of what is wrong,
+    or when the candidates would not fit into memory: all before any work.
+    """
+    cells = _read(candidates, CANDIDATES, CANDIDATES_MORE)
+    past = None if history is None else _read(history, HISTORY, HISTORY_MORE)
+    calendar = [name for name, cap in sorted(limits.caps.items()) if cap.calendar]
+    for path, table in ((candidates, cells), (history, past)):
+        if calendar and table is not None and len(table["user_id"]) and table["local_day"] is None:
+            raise ContractError(
+                f"{path}: column local_day is missing; caps.{calendar[0]} counts by local day or "
+                "week, so each row needs its user's local day (days since 1970-01-01)"
+            )
+    _require(candidates, "slot", "negative", cells["slot"] < 0)
+    _require(candidates, "tier", "below 1", cells["tier"] < 1)
+    last = _last_slot(limits, cells["slot"], past)
+    user, users = pd.factorize(cells["user_id"])
+    message, first = _messages(candidates, user, cells)
+    days = cells["local_day"]
+    slots = int(last) + 1
+    key = message * np.int64(slots) + cells["slot"]
+    _require(candidates, "(user_id, message_id, slot)", "repeated", pd.Series(key).duplicated().to_numpy())
+    everyone, before = _history(past, users)
+    return Problem(
+        slot_minutes=limits.slot_minutes,
+        n_slots=slots,
+        users=everyone,
+        messages=Messages(
+            user=user[first].astype(np.int64),
+            message_id=cells["message_id"][first],
+            campaign=cells["campaign_id"][first],
+            channel=cells["channel"][first],
+            category=cells["category"][first],
+            exclusive_group=cells["exclusive_group"][first],
+            tier=cells["tier"][first].astype(np.int64),
+        ),
+        cells=Cells(
+            message=message,
+            slot=cells["slot"].astype(np.int64),
+            value=cells["value"],
+            p_opt_out=cells["p_opt_out"],
+            cost=cells["cost"],
+            local_day=np.zeros(len(message), np.int64) if days is None else days.astype(np.int64),
+        ),
+        limits=Limits(**{name: getattr(limits, name) for name in Limits.model_fields}),
+        history=before,
+    )
+
+
+def write_solution(folder: Path, problem: Problem, solution: Solution, seconds: dict[str, float]) -> None:
+    """`plan.parquet` and `solution.json` in `folder`, both or neither."""
+    message = problem.cells.message[solution.chosen]
+    m = problem.messages
+    plan = pd.DataFrame(
+        {
+            "user_id": problem.users[m.user[message]],
+            "message_id": m.message_id[message],
+            "slot": problem.cells.slot[solution.chosen],
+        }
+    ).sort_values(["user_id", "slot", "message_id"], ignore_index=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
+        pq.write_table(pa.Table.from_pandas(plan, schema=schema, preserve_index=False), beside / "plan.parquet")
+        (beside / "solution.json").write_text(json.dumps(as_json(solution, seconds), indent=2) + "\n")
+        folder.mkdir(exist_ok=True)
+        for name in ("plan.parquet", "solution.json"):
+            (beside / name).replace(folder / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def as_json(solution: Solution, seconds: dict[str, float]) -> dict[str, Any]:
+    """What `solution.json` holds."""
+    stated = ("value", "penalty", "objective", "bound", "gap", "method", "termination", "cut_users")
+    return {
+        **{name: getattr(solution, name) for name in stated},
+        "sends": len(solution.chosen),
+        "tiers": [{"tier": t.tier, **{name: getattr(t, name) for name in stated}} for t in solution.tiers],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "prices": [{**vars(p), "gain_of_10_percent": _gain(p)} for p in solution.prices],
+        "shortfall": dict(sorted(solution.shortfall.items())),
+    }
+
+
+def _gain(price: Price) -> float:
+    """What a tenth more of a maximum, or a tenth less of a minimum, is forecast to add to the objective (¶13)."""
+    return price.price * price.limit * MORE_ROOM
+
+
+def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Columns by name as numpy arrays; those that may be left out get their default, None where they have none."""
+    if not path.is_file():
+        raise InputNotReady(f"{path}: no such file; give a Parquet file, or a CSV file with a header")
+    try:
+        if path.suffix == ".csv":
+            kinds = {**needed, **{name: kind for name, (kind, _) in more.items()}}
+            texts = {name: pa.string() for name, kind in kinds.items() if kind == TEXT}
+            table = pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=texts))
+        else:
+            _require_memory(path, pq.ParquetFile(path).metadata.num_rows)
+            names = pq.read_schema(path).names
+            table = pq.read_table(path, columns=[c for c in names if c in needed or c in more])
+    except pa.ArrowException as error:
+        raise ContractError(f"{path} cannot be read: {str(error).splitlines()[0][:200]}; write it again") from None
+    missing = [c for c in needed if c not in table.column_names]
+    if missing:
+        raise ContractError(f"{path}: columns {', '.join(missing)} are missing; found: {', '.join(table.column_names)}")
+    found: dict[str, Any] = {c: _column(path, table, c, kind) for c, kind in needed.items()}
+    for c, (kind, default) in more.items():
+        if c in table.column_names:
+            found[c] = _column(path, table, c, kind, None if c != "exclusive_group" else "")
+        else:
+            found[c] = None if default is None else np.full(table.num_rows, default, object if kind == TEXT else None)
+    return found
+
+
+def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object = None) -> Any:
+    column = table[name]
+    if for_null is not None:
+        column = column.cast(pa.string()).fill_null(for_null)
+    _require(path, name, "empty", np.asarray(column.is_null()))
+    try:
+        if kind == TEXT:
+            codes = column.cast(pa.string()).combine_chunks().dictionary_encode()
+            return codes.dictionary.to_numpy(zero_copy_only=False)[codes.indices.to_numpy()].astype(object)
+        found = column.cast(pa.int64() if kind == WHOLE else pa.float64()).to_numpy()
+    except pa.ArrowException:
+        raise ContractError(f"{path}, column {name}: {column.type} where {kind} are expected; convert it") from None
+    if kind == NUMBER:
+        _require(path, name, "not finite", ~np.isfinite(found))
+    return found
+
+
+def _require(path: Path, column: str, what: str, bad: Any) -> None:
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        raise ContractError(
+            f"{path}, column {column}: {what} in {len(rows)} of {len(bad)} rows (first rows {rows[:3].tolist()}); "
+            "repair the file and solve again"
+        )
+
+
+def _require_memory(path: Path, rows: int) -> None:
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if rows * BYTES_PER_CANDIDATE > free:
+        raise ContractError(
+            f"{path}: {rows:,} candidates need about {rows * BYTES_PER_CANDIDATE / 2**30:.1f} GiB of memory, "
+            f"{free / 2**30:.1f} GiB are free; solve parts of the users, each with its share of the limits"
+        )
+
+
+def _last_slot(limits: SolveLimits, slot: Ints, past: dict[str, Any] | None) -> int:
+    named = [s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot]
+    committed = 0 if past is None else -np.floor_divide(past["minutes_before"].min(initial=0.0), limits.slot_minutes)
+    return int(max([int(slot.max(initial=0)), int(committed), *named]))
+
+
+def _messages(path: Path, user: Ints, cells: dict[str, Any]) -> tuple[Ints, Ints]:
+    """(message of each row, first row of each message); a message must be told the same in all its rows."""
+    name, names = pd.factorize(cells["message_id"])
+    key = user * np.int64(len(names)) + name
+    message, first_keys = pd.factorize(key)
+    first = np.full(len(first_keys), len(key))
+    np.minimum.at(first, message, np.arange(len(key)))
+    for column in ("campaign_id", "channel", "category", "exclusive_group", "tier"):
+        code = pd.factorize(cells[column])[0]
+        _require(path, column, "different from the message's first row", code != code[first[message]])
+    return message.astype(np.int64), first
+
+
+def _history(past: dict[str, Any] | None, users: Texts) -> tuple[Texts, History]:
+    """(all users, those of the candidates first, their history): a past of others bounds nothing but shared rows."""
+    if past is None:
+        return users, empty_history()
+    everyone = pd.Index(users).append(pd.Index(past["user_id"])).unique()
+    n = len(past["user_id"])
+    days = past["local_day"]
+    return everyone.to_numpy(object), History(
+        user=everyone.get_indexer(past["user_id"]).astype(np.int64),
+        channel=past["channel"],
+        category=past["category"],
+        campaign=past["campaign_id"],
+        minutes_before=past["minutes_before"],
+        local_day=np.zeros(n, np.int64) if days is None else days.astype(np.int64),
+        p_opt_out=past["p_opt_out"],
+        cost=past["cost"],
+    )
