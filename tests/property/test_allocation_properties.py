@@ -67,6 +67,27 @@ def test_input_order_is_irrelevant_and_twice_is_the_same(seed: int, exact_max_us
     assert (once.value, once.bound, once.prices) == (moved.value, moved.bound, moved.prices)
 
 
+@few
+@given(SEEDS, st.sampled_from([0, 10**6]))
+def test_a_lower_tier_never_displaces_a_higher_one(seed: int, exact_max_users: int) -> None:
+    p, draw = random_problem(seed, users=5, per_user=3), np.random.default_rng(seed)
+    chosen = Allocation(exact_max_users=exact_max_users)
+    tiers = draw.integers(1, 3, len(p.messages.tier))
+    both = allocate(replace(p, messages=replace(p.messages, tier=tiers)), chosen)
+    assert audit(replace(p, messages=replace(p.messages, tier=tiers)), both).violations == ()
+    # the first tier's plan is that of a world without the second; its minimums count where their last message is
+    first = np.flatnonzero(tiers[p.cells.message] == 1)
+    kept = replace(p.cells, **{name: column[first] for name, column in vars(p.cells).items()})
+    campaigns = {
+        name: bounds.model_copy(update={"min_sends": 0})
+        for name, bounds in p.limits.campaigns.items()
+        if (tiers[p.messages.campaign == name] == 2).any() or not (p.messages.campaign == name).any()
+    }
+    limits = p.limits.model_copy(update={"campaigns": {**p.limits.campaigns, **campaigns}})
+    alone = allocate(replace(p, cells=kept, limits=limits), chosen)
+    assert set(first[alone.chosen]) == {c for c in both.chosen.tolist() if tiers[p.cells.message[c]] == 1}
+
+
 @many
 @given(SEEDS)
 def test_rules_and_audit_agree_on_every_next_send(seed: int) -> None:

@@ -10,10 +10,13 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+
 from sendopt.allocation.audit_bound import weak_bound
 from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, ledger, past_sends, planned_send
 from sendopt.allocation.problem import Ints, Problem
 from sendopt.allocation.solution import Price, Solution
+from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.errors import AuditError
 
 TOLERANCE = 1e-6  # relative to max(1, |number|): above a solver's feasibility tolerance, below anything that matters
@@ -65,12 +68,34 @@ def audit(problem: Problem, solution: Solution) -> Audit:
     objective = value - penalty
     violations += _misstatements(solution, value, penalty, {k: int(v) for k, v in shortfall.items()})
     violations += _price_violations(book, solution.prices)
-    bound, cut = weak_bound(problem, book, {p.row: p.price for p in solution.prices}, solution.chosen)
     if solution.bound < objective - _slack(objective):
         violations.append(f"bound: {solution.bound:.9g} is below the objective {objective:.9g}")
-    if cut == 0 and solution.bound < bound - _slack(bound):
-        violations.append(f"bound: the prices prove {bound:.9g}, not the stated {solution.bound:.9g}")
-    return Audit(tuple(violations), value, objective, bound, cut)
+    bound, cut, unproven = _bounds(problem, solution)
+    return Audit((*violations, *unproven), value, objective, bound, cut)
+
+
+def _bounds(problem: Problem, solution: Solution) -> tuple[float, int, list[str]]:
+    """(what the prices prove, users whose search was cut, what is stated otherwise), tier by tier."""
+    found, bounds, cut = [], [], 0
+    above = np.empty(0, np.int64)
+    if [t.tier for t in solution.tiers] != tiers_of(problem):
+        found.append("tiers: those stated are not those of the messages")
+    for tier in solution.tiers:
+        part, rows = tier_problem(problem, tier.tier, above)
+        mine = np.flatnonzero(np.isin(rows, solution.chosen))
+        prices = tier.prices if len(solution.tiers) > 1 else {p.row: p.price for p in solution.prices}
+        stated = tier.bound if len(solution.tiers) > 1 else solution.bound
+        bound, cut_here = weak_bound(part, ledger(part, mine.tolist()), prices, mine)
+        if cut_here == 0 and stated < bound - _slack(bound):
+            name = f"bound of tier {tier.tier}" if len(solution.tiers) > 1 else "bound"
+            found.append(f"{name}: the prices prove {bound:.9g}, not the stated {stated:.9g}")
+        bounds.append(bound)
+        cut += cut_here
+        above = np.concatenate([above, rows[mine]])
+    total = math.fsum(t.bound for t in solution.tiers)
+    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= _slack(total):
+        found.append(f"bound: stated {solution.bound:.9g}, the tiers' sum is {total:.9g}")
+    return math.fsum(bounds), cut, found
 
 
 def check(problem: Problem, solution: Solution) -> Audit:
