@@ -103,7 +103,7 @@ def column(name: str, value: object) -> dict:
         ({**CANDIDATES, "p_opt_out": [1.5, 0, 0, 0, 0]}, LIMITS, 3, "cells.p_opt_out is outside [0, 1] in 1 of 5"),
         ({k: v for k, v in CANDIDATES.items() if k != "slot"}, LIMITS, 3, "columns slot are missing; found: user"),
         (CANDIDATES, "caps: {d: {calendar: day, max: 1}}", 3, "column local_day is missing; caps.d counts"),
-        (CANDIDATES, "caps: {d: {scope: 'team:x', window_minutes: 60, max: 1}}", 2, "1: caps.d.scope: unknown scope 'team:x'"),
+        (CANDIDATES, "caps: {d: {scope: 'team:x', window_minutes: 9, max: 1}}", 2, "unknown scope 'team:x'"),
         (CANDIDATES, "min_gap_minuts: 60", 2, "limits.yaml:1: min_gap_minuts: unknown key, did you mean"),
         (CANDIDATES, "capacity: {push: -4}", 2, "limits.yaml:1: capacity.push: out of range; got -4"),
         (CANDIDATES, "slot_minutes: 45", 2, "limits.yaml:1: slot_minutes: not one of the choices; got 45"),
