@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.problem import Floats, Ints, Problem, Texts
+from sendopt.domain.limits import Limits
 
 ALL, CHANNEL, CATEGORY, CAMPAIGN = range(4)  # what a cap counts
 ROLLING, DAY, WEEK = range(3)  # over what it counts
 _HASH_KEY = "sendopt-users-v1"  # 16 bytes
 _UNLIMITED = 1 << 30
+_ROUNDING = 1e-6  # minutes
 
 
 class Rules(NamedTuple):
@@ -24,6 +26,7 @@ class Rules(NamedTuple):
     slot_minutes: int
     n_slots: int
     gap_minutes: int
+    spacing_minutes: float  # at least so far apart are any two planned sends, by the gap or by what follows from others
     cap_scope: NDArray[np.int64]  # (K,) ALL ... CAMPAIGN
     cap_code: NDArray[np.int64]  # (K,) code of the channel, category or campaign counted; -1: no send here has it
     cap_period: NDArray[np.int64]  # (K,) ROLLING, DAY, WEEK
@@ -113,7 +116,7 @@ def compile_problem(problem: Problem) -> Compiled:
         local_day=c.local_day[cells].astype(np.int32) if calendar else np.empty(0, np.int32),
         **past,
         plain=_plain(rules, past),
-        pairable=single & (not opt_out["opt_out_by_cell"]) & (not cost["cost_by_cell"]) & (rules.gap_minutes > 0),
+        pairable=single & (not opt_out["opt_out_by_cell"]) & (not cost["cost_by_cell"]) & (rules.spacing_minutes > 0),
     )
     return Compiled(instance, rows_of(problem), code["channel"].names, code["campaign"].names, users, cells)
 
@@ -154,10 +157,13 @@ def _rules(problem: Problem, code: dict[str, _Codes]) -> Rules:
     scopes = [cap.scope.partition(":")[::2] for cap in caps]
     last_start = (problem.n_slots - 1) * problem.slot_minutes
     fatigue = limits.fatigue
+    by_channel = fatigue.points_per_send if fatigue else {}
+    points = np.array([by_channel.get(name, 0.0) for name in code["channel"].names], float)
     return Rules(
         slot_minutes=problem.slot_minutes,
         n_slots=problem.n_slots,
         gap_minutes=limits.min_gap_minutes,
+        spacing_minutes=_spacing(limits, points[np.unique(code["channel"].own)]),
         cap_scope=np.array([kinds[kind] for kind, _ in scopes], np.int64),
         cap_code=np.array([-1 if kind == "all" else code[kind].of(name) for kind, name in scopes], np.int64),
         cap_period=np.array([{None: ROLLING, "day": DAY, "week": WEEK}[cap.calendar] for cap in caps], np.int64),
@@ -165,11 +171,23 @@ def _rules(problem: Problem, code: dict[str, _Codes]) -> Rules:
         cap_max=np.array([cap.max for cap in caps], np.int64),
         cap_wide=np.array([(cap.window_minutes or 0) > last_start for cap in caps], np.bool_),
         half_life=fatigue.half_life_hours * 60.0 if fatigue else 1.0,
-        points=np.array(
-            [fatigue.points_per_send.get(n, 0.0) if fatigue else 0.0 for n in code["channel"].names], float
-        ),
+        points=points,
         max_points=fatigue.max_points if fatigue else math.inf,
     )
+
+
+def _spacing(limits: Limits, points: Floats) -> float:
+    """Minutes that any two planned sends of a user are apart: the gap, caps of one, and fatigue of two sends alone.
+
+    `points` are those of the channels with messages.
+    """
+    apart = [float(limits.min_gap_minutes)]
+    apart += [float(c.window_minutes or 0) for c in limits.caps.values() if c.scope == "all" and c.max <= 1]
+    least = float(points.min(initial=math.inf))
+    if limits.fatigue and 0 < limits.fatigue.max_points - least < least:
+        halvings = math.log2(least / (limits.fatigue.max_points - least))
+        apart.append(limits.fatigue.half_life_hours * 60.0 * halvings - _ROUNDING)
+    return max(apart)
 
 
 def _past(problem: Problem, user_rank: Ints, code: dict[str, _Codes], rules: Rules) -> dict[str, Any]:

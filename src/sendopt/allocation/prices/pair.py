@@ -18,7 +18,7 @@ def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
     Inlined into its callers: handing an instance over costs more than the answer. Its loops are those of vectors.
     """
     slots = d.rules.n_slots
-    gap = -(-d.rules.gap_minutes // d.rules.slot_minutes)
+    gap = int(-(-d.rules.spacing_minutes // d.rules.slot_minutes))
     dense, early, tops, kept = w.dense, w.early, w.stack_value, w.stack_next
     top, alone, k = LEAST, -1, 0
     for m in range(d.message_start[u], d.message_start[u + 1]):

@@ -152,7 +152,7 @@ def _sort_by_slot(w: Scratch, n: int, slots: int) -> None:
 @kernel()
 def find_groups(d: Instance, w: Scratch, n: int) -> int:
     """Number of groups; of a group at most one item is sent."""
-    step = -(-d.rules.gap_minutes // d.rules.slot_minutes)
+    step = int(-(-d.rules.spacing_minutes // d.rules.slot_minutes))
     groups = 0
     for i in range(n):
         if i == 0 or step == 0 or w.slot[i] != w.slot[i - 1]:
