@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from allocation_worlds import PRICES, problem, random_problem
+from allocation_worlds import PRICES, problem, random_problem, with_limits
 
 from sendopt.allocation import Problem, allocate, audit, audit_plan
+from sendopt.allocation.prices import sweep
 from sendopt.allocation.prices.engine import prepare
 from sendopt.allocation.prices.relaxation import Prices, scratch_for
 from sendopt.allocation.prices.response import respond
@@ -90,3 +91,24 @@ def test_prices_stay_within_a_small_gap_and_keep_every_limit() -> None:
     assert 0 <= solution.gap < 0.003
     assert all(row.used <= row.limit + 1e-9 for row in solution.prices if row.kind != "campaign_min")
     assert allocate(p, PRICES).chosen.tobytes() == solution.chosen.tobytes()
+
+
+def test_two_threads_sum_up_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "BLOCK", 16)
+    compiled, _ = prepare(world())
+    prices = np.full(len(compiled.rows.names), 0.01)
+    one, two = (sweep.Market(compiled, threads=n).respond(prices) for n in (1, 2))
+    assert (one.bound, one.value) == (two.bound, two.value)
+    assert one.use.tobytes() == two.use.tobytes()
+
+
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_prices_forecast_what_a_tenth_of_a_limit_is_worth(share: float) -> None:
+    """Of all capacities together: never less than what a re-solve gains, never more than what it loses (¶13)."""
+    p = world(400)
+    p = with_limits(p, capacity={"push": 20, "sms": 20}, opt_outs={"max_expected": 90.0}, campaigns={})
+    now = allocate(p, PRICES)
+    moved = allocate(with_limits(p, capacity={"push": round(20 * share), "sms": round(20 * share)}), PRICES)
+    forecast = sum(row.price * row.limit * (share - 1) for row in now.prices if row.kind == "capacity")
+    assert abs(forecast) > 0.01 * now.objective
+    assert moved.objective - now.objective <= forecast + (now.bound - now.objective) + 1e-9
