@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.problem import Floats, Ints, Problem, Texts
-from sendopt.domain.limits import Limits
+from sendopt.domain.limits import Fatigue, Limits
 
 ALL, CHANNEL, CATEGORY, CAMPAIGN = range(4)  # what a cap counts
 ROLLING, DAY, WEEK = range(3)  # over what it counts
 _HASH_KEY = "sendopt-users-v1"  # 16 bytes
 _UNLIMITED = 1 << 30
-_ROUNDING = 1e-6  # minutes
+_ROUNDING = 1e-6
+LEVELS = 40
 
 
 class Rules(NamedTuple):
@@ -36,6 +37,10 @@ class Rules(NamedTuple):
     half_life: float  # minutes
     points: Floats  # (channels,) fatigue points of a send
     max_points: float  # inf: no fatigue budget
+    levels: int  # of fatigue that a relaxation may tell apart; 1: none
+    first_level: float  # log2 of the points that level 1 begins with, at plan start
+    level_width: float
+    next_level: NDArray[np.int16]  # (slots * channels * levels) level after a send; -1 where it is one too many
 
 
 class Instance(NamedTuple):
@@ -173,7 +178,28 @@ def _rules(problem: Problem, code: dict[str, _Codes]) -> Rules:
         half_life=fatigue.half_life_hours * 60.0 if fatigue else 1.0,
         points=points,
         max_points=fatigue.max_points if fatigue else math.inf,
+        **_levels(limits.fatigue, points, problem.n_slots, problem.slot_minutes),
     )
+
+
+def _levels(fatigue: Fatigue | None, points: Floats, n_slots: int, slot_minutes: int) -> dict[str, Any]:
+    """Fatigue in steps, rounded down, so that a relaxation with them allows whatever the rule allows.
+
+    A level is log2(points) + time / half-life: between sends it stays as it is. Level 0 is no fatigue at all.
+    """
+    if fatigue is None or not (points > 0).any():
+        return {"levels": 1, "first_level": 0.0, "level_width": 1.0, "next_level": np.empty(0, np.int16)}
+    time = np.arange(n_slots) * slot_minutes / (fatigue.half_life_hours * 60.0)
+    first = math.log2(points[points > 0].min())
+    width = (math.log2(fatigue.max_points) + time[-1] - first) / (LEVELS - 2) + _ROUNDING
+    at = first + (np.arange(LEVELS) - 1) * width
+    before = np.exp2(at[None, None, :] - time[:, None, None])
+    before[:, :, 0] = 0.0
+    after = before + points[None, :, None]
+    level = 1 + np.floor((np.log2(np.maximum(after, 1e-300)) + time[:, None, None] - first) / width - _ROUNDING)
+    level = np.where(points[None, :, None] > 0, np.clip(level, 1, LEVELS - 1), np.arange(LEVELS)[None, None, :])
+    level[after > fatigue.max_points + _ROUNDING] = -1
+    return {"levels": LEVELS, "first_level": first, "level_width": width, "next_level": level.astype(np.int16).ravel()}
 
 
 def _spacing(limits: Limits, points: Floats) -> float:

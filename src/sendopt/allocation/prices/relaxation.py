@@ -16,7 +16,7 @@ from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.user_rules import counts_message, counts_past
 from sendopt.allocation.problem import Floats
 
-MAX_STATES = 512  # per cell
+MAX_STATES = 4096  # per slot
 MAX_TRACKED = 16
 LEAST = 1e-12  # worth of a send after prices
 
@@ -69,9 +69,10 @@ def scratch_for(d: Instance) -> Scratch:
 
     slots = d.rules.n_slots
     states = max(MAX_STATES, messages)
+    groups = min(cells, slots) + 1 if d.rules.spacing_minutes > 0 else cells + 1
     return Scratch(
         ints(cells), ints(cells), ints(cells), np.zeros(cells), ints(cells), ints(cells + 1), ints(cells), ints(cells),
-        ints(cells), ints(slots + 1), np.zeros((cells + 1) * states), ints(messages), ints(messages),
+        ints(cells), ints(slots + 1), np.zeros(groups * states + cells), ints(messages), ints(messages),
         ints(MAX_TRACKED), ints(MAX_TRACKED), ints(MAX_TRACKED), ints(messages * states),
         np.zeros(messages * slots), np.zeros(messages * slots), ints(messages), ints(messages), np.zeros(messages),
     )  # fmt: skip
@@ -190,22 +191,41 @@ def find_moves(d: Instance, u: int, w: Scratch, tracked: int, states: int) -> No
 
 
 @kernel()
-def move(d: Instance, u: int, w: Scratch, states: int, state: int, m: int) -> int:
-    """The state after message m; -1 where a tracked rule forbids it."""
-    return w.moves[(m - d.message_start[u]) * states + state]
+def move(d: Instance, u: int, w: Scratch, states: int, levels: int, state: int, i: int) -> int:
+    """The state after item i; -1 where a tracked rule forbids it. A state is level of fatigue * states + tracked."""
+    to = w.moves[(w.message[i] - d.message_start[u]) * states + state % states]
+    if to < 0 or levels == 1:
+        return to
+    level = d.rules.next_level[_level_row(d, w, i) + state // states]
+    return -1 if level < 0 else level * states + to
 
 
 @kernel()
-def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked: int, states: int) -> None:
-    """table[(g * states + state) * (most + 1) + left]: most worth of groups g, g + 1, ... with `left` sends left."""
+def _level_row(d: Instance, w: Scratch, i: int) -> int:
+    return (w.slot[i] * len(d.rules.points) + d.channel[w.message[i]]) * d.rules.levels
+
+
+@kernel()
+def first_state(d: Instance, u: int, states: int, levels: int) -> int:
+    """The state of a user who is sent nothing yet."""
+    points = d.fatigue[u]
+    if levels == 1 or points <= 0.0:
+        return 0
+    level = int(np.floor((np.log2(points) - d.rules.first_level) / d.rules.level_width)) + 1
+    return min(max(level, 0), levels - 1) * states
+
+
+@kernel()
+def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked: int, states: int, levels: int) -> None:
+    """table[(g * states * levels + state) * (most + 1) + left]: most worth of groups g, g + 1, ... with `left` left."""
     high = most + 1
-    width = high * states
+    width = high * states * levels
     for x in range(width):
         w.table[groups * width + x] = 0.0
     start = d.message_start[u]
     for g in range(groups - 1, -1, -1):
         here, skip, then = g * width, (g + 1) * width, w.after[g] * width
-        if tracked == 0:
+        if tracked == 0 and levels == 1:
             worth = 0.0
             for i in range(w.first[g], w.first[g + 1]):
                 worth = max(worth, w.worth[i])
@@ -217,28 +237,34 @@ def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked:
             w.table[here + x] = w.table[skip + x]
         for i in range(w.first[g], w.first[g + 1]):
             moves, worth = (w.message[i] - start) * states, w.worth[i]
-            for state in range(states):
-                to = w.moves[moves + state]
-                if to < 0:
-                    continue
-                own, target = here + state * high, then + to * high
-                for left in range(1, high):
-                    w.table[own + left] = max(w.table[own + left], worth + w.table[target + left - 1])
+            row = _level_row(d, w, i)
+            for level in range(levels):
+                next_level = level if levels == 1 else d.rules.next_level[row + level]
+                if next_level < 0:
+                    break  # nor may anyone more tired
+                for state in range(states):
+                    to = w.moves[moves + state]
+                    if to < 0:
+                        continue
+                    own = here + (level * states + state) * high
+                    target = then + (next_level * states + to) * high
+                    for left in range(1, high):
+                        w.table[own + left] = max(w.table[own + left], worth + w.table[target + left - 1])
 
 
 @kernel()
-def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> int:
+def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int, levels: int) -> int:
     """Length of the relaxation's answer, its items in w.path in time order."""
     high = most + 1
-    width = high * states
-    found, g, left, state = 0, 0, most, 0
+    width = high * states * levels
+    found, g, left, state = 0, 0, most, first_state(d, u, states, levels)
     while g < groups and left > 0:
         here = w.table[g * width + state * high + left]
         if here <= 0.0:
             break
         if here > w.table[(g + 1) * width + state * high + left]:
             for i in range(w.first[g], w.first[g + 1]):
-                to = move(d, u, w, states, state, w.message[i])
+                to = move(d, u, w, states, levels, state, i)
                 if to >= 0 and w.worth[i] + w.table[w.after[g] * width + to * high + left - 1] == here:
                     w.path[found] = i
                     found += 1
@@ -265,16 +291,19 @@ def _room_of(d: Instance, u: int, j: int) -> int:
 
 @kernel()
 def track_broken(
-    d: Instance, u: int, w: Scratch, length: int, tracked: int, states: int, most: int
+    d: Instance, u: int, w: Scratch, length: int, tracked: int, states: int, high: int
 ) -> tuple[int, int, bool]:
-    """(tracked, states, does the path break identity or a wide cap?) with what it breaks added as far as it fits."""
+    """(tracked, states, does the path break identity or a wide cap?) with what it breaks added as far as it fits.
+
+    `high` is by how much the table is larger than `states`.
+    """
     broken = False
     for a in range(length):
         for b in range(a):
             key = d.identity[w.message[w.path[a]]]
             if d.identity[w.message[w.path[b]]] == key:
                 broken = True
-                tracked, states = _track(w, key, 2, tracked, states, most)
+                tracked, states = _track(w, key, 2, tracked, states, high)
     for j in range(len(d.rules.cap_max)):
         if d.rules.cap_wide[j] and d.rules.cap_scope[j] != ALL:
             count = 0
@@ -283,16 +312,16 @@ def track_broken(
             room = _room_of(d, u, j)
             if count > room:
                 broken = True
-                tracked, states = _track(w, -1 - j, room + 1, tracked, states, most)
+                tracked, states = _track(w, -1 - j, room + 1, tracked, states, high)
     return tracked, states, broken
 
 
 @kernel()
-def _track(w: Scratch, key: int, radix: int, tracked: int, states: int, most: int) -> tuple[int, int]:
+def _track(w: Scratch, key: int, radix: int, tracked: int, states: int, high: int) -> tuple[int, int]:
     for i in range(tracked):
         if w.tracked[i] == key:
             return tracked, states
-    if tracked == MAX_TRACKED or states * radix * (most + 1) > MAX_STATES:
+    if tracked == MAX_TRACKED or states * radix * high > MAX_STATES:
         return tracked, states
     w.tracked[tracked], w.stride[tracked], w.radix[tracked] = key, states, radix
     return tracked + 1, states * radix

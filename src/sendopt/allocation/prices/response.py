@@ -11,11 +11,13 @@ from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.pair import pair
 from sendopt.allocation.prices.relaxation import (
     LEAST,
+    MAX_STATES,
     Prices,
     Scratch,
     fill_table,
     find_groups,
     find_moves,
+    first_state,
     gather,
     move,
     trace,
@@ -49,20 +51,24 @@ def _respond_generally(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int,
         w.best[0] = w.cell[top]
         return 1, w.worth[top], w.worth[top], 0
     groups = find_groups(d, w, n)
-    tracked, states = 0, 1
+    tracked, states, levels = 0, 1, 1
     while True:
         find_moves(d, u, w, tracked, states)
-        fill_table(d, u, w, groups, most, tracked, states)
-        length = trace(d, u, w, groups, most, states)
+        fill_table(d, u, w, groups, most, tracked, states, levels)
+        length = trace(d, u, w, groups, most, states, levels)
         known = tracked
-        tracked, wider, broken = track_broken(d, u, w, length, tracked, states, most)
-        if not broken or tracked == known:
-            break
-        states = wider
-    relaxed = w.table[most]
-    if not broken and _path_keeps_rules(d, u, w, length):
-        return length, relaxed, relaxed, 0
-    return _search(d, u, w, n, groups, most, states, relaxed)
+        tracked, wider, broken = track_broken(d, u, w, length, tracked, states, (most + 1) * levels)
+        if broken and tracked > known:
+            states = wider
+            continue
+        if not broken and _path_keeps_rules(d, u, w, length):
+            worth = w.table[first_state(d, u, states, levels) * (most + 1) + most]
+            return length, worth, worth, 0
+        if levels > 1 or d.rules.levels * states * (most + 1) > MAX_STATES:
+            return _search(d, u, w, n, groups, most, states, levels)
+        levels = d.rules.levels
+        if levels == 1:
+            return _search(d, u, w, n, groups, most, states, levels)
 
 
 @kernel()
@@ -86,16 +92,16 @@ def _repeats(d: Instance, w: Scratch, depth: int, m: int) -> bool:
 
 
 @kernel()
-def _dive(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> tuple[int, float]:
+def _dive(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int, levels: int) -> tuple[int, float]:
     """A plan that keeps the rules, along the relaxation's choices; cells in w.best."""
     high = most + 1
-    width = high * states
-    found, g, left, state, value = 0, 0, most, 0, 0.0
+    width = high * states * levels
+    found, g, left, state, value = 0, 0, most, first_state(d, u, states, levels), 0.0
     while g < groups and left > 0:
         top = w.table[(g + 1) * width + state * high + left]
         pick = -1
         for i in range(w.first[g], w.first[g + 1]):
-            to = move(d, u, w, states, state, w.message[i])
+            to = move(d, u, w, states, levels, state, i)
             if to < 0:
                 continue
             reach = w.worth[i] + w.table[w.after[g] * width + to * high + left - 1]
@@ -110,22 +116,23 @@ def _dive(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) 
             continue
         w.best[found], w.place[found] = w.cell[pick], w.message[pick]
         value += w.worth[pick]
-        state = move(d, u, w, states, state, w.message[pick])
+        state = move(d, u, w, states, levels, state, pick)
         found, left, g = found + 1, left - 1, w.after[g]
     return found, value
 
 
 @kernel()
 def _search(
-    d: Instance, u: int, w: Scratch, n: int, groups: int, most: int, states: int, relaxed: float
+    d: Instance, u: int, w: Scratch, n: int, groups: int, most: int, states: int, levels: int
 ) -> tuple[int, float, float, int]:
     high = most + 1
-    width = high * states
-    length, best = _dive(d, u, w, groups, most, states)
+    width = high * states * levels
+    length, best = _dive(d, u, w, groups, most, states, levels)
     # w.path holds the cells under way, w.place their messages; w.best the best so far
     depth, nodes = 0, 0
     w.group[n] = groups
-    w.stack_next[0], w.stack_state[0], w.stack_value[0] = 0, 0, 0.0
+    w.stack_next[0], w.stack_state[0], w.stack_value[0] = 0, first_state(d, u, states, levels), 0.0
+    relaxed = w.table[w.stack_state[0] * high + most]
     while depth >= 0:
         i, left, state, value = w.stack_next[depth], most - depth, w.stack_state[depth], w.stack_value[depth]
         if left == 0 or value + w.table[w.group[i] * width + state * high + left] <= best + LEAST:
@@ -133,7 +140,7 @@ def _search(
             continue
         w.stack_next[depth] = i + 1
         m, then = w.message[i], w.after[w.group[i]]
-        to = move(d, u, w, states, state, m)
+        to = move(d, u, w, states, levels, state, i)
         if to < 0 or value + w.worth[i] + w.table[then * width + to * high + left - 1] <= best + LEAST:
             continue
         if _repeats(d, w, depth, m):
