@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, past_sends, planned_send
 from sendopt.allocation.problem import Floats, Ints, Problem
-from sendopt.domain.limits import Limits
 
 NODES_PER_USER = 3000  # feasibility checks; about a tenth of a second at worst
 MOST_IDENTITIES = 6  # told apart by the relaxation; with more the same message may count twice
@@ -42,7 +41,9 @@ def weak_bound(problem: Problem, book: Ledger, prices: dict[str, float], chosen:
     if len(open_):
         past = past_sends(problem)
         for user, options in _options(problem, useful[np.isin(owner[useful], open_)], adjusted).items():
-            found, complete = _best_response(problem.limits, past.get(user, []), options, float(best[user]))
+            found, complete = _best_response(
+                problem, past.get(user, []), options, float(best[user]), float(reached[user])
+            )
             best[user] = found
             cut += not complete
     total = best.tolist()
@@ -163,28 +164,45 @@ def _options(problem: Problem, cells: Ints, adjusted: Floats) -> dict[int, Optio
     return {u: [sorted(mine, reverse=True) for mine in kinds.values()] for u, kinds in by_user.items()}
 
 
-def _best_response(limits: Limits, past: list[Send], options: Options, relaxed: float) -> tuple[float, bool]:
-    """(best adjusted value of one user's feasible sends, True if exact). Rules only tighten as sends are added."""
-    options = sorted(options, key=lambda message: -message[0][0])
-    reach = [0.0]
-    for message in reversed(options):
-        reach.append(reach[-1] + message[0][0])
-    reach.reverse()
-    best, nodes = 0.0, 0
+def _best_response(
+    problem: Problem, past: list[Send], options: Options, relaxed: float, reached: float
+) -> tuple[float, bool]:
+    """(best adjusted value of one user's feasible sends, True if exact); `reached` is known to be feasible.
+
+    Rules only tighten as sends are added: what breaks one alone breaks it in company.
+    """
+    limits = problem.limits
+    alone = [[(a, send) for a, send in mine if not broken_user_rules(limits, [*past, send])] for mine in options]
+    options = sorted((mine for mine in alone if mine), key=lambda mine: -mine[0][0])
+    tops = [mine[0][0] for mine in options]
+    most, best, nodes = _most_sends_after(problem, past), reached, 0
 
     def search(first: int, value: float, sends: list[Send]) -> None:
         nonlocal best, nodes
         best = max(best, value)
+        free = most - len(sends)
         for i in range(first, len(options)):
-            if value + reach[i] <= best or best >= relaxed - EQUAL:
+            rest = math.fsum(tops[i + 1 : i + free])
+            if free <= 0 or value + tops[i] + rest <= best + EQUAL or best >= relaxed - EQUAL:
                 return
             for adjusted, send in options[i]:
-                if value + adjusted + reach[i + 1] <= best or nodes > NODES_PER_USER:
+                if value + adjusted + rest <= best + EQUAL or nodes > NODES_PER_USER:
                     break
                 nodes += 1
                 extended = [*sends, send]
-                if not broken_user_rules(limits, [*past, *extended]):
+                if len(extended) == 1 or not broken_user_rules(limits, [*past, *extended]):
                     search(i + 1, value + adjusted, extended)
 
     search(0, 0.0, [])
     return (best, True) if nodes <= NODES_PER_USER else (relaxed, False)
+
+
+def _most_sends_after(problem: Problem, past: list[Send]) -> int:
+    """The same for a user whose past some windows of the whole horizon always hold."""
+    last_start = (problem.n_slots - 1) * problem.slot_minutes
+    left = [
+        cap.max - sum(last_start - cap.window_minutes < s.minute <= 0 for s in past)
+        for cap in problem.limits.caps.values()
+        if cap.scope == "all" and cap.window_minutes is not None and cap.window_minutes > last_start
+    ]
+    return min(left, default=len(problem.messages.user))
