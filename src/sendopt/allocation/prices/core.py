@@ -45,7 +45,7 @@ def _distinct_plans(market: Market, vectors: list[Floats], plan: Ints) -> tuple[
     found = [plan]
     for prices in vectors:
         one = market.empty_plan()
-        market.respond(prices, plan=one, worth=np.empty(market.n_users))
+        market.respond(prices, plan=one)
         found.append(one)
     everyone = np.arange(market.n_users)
     stacked = np.concatenate([np.column_stack([everyone, p]) for p in found])

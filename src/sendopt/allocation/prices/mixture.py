@@ -23,16 +23,14 @@ def mixed_plan(market: Market, pool: list[Response]) -> tuple[Ints, Floats]:
     plan = market.empty_plan()
     used = [i for i, weight in enumerate(weights) if weight > 0]
     if len(used) == 1:
-        return plan, market.respond(pool[used[0]].prices, plan=plan, worth=np.empty(market.n_users)).use
+        return plan, market.respond(pool[used[0]].prices, plan=plan).use
     # low discrepancy: any stretch of users holds each response in about its share
     place = np.modf((np.arange(market.n_users) + 0.5) * GOLDEN)[0]
     owner = np.searchsorted(np.cumsum(weights[used]), place * weights[used].sum(), side="right")
-    one, worth = market.empty_plan(), np.empty(market.n_users)
+    use = np.zeros(len(market.rows.names))
     for turn, i in enumerate(used):
-        market.respond(pool[i].prices, plan=one, worth=worth)
-        mine = np.minimum(owner, len(used) - 1) == turn
-        plan[mine] = one[mine]
-    return plan, use_of_plan(market, plan)
+        use += market.respond(pool[i].prices, plan=plan, who=np.minimum(owner, len(used) - 1) == turn).use
+    return plan, use
 
 
 def _weights(market: Market, pool: list[Response]) -> Floats:

@@ -11,7 +11,7 @@ from sendopt.allocation.prices.user_rules import may_join
 from sendopt.allocation.problem import Floats
 
 
-@kernel(fastmath={"nnan", "nsz"})
+@kernel(inline="always")
 def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
     """(sends, worth, does it keep the rules?): the best two messages, by the best worth of each up to each slot.
 

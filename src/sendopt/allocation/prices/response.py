@@ -28,7 +28,7 @@ from sendopt.allocation.prices.user_rules import may_join
 MAX_NODES = 4000  # of branch and bound, per user and pass
 
 
-@entry()
+@entry(inline="always")
 def respond(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, float, int]:
     """(sends, worth after prices, bound on it, 0 relaxed answer stood, 1 searched, 2 search cut); cells in w.best."""
     n, worth, stands = 0, 0.0, False

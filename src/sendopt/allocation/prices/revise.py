@@ -71,7 +71,7 @@ def _campaign_price(pay: Pay, left: Left, k: int, share: float) -> float:
     return price - pay.shortfall[k] if left.missing[k] > 0.0 else price
 
 
-@entry()
+@entry(fastmath={"nnan", "nsz"})
 def revise(
     d: Instance, pay: Pay, order: Ints, must: bool, apply: bool, plan: Ints, left: Left, gains: Floats, w: Scratch,
     capacity: Floats, campaign: Floats, old: Ints,

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Compiled, Instance
 from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.relaxation import Prices, Scratch, scratch_for
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.problem import Floats, Ints
+
+Flags = NDArray[np.bool_]
 
 BLOCK = 1 << 14  # users summed up together; fixed, so that sums do not depend on threads
 NONE = -1
@@ -39,11 +42,18 @@ class Response:
     cut: int
 
 
-@entry()
-def sweep(d: Instance, p: Prices, first: int, last: int, w: Scratch, plan: Ints, worth: Floats, use: Use) -> None:
-    """Adds users first..last - 1 up in `use`; their cells go to `plan` (U, width) and `worth` (U,) unless empty."""
+@entry(fastmath={"nnan", "nsz"})
+def sweep(
+    d: Instance, p: Prices, first: int, last: int, w: Scratch, plan: Ints, worth: Floats, use: Use, who: Flags
+) -> None:
+    """Adds users first..last - 1 up in `use`; their cells go to `plan` (U, width) and `worth` (U,) unless empty.
+
+    Of these users only those of `who` (U,), unless empty.
+    """
     slots = d.rules.n_slots
     for u in range(first, last):
+        if len(who) and not who[u]:
+            continue
         n, mine, bound, mode = respond(d, p, u, w)
         use.totals[_BOUND] += bound
         use.totals[_SEARCHED] += mode > 0
@@ -62,7 +72,7 @@ def sweep(d: Instance, p: Prices, first: int, last: int, w: Scratch, plan: Ints,
                 plan[u, i] = w.best[i] if i < n else NONE
 
 
-@kernel()
+@kernel(inline="always")
 def message_of(d: Instance, u: int, c: int) -> int:
     """The message of cell c of user u."""
     m = d.message_start[u]
@@ -101,19 +111,25 @@ class Market:
         return np.full((self.n_users, self.width), NONE, np.int64)
 
     def respond(
-        self, by_row: Floats, users: int | None = None, plan: Ints | None = None, worth: Floats | None = None
-    ) -> Response:
-        """The responses of the first `users` (all by default); cells are written to `plan` where given."""
+        self, by_row: Floats, users: int | None = None, plan: Ints | None = None, worth: Floats | None = None,
+        who: Flags | None = None,
+    ) -> Response:  # fmt: skip
+        """The responses of the first `users` (all by default), of `who` (U,) only where given.
+
+        Cells are written to `plan`, what they are worth to `worth`, where given.
+        """
         n = self.n_users if users is None else users
         p = self.prices(by_row)
         kept = np.empty((0, 0), np.int64) if plan is None else plan
-        gains = np.empty(0) if worth is None else worth
+        gains = np.empty(n if len(kept) else 0) if worth is None else worth
+        asked = np.empty(0, np.bool_) if who is None else who
         starts = list(range(0, n, BLOCK))
         found: list[Use] = [self._no_use() for _ in starts]
 
         def work(thread: int) -> None:
             for b in range(thread, len(starts), self.threads):
-                sweep(self.d, p, starts[b], min(n, starts[b] + BLOCK), self._scratch[thread], kept, gains, found[b])
+                last = min(n, starts[b] + BLOCK)
+                sweep(self.d, p, starts[b], last, self._scratch[thread], kept, gains, found[b], asked)
 
         if self.threads == 1:
             work(0)
