@@ -68,8 +68,12 @@ def _cap_broken(cap: Cap, sends: Sequence[Send]) -> bool:
 def _crowded(sends: Sequence[Send], window: int, most: int) -> bool:
     """Does a half-open window that holds a planned send hold more than `most`? Windows that start at a send suffice."""
     planned = [s.minute for s in sends if s.planned]
-    starts = {s.minute for s in sends if any(s.minute <= p < s.minute + window for p in planned)}
-    return any(sum(start <= s.minute < start + window for s in sends) > most for start in starts)
+    if not planned:
+        return False
+    first, last = min(planned) - window, max(planned) + window
+    near = [s.minute for s in sends if first < s.minute < last]  # no other shares a window with a planned one
+    starts = {minute for minute in near if any(minute <= p < minute + window for p in planned)}
+    return any(sum(start <= minute < start + window for minute in near) > most for start in starts)
 
 
 def _too_tired(fatigue: Fatigue, sends: Sequence[Send]) -> bool:

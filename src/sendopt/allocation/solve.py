@@ -19,13 +19,12 @@ _ROUNDING = 1e-9
 _PRICE_DECIMALS = 10  # the fixed grid of ¶14; any rounded price is still a valid one
 
 
-def allocate(problem: Problem, settings: Allocation, start: dict[str, float] | None = None) -> Solution:
+def allocate(problem: Problem, settings: Allocation) -> Solution:
     """The plan for `problem`, the same whatever the order of its rows (¶14).
 
     Tiers are planned one after the other. Up to `settings.exact_max_users` users with something to send a tier is one
     integer program (method exact), above that, or where none is solved in time, it is planned by prices (¶11, method
-    prices; docs/adr/0007). `start` are prices by row to begin with, such as yesterday's. A send is planned only if
-    its value is > 0, even where a minimum is missed (¶6).
+    prices; docs/adr/0007). A send is planned only if its value is > 0, even where a minimum is missed (¶6).
     Raises ContractError (exit 3), InfeasibleError (exit 4) for a min_sends over max_sends, SolverError (exit 5).
     """
     require_sound(problem)
@@ -33,13 +32,13 @@ def allocate(problem: Problem, settings: Allocation, start: dict[str, float] | N
     tiers = []
     for number in tiers_of(problem):
         part, rows = tier_problem(problem, number, chosen)
-        planned, tier = _plan_tier(part, number, settings, start or {})
+        planned, tier = _plan_tier(part, number, settings)
         chosen = np.sort(np.concatenate([chosen, rows[planned]]))
         tiers.append(tier)
     return _solution(problem, chosen, tiers)
 
 
-def _plan_tier(problem: Problem, number: int, settings: Allocation, start: dict[str, float]) -> tuple[Ints, Tier]:
+def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Ints, Tier]:
     rows = rows_of(problem)
     users = len(np.unique(problem.messages.user[problem.cells.message[problem.cells.value > 0]]))
     exact = None
@@ -54,7 +53,7 @@ def _plan_tier(problem: Problem, number: int, settings: Allocation, start: dict[
         cells, bound, cut = cell_of[exact.cells], min(exact.bound, proof.bound), proof.cut
         method, termination = "exact", exact.status
     else:
-        priced = plan_by_prices(problem, settings.relative_gap, np.array([start.get(n, 0.0) for n in rows.names]))
+        priced = plan_by_prices(problem, settings.relative_gap)
         cells, bound, cut, prices = priced.cells, priced.bound, priced.cut_users, priced.prices
         method, termination = "prices", "optimal"
     value = math.fsum(problem.cells.value[cells].tolist())

@@ -37,8 +37,6 @@ class Priced:
     prices: Floats  # (R,) by the rows of `coupling.rows_of`
     bound: float
     cut_users: int
-    searched_users: int
-    passes: int
 
 
 def prepare(problem: Problem) -> tuple[Compiled, Market]:
@@ -55,18 +53,17 @@ def bound_by_prices(market: Market, prices: Floats) -> Response:
     return market.respond(np.clip(prices, 0.0, market.most_price))
 
 
-def plan_by_prices(problem: Problem, relative_gap: float, start: Floats | None = None) -> Priced:
-    """A plan of any number of users with its bound; `start` (R,) are prices to begin with, such as yesterday's."""
+def plan_by_prices(problem: Problem, relative_gap: float) -> Priced:
+    """A plan of any number of users with its bound."""
     compiled, market = prepare(problem)
-    solved = solve(market, relative_gap, start)
-    plan, best, pool = solved
+    plan, best, _ = solve(market, relative_gap)
     cells = compiled.cell[plan[plan != NONE]]
-    return Priced(np.sort(cells), best.prices, best.bound, best.cut, best.searched, len(pool))
+    return Priced(np.sort(cells), best.prices, best.bound, best.cut)
 
 
-def solve(market: Market, relative_gap: float, start: Floats | None = None) -> tuple[Ints, Response, list[Response]]:
+def solve(market: Market, relative_gap: float) -> tuple[Ints, Response, list[Response]]:
     """(plan (U, width), the response whose prices prove the bound, all responses to all users on the way)."""
-    prices = np.zeros(len(market.rows.names)) if start is None else np.clip(start, 0.0, market.most_price)
+    prices = np.zeros(len(market.rows.names))
     if market.n_users > 2 * SAMPLE_USERS:
         prices = minimise(market, prices, SAMPLE_USERS, SAMPLE_PASSES, TOLERANCE)[-1].prices
     few = market.n_users <= CUT_USERS
