@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
@@ -55,3 +56,31 @@ def test_the_readme_is_short_and_shows_both_commands():
     assert len(text.splitlines()) <= 60
     assert "make demo" in text
     assert "make test" in text
+
+
+def test_the_commands_of_solve_run_with_the_limits_that_its_page_shows(tmp_path):
+    page = (REPO / "docs/how-to/solve.md").read_text()
+    (tmp_path / "limits.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S).group(1))
+    rows = {
+        "user_id": ["ann", "ann", "bob"], "message_id": ["m1", "m2", "m1"], "campaign_id": ["spring_sale"] * 3,
+        "channel": ["push"] * 3, "category": ["shop"] * 3, "slot": [9, 14, 9], "value": [0.2, 0.1, 0.3],
+        "local_day": [20541] * 3,
+    }  # fmt: skip
+    past = {
+        "user_id": ["bob"],
+        "channel": ["push"],
+        "category": ["shop"],
+        "campaign_id": ["x"],
+        "minutes_before": [90.0],
+    }
+    pd.DataFrame(rows).to_parquet(tmp_path / "candidates.parquet")
+    pd.DataFrame(rows).to_csv(tmp_path / "candidates.csv", index=False)
+    pd.DataFrame({**past, "local_day": [20540]}).to_parquet(tmp_path / "history.parquet")
+    ran = 0
+    for words in commands(REPO / "docs/how-to/solve.md"):
+        if words[:2] == ["sendopt", "solve"]:
+            argv = [str(Path(sys.executable).with_name("sendopt")), *words[1:]]
+            subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+            assert len(pd.read_parquet(tmp_path / "plan/plan.parquet")) == 3
+            ran += 1
+    assert ran == 2

@@ -40,11 +40,14 @@ def world(users: int = 120) -> Problem:
     return problem(messages, cells, limits, n_slots=8)
 
 
-@pytest.mark.parametrize("block", range(5))
-def test_a_best_response_is_the_best_of_all_a_users_plans(block: int) -> None:
-    """At random prices, under every per-user rule, history and committed sends; by value, and by the cells it names."""
-    for seed in range(block * 40, block * 40 + 40):
-        p = random_problem(seed, users=2, per_user=3, n_slots=4)
+@pytest.mark.parametrize(("first", "per_user", "n_slots"), [*((40 * i, 3, 4) for i in range(5)), (500, 2, 21)])
+def test_a_best_response_is_the_best_of_all_a_users_plans(first: int, per_user: int, n_slots: int) -> None:
+    """At random prices, under every per-user rule, history and committed sends; by value, and by the cells it names.
+
+    A slot is one, two or eight hours: 21 of them are up to a week.
+    """
+    for seed in range(first, first + 40):
+        p = random_problem(seed, users=2, per_user=per_user, n_slots=n_slots)
         compiled, _ = prepare(p)
         d, draw = compiled.instance, np.random.default_rng(seed)
         slots, channels = p.n_slots, len(compiled.channels)
