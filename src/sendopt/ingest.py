@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from sendopt.config.schema import Name
 from sendopt.config.wording import PATTERNS, WRONG
-from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, read, shown
+from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, read, sentences, shown
 from sendopt.domain.limits import Strict
 from sendopt.domain.slots import offset_periods, zone_or_none
 from sendopt.domain.tables import TABLES, Column
@@ -198,7 +198,7 @@ def load_mapping(path: Path | str) -> SourceMapping:
 
 
 def _error(path: Path | str, problems: list[Problem]) -> ConfigError:
-    lines = tuple(dict.fromkeys(str(p) for p in sorted(problems, key=lambda p: (p.mark.line, str(p)))))
+    lines = sentences(problems)
     return ConfigError(f"the source mapping {path} has {len(lines)} problem{'s' * (len(lines) > 1)}:", lines)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,15 +145,18 @@ def _best_of_all(worth: Floats, most: int, distinct: bool, problem: Problem) -> 
     return np.asarray(later[0][most, 0])
 
 
-def _most_sends(problem: Problem) -> int:
-    """The most sends that any user can be planned: the tightest cap on all sends that spans the whole horizon."""
+def _most_sends(problem: Problem, past: Sequence[Send] = ()) -> int:
+    """The most sends that a user with this past can be planned: of the caps on all sends that span the whole horizon.
+
+    The past counts where even the last slot's window holds it.
+    """
     last_start = (problem.n_slots - 1) * problem.slot_minutes
-    spans = [
-        cap.max
+    left = [
+        cap.max - sum(last_start - cap.window_minutes < s.minute <= 0 for s in past)
         for cap in problem.limits.caps.values()
         if cap.scope == "all" and cap.window_minutes is not None and cap.window_minutes > last_start
     ]
-    return min(spans, default=len(problem.messages.user))
+    return min(left, default=len(problem.messages.user))
 
 
 def _options(problem: Problem, cells: Ints, adjusted: Floats) -> dict[int, Options]:
@@ -175,7 +179,7 @@ def _best_response(
     alone = [[(a, send) for a, send in mine if not broken_user_rules(limits, [*past, send])] for mine in options]
     options = sorted((mine for mine in alone if mine), key=lambda mine: -mine[0][0])
     tops = [mine[0][0] for mine in options]
-    most, best, nodes = _most_sends_after(problem, past), reached, 0
+    most, best, nodes = _most_sends(problem, past), reached, 0
 
     def search(first: int, value: float, sends: list[Send]) -> None:
         nonlocal best, nodes
@@ -195,14 +199,3 @@ def _best_response(
 
     search(0, 0.0, [])
     return (best, True) if nodes <= NODES_PER_USER else (relaxed, False)
-
-
-def _most_sends_after(problem: Problem, past: list[Send]) -> int:
-    """The same for a user whose past some windows of the whole horizon always hold."""
-    last_start = (problem.n_slots - 1) * problem.slot_minutes
-    left = [
-        cap.max - sum(last_start - cap.window_minutes < s.minute <= 0 for s in past)
-        for cap in problem.limits.caps.values()
-        if cap.scope == "all" and cap.window_minutes is not None and cap.window_minutes > last_start
-    ]
-    return min(left, default=len(problem.messages.user))

@@ -68,10 +68,14 @@ class Rows:
         row, position, use = (np.concatenate(x) for x in zip(*found, strict=True))
         return row, position, use
 
-    def use_by(self, problem: Problem, which: Ints) -> Floats:
-        """(R,) what the cells `which` use together."""
+    def used(self, problem: Problem, which: Ints) -> Floats:
+        """(R,) what committed sends and the cells `which` use together."""
         row, _, use = self.uses(problem, which)
-        return np.bincount(row, weights=use, minlength=len(self.names)).astype(np.float64)
+        return self.committed + np.bincount(row, weights=use, minlength=len(self.names))
+
+    def missing(self, used: Floats) -> Floats:
+        """(R,) sends that `used` (R,) leaves missing to each minimum; 0 for other rows."""
+        return np.where(self.is_minimum, np.maximum(0.0, self.limit - used), 0.0)
 
 
 @dataclass(frozen=True)

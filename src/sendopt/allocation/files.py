@@ -147,7 +147,7 @@ def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) 
     found: dict[str, Any] = {c: _column(path, table, c, kind) for c, kind in needed.items()}
     for c, (kind, default) in more.items():
         if c in table.column_names:
-            found[c] = _column(path, table, c, kind, None if c != "exclusive_group" else "")
+            found[c] = _column(path, table, c, kind, default if kind == TEXT else None)
         else:
             found[c] = None if default is None else np.full(table.num_rows, default, object if kind == TEXT else None)
     return found

@@ -44,14 +44,12 @@ class Program:
 class Answer:
     """`x` of each of the program's cells; `prices` >= 0 of its coupling rows and `objective` (value - penalty).
 
-    `regret` >= 0 of each cell: what sending it would cost the relaxation (its reduced cost). `status` no_plan: the
-    time was over before anything was found, and the rest means nothing. Prices and regret are those of the
+    `status` no_plan: the time was over before anything was found, and the rest means nothing. Prices are those of the
     relaxation; an integer answer has none (zeros).
     """
 
     status: Status
     x: Floats
-    regret: Floats
     prices: Floats
     objective: float
 
@@ -65,7 +63,7 @@ def solve(program: Program, *, integer: bool, relative_gap: float, time_limit_se
     if n == 0:
         missed = np.array([row.shortfall_price or 0.0 for row in program.coupling], dtype=np.float64)
         room = np.array([row.room for row in program.coupling], dtype=np.float64)
-        return Answer("optimal", np.zeros(0), np.zeros(0), np.where(room > 0, missed, 0.0), -float(missed @ room))
+        return Answer("optimal", np.zeros(0), np.where(room > 0, missed, 0.0), -float(missed @ room))
     model, variables, constraints = _build(program, integer)
     solver = pulp.HiGHS(
         mip=integer, msg=False, threads=1, timeLimit=time_limit_seconds, gapRel=relative_gap, random_seed=0
@@ -79,12 +77,11 @@ def solve(program: Program, *, integer: bool, relative_gap: float, time_limit_se
     highs = model.solverModel
     status = _status(highs, integer, n)
     if status == "no_plan":
-        return Answer(status, np.zeros(n), np.zeros(n), np.zeros(len(constraints)), -np.inf)
+        return Answer(status, np.zeros(n), np.zeros(len(constraints)), -np.inf)
     x = np.array([v.varValue for v in variables], dtype=np.float64)
     # HiGHS reports rows that never bind with a dual of a tiny wrong sign
     prices = np.array([0.0 if integer else max(0.0, -c.pi * sign) for c, sign in constraints], dtype=np.float64)
-    regret = np.array([0.0 if integer else max(0.0, v.dj) for v in variables], dtype=np.float64)
-    return Answer(status, x, regret, prices, -float(highs.getInfo().objective_function_value))
+    return Answer(status, x, prices, -float(highs.getInfo().objective_function_value))
 
 
 def _build(

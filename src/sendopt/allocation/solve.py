@@ -10,13 +10,12 @@ from sendopt.allocation.contract import canonical, require_sound
 from sendopt.allocation.coupling import rows_of
 from sendopt.allocation.exact import plan_exactly
 from sendopt.allocation.prices.engine import bound_by_prices, plan_by_prices, prepare
-from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.allocation.problem import Ints, Problem
 from sendopt.allocation.solution import Price, Solution, Tier
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.config.schema import Allocation
 
 _ROUNDING = 1e-9
-_PRICE_DECIMALS = 10  # the fixed grid of ¶14; any rounded price is still a valid one
 
 
 def allocate(problem: Problem, settings: Allocation) -> Solution:
@@ -46,37 +45,31 @@ def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Int
         ordered, cell_of = canonical(problem)
         exact = plan_exactly(ordered, settings)
     if exact is not None:
-        prices = np.minimum(
-            np.round(exact.prices, _PRICE_DECIMALS), np.where(rows.is_minimum, rows.shortfall_price, np.inf)
-        )
-        proof = bound_by_prices(prepare(problem)[1], prices)
-        cells, bound, cut = cell_of[exact.cells], min(exact.bound, proof.bound), proof.cut
-        method, termination = "exact", exact.status
+        proof = bound_by_prices(prepare(problem)[1], exact.prices)
+        cells, bound, cut, prices = cell_of[exact.cells], min(exact.bound, proof.bound), proof.cut, proof.prices
+        method = "exact"
     else:
         priced = plan_by_prices(problem, settings.relative_gap)
         cells, bound, cut, prices = priced.cells, priced.bound, priced.cut_users, priced.prices
-        method, termination = "prices", "optimal"
+        method = "prices"
     value = math.fsum(problem.cells.value[cells].tolist())
-    used = _used(problem, cells)
-    missing = np.where(rows.is_minimum, np.maximum(0.0, rows.limit - used), 0.0)
-    penalty = math.fsum((missing * rows.shortfall_price).tolist())
+    penalty = math.fsum((rows.missing(rows.used(problem, cells)) * rows.shortfall_price).tolist())
     objective = value - penalty
     if abs(bound - objective) <= _ROUNDING * max(1.0, abs(objective)):
         bound = max(bound, objective)  # at the optimum the two are equal but for the order of a sum
     gap = (bound - objective) / max(1.0, abs(value))
-    if method == "prices":
-        termination = "gap_reached" if gap <= settings.relative_gap else "passes_done"
+    by_gap = "gap_reached" if gap <= settings.relative_gap else "passes_done"
+    termination = by_gap if exact is None else exact.status
     by_row = dict(zip(rows.names, prices.tolist(), strict=True))
     return cells, Tier(number, value, penalty, objective, bound, gap, method, termination, cut, by_row)
 
 
 def _solution(problem: Problem, chosen: Ints, tiers: list[Tier]) -> Solution:
     rows = rows_of(problem)
-    used = _used(problem, chosen)
+    used = rows.used(problem, chosen)
     value, penalty = (math.fsum(getattr(t, name) for t in tiers) for name in ("value", "penalty"))
     objective, bound = value - penalty, math.fsum(t.bound for t in tiers)
     worst = max(tiers, key=lambda t: ("optimal", "gap_reached", "passes_done", "time_limit").index(t.termination))
-    missing = np.where(rows.is_minimum, np.maximum(0.0, rows.limit - used), 0.0)
     return Solution(
         chosen=chosen,
         value=value,
@@ -93,14 +86,8 @@ def _solution(problem: Problem, chosen: Ints, tiers: list[Tier]) -> Solution:
         ),
         shortfall={
             name.removeprefix("campaign_min:"): round(short)
-            for name, short in zip(rows.names, missing.tolist(), strict=True)
+            for name, short in zip(rows.names, rows.missing(used).tolist(), strict=True)
             if short > 0
         },
         tiers=tuple(tiers),
     )
-
-
-def _used(problem: Problem, cells: Ints) -> Floats:
-    """(R,) use of each row by committed sends and the planned cells."""
-    rows = rows_of(problem)
-    return rows.committed + rows.use_by(problem, cells)

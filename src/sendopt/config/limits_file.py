@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sendopt.config import wording
-from sendopt.config.yaml_tree import Mark, Problem, read
+from sendopt.config.yaml_tree import Mark, Problem, read, sentences
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ConfigError
 
@@ -28,6 +28,6 @@ def load_limits(path: Path) -> SolveLimits:
             found = wording.findings(error, tree.value, SolveLimits.model_json_schema())
             problems += [Problem(tree.mark(place) or Mark(str(path), 0), place, text) for place, text, _ in found]
     if problems or limits is None:
-        lines = tuple(dict.fromkeys(str(p) for p in sorted(problems, key=lambda p: (p.mark.line, str(p)))))
+        lines = sentences(problems)
         raise ConfigError(f"the limits {path} have {len(lines)} problem{'s' * (len(lines) > 1)}:", lines)
     return limits

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from sendopt.config import checks, wording
 from sendopt.config.schema import ENV_SECTIONS, GROWTH_SECTIONS, NIGHT_SECTIONS, Settings
-from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, Tree, read
+from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, Tree, read, sentences
 from sendopt.errors import ConfigError
 
 DEFAULTS, GROWTH = "defaults.yaml", "growth.yaml"
@@ -181,7 +181,6 @@ def _problem(tree: Tree, path: KeyPath, text: str) -> Problem:
 
 
 def _error(conf_dir: Path, env: str, problems: list[Problem]) -> ConfigError:
-    lines = [str(p) for p in sorted(problems, key=lambda p: (p.mark.file, p.mark.line, str(p)))]
-    unique = tuple(dict.fromkeys(lines))
+    unique = sentences(problems)
     count = f"{len(unique)} problem" + ("s" if len(unique) > 1 else "")
     return ConfigError(f"the configuration in {_display(conf_dir)} (env {env}) has {count}:", unique)

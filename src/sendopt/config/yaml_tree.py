@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ class Tree:
             if path[:end] in self.marks:
                 return self.marks[path[:end]]
         return None
+
+
+def sentences(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Each problem once, by file and line."""
+    return tuple(dict.fromkeys(str(p) for p in sorted(problems, key=lambda p: (p.mark.file, p.mark.line, str(p)))))
 
 
 def dotted(path: KeyPath) -> str:

@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 
 from sendopt import candidates
 from sendopt.allocation import allocate, audit_plan, check, unplanned_reasons
-from sendopt.allocation.coupling import coupling
-from sendopt.allocation.problem import Cells, Floats, History, Ints, Messages, Problem
+from sendopt.allocation.coupling import rows_of
+from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
 from sendopt.allocation.solution import Solution
 from sendopt.domain.limits import Limits
 from sendopt.domain.rules import Send
@@ -204,9 +204,9 @@ def _suppressed(inputs: _Inputs, problem: Problem, solution: Solution, uniform: 
 def _prices(everyone: Problem, chosen: Ints, problem: Problem, solution: Solution) -> pd.DataFrame:
     """Limits and use of all arms together, with the prices of the program; `kept_free` is what the uniform_time arm
     has reserved of a maximum and not used: where it is the only room left, a price stands at a limit with room."""
-    rows, used = coupling(everyone), _used(everyone, chosen)
-    left = coupling(problem)
-    room = dict(zip(left.names, left.limit - _used(problem, solution.chosen), strict=True))
+    rows, left = rows_of(everyone), rows_of(problem)
+    used = rows.used(everyone, chosen)
+    room = dict(zip(left.names, left.limit - left.used(problem, solution.chosen), strict=True))
     kept = rows.limit - used - [max(0.0, room.get(name, 0.0)) for name in rows.names]
     price = {p.row: p.price for p in solution.prices}
     return pd.DataFrame(
@@ -219,11 +219,6 @@ def _prices(everyone: Problem, chosen: Ints, problem: Problem, solution: Solutio
             "price": [float(price.get(name, 0.0)) for name in rows.names],
         }
     )
-
-
-def _used(problem: Problem, chosen: Ints) -> Floats:
-    rows = coupling(problem)
-    return np.asarray(rows.committed + np.asarray(rows.use[:, chosen].sum(axis=1)).ravel())
 
 
 def _certificate(problem: Problem, solution: Solution, sends: int) -> pd.DataFrame:

@@ -60,7 +60,6 @@ def _core(users: Ints, regret: Floats) -> NDArray[np.bool_]:
     second = np.full(int(users.max()) + 1, np.inf)
     positive = regret > 0
     np.minimum.at(second, users[positive], regret[positive])
-    second[users[~positive]] = np.minimum(second[users[~positive]], 1e300)
     ids = np.unique(users)
     order = ids[np.lexsort((ids, second[ids]))][:MOST_USERS]
     return np.isin(users, order)

@@ -18,7 +18,6 @@ MEMORY = 20
 TOLERANCE = 1e-10  # of the bound; a step may gain little and the next one much
 CUTS = 80  # passes of cutting planes; only where a pass is cheap
 CUT_USERS = 20_000
-DECIMALS = 10  # the fixed grid of ¶14; any rounded price is still a valid one
 
 
 def scale_of(market: Market, coefficient: Floats) -> Floats:
@@ -37,13 +36,12 @@ def minimise(market: Market, start: Floats, users: int, passes: int, tolerance: 
         if row >= 0 and len(values):
             coefficient[row] = max(float(values.mean()), 1e-12)
     scale = scale_of(market, coefficient) * np.sqrt(share)
-    size = max(abs(market.respond(start, users).bound), 1e-9)  # so that the tolerance is relative to the bound
     seen: list[Response] = []
 
     def bound(y: Floats) -> tuple[float, Floats]:
-        prices = np.round(np.clip(y / scale, 0.0, market.most_price), DECIMALS)
-        found = market.respond(prices, users)
+        found = market.respond(market.on_grid(y / scale), users)
         seen.append(found)
+        size = max(abs(seen[0].bound), 1e-9)  # so that the tolerance is relative to the first bound
         slope = market.sign * (rows.room * share - found.use)
         return found.bound / size, slope / scale / size
 
@@ -67,7 +65,7 @@ def sharpen(market: Market, seen: list[Response], tolerance: float) -> list[Resp
     found = list(seen)
     best = found[-1]
     n = len(best.prices)
-    if n == 0 or market.n_users > CUT_USERS:
+    if n == 0:
         return found
     share = 0.3
     for _ in range(CUTS):
@@ -88,8 +86,7 @@ def sharpen(market: Market, seen: list[Response], tolerance: float) -> list[Resp
         )
         if model.x is None or best.bound - model.x[-1] <= tolerance * max(1.0, abs(best.bound)):
             break
-        step = np.asarray(np.clip(model.x[:n], 0.0, market.most_price), np.float64)
-        found.append(market.respond(np.round(step, DECIMALS)))
+        found.append(market.respond(market.on_grid(np.asarray(model.x[:n], np.float64))))
         # trust the model further where it was right
         kept = found[-1].bound < best.bound
         share = min(1.0, share * 1.5) if kept else share * 0.6

@@ -50,7 +50,7 @@ def prepare(problem: Problem) -> tuple[Compiled, Market]:
 
 def bound_by_prices(market: Market, prices: Floats) -> Response:
     """D(prices): no plan has a larger objective, for prices >= 0 and <= the shortfall price of a minimum."""
-    return market.respond(np.clip(prices, 0.0, market.most_price))
+    return market.respond(market.on_grid(prices))
 
 
 def plan_by_prices(problem: Problem, relative_gap: float) -> Priced:
@@ -72,29 +72,22 @@ def solve(market: Market, relative_gap: float) -> tuple[Ints, Response, list[Res
     if few:
         pool = sharpen(market, pool, relative_gap / 10)
     best = pool[-1]
-    plan, use = mixed_plan(market, pool)
-    left = make_fit(market, best.prices, plan, use)
-    fill(market, best.prices, plan, left)
+    plan = _fitted(market, best.prices, *mixed_plan(market, pool))
     if market.n_users <= CORE_USERS and best.bound - objective(market, plan) > relative_gap * max(1.0, best.value):
-        plan = _better(
-            market, plan, _refilled(market, best.prices, improve(market, best, pool, plan, relative_gap / 10))
-        )
+        other = improve(market, best, pool, plan, relative_gap / 10)
+        other = _fitted(market, best.prices, other, use_of_plan(market, other))
+        plan = max(plan, other, key=lambda one: objective(market, one))
     return plan, best, pool
 
 
 def objective(market: Market, plan: Ints) -> float:
     """Value less the penalty of missing minimums."""
     rows, use = market.rows, use_of_plan(market, plan)
-    missing = np.where(rows.is_minimum, np.maximum(0.0, rows.room - use), 0.0)
-    return float(market.d.value[plan[plan != NONE]].sum() - (missing * rows.shortfall_price).sum())
+    penalty = (rows.missing(rows.committed + use) * rows.shortfall_price).sum()
+    return float(market.d.value[plan[plan != NONE]].sum() - penalty)
 
 
-def _refilled(market: Market, prices: Floats, plan: Ints) -> Ints:
-    use = use_of_plan(market, plan)
-    left = make_fit(market, prices, plan, use)
-    fill(market, prices, plan, left)
+def _fitted(market: Market, prices: Floats, plan: Ints, use: Floats) -> Ints:
+    """`plan`, changed in place: what overfills a row moved or dropped, room that is left filled."""
+    fill(market, prices, plan, make_fit(market, prices, plan, use))
     return plan
-
-
-def _better(market: Market, one: Ints, other: Ints) -> Ints:
-    return other if objective(market, other) > objective(market, one) else one

@@ -49,15 +49,14 @@ def left_by(market: Market, use: Floats) -> Left:
 
 
 @kernel()
-def _move(d: Instance, u: int, c: int, sends: float, left: Left) -> int:
-    """Takes `sends` of cell c out of what is left; returns its message."""
+def _move(d: Instance, u: int, c: int, sends: float, left: Left) -> None:
+    """Takes `sends` of cell c out of what is left."""
     m = message_of(d, u, c)
     left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] -= sends
     left.campaign[d.campaign[m]] -= sends
     left.missing[d.campaign[m]] -= sends
     left.budgets[0] -= sends * d.p_opt_out[c if d.opt_out_by_cell else m]
     left.budgets[1] -= sends * d.cost[c if d.cost_by_cell else m]
-    return m
 
 
 @kernel()

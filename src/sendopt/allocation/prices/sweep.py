@@ -18,6 +18,7 @@ from sendopt.allocation.problem import Floats, Ints
 Flags = NDArray[np.bool_]
 
 BLOCK = 1 << 14  # users summed up together; fixed, so that sums do not depend on threads
+DECIMALS = 10  # of prices
 NONE = -1
 _BOUND, _VALUE, _OPT_OUTS, _COST, _SEARCHED, _CUT = range(6)
 
@@ -106,6 +107,10 @@ class Market:
             padded[self.capacity_row], padded[self.max_row] - padded[self.min_row],
             float(padded[rows.opt_outs]), float(padded[rows.cost]), np.inf, np.inf,
         )  # fmt: skip
+
+    def on_grid(self, by_row: Floats) -> Floats:
+        """The nearest prices that prove a bound, on the grid of ¶14: a minimum's at most its shortfall price."""
+        return np.clip(np.round(by_row, DECIMALS), 0.0, self.most_price)
 
     def empty_plan(self) -> Ints:
         return np.full((self.n_users, self.width), NONE, np.int64)
