@@ -43,8 +43,13 @@ lint: $(READY)
 airflow: $(READY) ## Airflow with the project's DAGs on http://127.0.0.1:8080
 	$(BIN)/python tools/local_airflow.py
 
-bench-allocation: $(READY) ## the allocator beside its peers, about half an hour on one core
+bench-allocation: $(READY) .venv-bench/.ready ## the allocator beside its peers, about an hour on one core
 	$(BIN)/python benchmarks/allocation.py
+
+.venv-bench/.ready: benchmarks/requirements.lock
+	$(PY311) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
+	@touch $@
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock

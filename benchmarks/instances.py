@@ -43,7 +43,8 @@ def instance(
 ) -> Problem:  # fmt: skip
     """A problem of 65 coupling rows a day: 24 slots of capacity, 40 campaigns, opt-outs.
 
-    `limits`: plain (2 a day, 4 h apart), many (4 a day, 2 h apart), week (caps by day, week and category, fatigue),
+    `limits`: plain (2 a day, 4 h apart), scoped (that and caps by week and category), many (4 a day, 2 h apart), week (caps by day, week and category, fatigue), tired week
+    (fatigue that lets few users have what they would),
     minimums (plain, with soft minimums of which one cannot be met).
     """
     draw = np.random.default_rng(seed)
@@ -89,7 +90,7 @@ def instance(
 
 
 def _limits(draw: np.random.Generator, users: int, kind: str) -> Limits:
-    volume = draw.uniform(0.015, 0.045, CAMPAIGNS) * users * (2 if kind in ("many", "week") else 1)
+    volume = draw.uniform(0.015, 0.045, CAMPAIGNS) * users * (1 if kind in ("plain", "minimums", "scoped") else 2)
     campaigns = {f"c{i:02d}": CampaignLimits(max_sends=int(v)) for i, v in enumerate(volume)}
     if kind == "minimums":
         for i in range(0, CAMPAIGNS, 5):
@@ -99,22 +100,33 @@ def _limits(draw: np.random.Generator, users: int, kind: str) -> Limits:
         "plain": {"day": Cap(window_minutes=1440, max=2)},
         "minimums": {"day": Cap(window_minutes=1440, max=2)},
         "many": {"day": Cap(window_minutes=1440, max=4)},
+        "scoped": {
+            "day": Cap(window_minutes=1440, max=2),
+            "week": Cap(window_minutes=7 * 1440, max=5),
+            "kind": Cap(scope="category:k0", window_minutes=1440, max=1),
+            "other": Cap(scope="category:k1", window_minutes=3 * 1440, max=1),
+            "third": Cap(scope="category:k2", window_minutes=2 * 1440, max=1),
+        },
         "week": {
             "day": Cap(window_minutes=1440, max=2),
             "week": Cap(window_minutes=7 * 1440, max=4),
             "kind": Cap(scope="category:k0", window_minutes=7 * 1440, max=1),
             "other": Cap(scope="category:k1", window_minutes=3 * 1440, max=1),
+            "third": Cap(scope="category:k2", window_minutes=2 * 1440, max=1),
         },
-    }[kind]
-    fatigue = Fatigue(half_life_hours=48, points_per_send={"push": 1.0}, max_points=1.8) if kind == "week" else None
-    per_slot = {"plain": 0.06, "minimums": 0.06, "many": 0.12, "week": 0.012}[kind]
+    }["week" if kind == "tired week" else kind]
+    fatigue = {
+        "week": Fatigue(half_life_hours=72, points_per_send={"push": 1.0}, max_points=3.0),
+        "tired week": Fatigue(half_life_hours=48, points_per_send={"push": 1.0}, max_points=1.8),
+    }.get(kind)
+    per_slot = {"plain": 0.06, "minimums": 0.06, "scoped": 0.06, "many": 0.12}.get(kind, 0.012)
     return Limits(
         caps=caps,
         min_gap_minutes=120 if kind == "many" else 240,
         fatigue=fatigue,
         capacity={"push": int(per_slot * users)},
         campaigns=campaigns,
-        opt_outs=OptOutBudget(max_expected=users * (0.0024 if kind in ("many", "week") else 0.0012)),
+        opt_outs=OptOutBudget(max_expected=users * (0.0012 if kind in ("plain", "minimums", "scoped") else 0.0024)),
     )
 
 

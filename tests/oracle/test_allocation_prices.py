@@ -12,8 +12,8 @@ from allocation_worlds import PRICES, problem, random_problem, with_limits
 from sendopt.allocation import Problem, allocate, audit, audit_plan
 from sendopt.allocation.prices import sweep
 from sendopt.allocation.prices.engine import prepare
-from sendopt.allocation.prices.relaxation import Prices, scratch_for
 from sendopt.allocation.prices.response import respond
+from sendopt.allocation.prices.scratch import Prices, scratch_for
 from sendopt.domain.limits import Limits
 
 

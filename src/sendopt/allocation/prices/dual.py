@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import linprog, minimize
 
 from sendopt.allocation.prices.sweep import Market, Response
 from sendopt.allocation.problem import Floats
 
-SAMPLE_USERS = 50_000
-SAMPLE_PASSES = 60
-PASSES = 25
-MANY_PASSES = 7  # where the sample has said nearly all
-MANY_USERS = 300_000
-FEW_PASSES = 100  # where they cost little
 MEMORY = 20
 TOLERANCE = 1e-10  # of the bound; a step may gain little and the next one much
+CORRECTION_PASSES = 30
 CUTS = 80  # passes of cutting planes; only where a pass is cheap
-CUT_USERS = 20_000
 
 
-def scale_of(market: Market, coefficient: Floats) -> Floats:
-    """(R,) by which prices are multiplied: sqrt(room * mean coefficient), so that rows of all sizes move alike."""
-    return np.sqrt(np.maximum(market.rows.room, 1.0) * coefficient)
+class Effort(NamedTuple):
+    """How many users answer how often."""
+
+    few: int  # users up to which all of them answer every time
+    few_passes: int
+    sample: int
+    sample_passes: int
+    rounds: int  # over all users, corrections of the sample's prices
 
 
-def minimise(market: Market, start: Floats, users: int, passes: int, tolerance: float) -> list[Response]:
-    """Every response on the way, the best bound last. Stops where passes gain less than `tolerance` of the bound."""
+QUICK = Effort(20_000, 100, 50_000, 60, 2)  # a fraction of a microsecond an answer
+SLOW = Effort(1_000, 60, 5_000, 40, 0)  # tens of them
+
+
+def least_bound(market: Market, effort: Effort, tolerance: float) -> list[Response]:
+    """Responses of all users on the way to the least bound, the best last."""
+    start = np.zeros(len(market.rows.names))
+    if market.n_users <= effort.few:
+        return sharpen(market, minimise(market, start, market.n_users, effort.few_passes, TOLERANCE), tolerance)
+    sample = min(effort.sample, market.n_users // 2)
+    first = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
+    return correct(market, first, sample, effort.rounds, TOLERANCE)
+
+
+def minimise(
+    market: Market, start: Floats, users: int, passes: int, tolerance: float, tilt: Floats | None = None
+) -> list[Response]:
+    """Every response of the first `users` on the way, the best bound last.
+
+    Stops where passes gain less than `tolerance` of the bound. With a `tilt` (R,) the least of bound + tilt · prices.
+    """
     rows = market.rows
     share = users / max(1, market.n_users)
-    sends = market.d.p_opt_out, market.d.cost
-    mean = {rows.opt_outs: sends[0], rows.cost: sends[1]}
-    coefficient = np.ones(len(rows.names))
-    for row, values in mean.items():
-        if row >= 0 and len(values):
-            coefficient[row] = max(float(values.mean()), 1e-12)
-    scale = scale_of(market, coefficient) * np.sqrt(share)
+    # rows of all sizes move alike
+    scale = np.sqrt(np.maximum(rows.room, 1.0) * market.mean_use * share)
     seen: list[Response] = []
+    totals: list[float] = []
 
     def bound(y: Floats) -> tuple[float, Floats]:
         found = market.respond(market.on_grid(y / scale), users)
         seen.append(found)
         size = max(abs(seen[0].bound), 1e-9)  # so that the tolerance is relative to the first bound
         slope = market.sign * (rows.room * share - found.use)
-        return found.bound / size, slope / scale / size
+        total = found.bound
+        if tilt is not None:
+            slope = slope + tilt
+            total += float(tilt @ found.prices)
+        totals.append(total)
+        return total / size, slope / scale / size
 
     if len(rows.names) == 0:
         return [market.respond(np.zeros(0), users)]
@@ -52,8 +73,35 @@ def minimise(market: Market, start: Floats, users: int, passes: int, tolerance: 
         bound, start * scale, jac=True, method="L-BFGS-B", bounds=limits,
         options={"maxfun": passes, "maxiter": passes, "maxcor": MEMORY, "ftol": tolerance, "gtol": 0.0},
     )  # fmt: skip
-    best = min(range(len(seen)), key=lambda i: seen[i].bound)
+    best = min(range(len(seen)), key=lambda i: totals[i])
     return [r for i, r in enumerate(seen) if i != best] + [seen[best]]
+
+
+def correct(market: Market, prices: Floats, users: int, rounds: int, tolerance: float) -> list[Response]:
+    """Responses of all users, the best bound last: prices of the first `users`, corrected by what all make of them.
+
+    The sample's dual is solved again with its slope shifted by the difference to that of all, so that each pass over
+    all gains what a Newton step would (Shamir, Srebro and Zhang 2014, "DANE").
+    """
+    rows, share = market.rows, users / market.n_users
+    found = [market.respond(prices)]
+    best = found[0]
+    step = 1.0
+    for _ in range(rounds):
+        slope = market.sign * (rows.room - best.use)
+        mine = market.respond(best.prices, users)
+        tilt = slope * share - market.sign * (rows.room * share - mine.use)
+        target = minimise(market, best.prices, users, CORRECTION_PASSES, tolerance, tilt)[-1].prices
+        at = market.on_grid(best.prices + step * (target - best.prices))
+        found.append(market.respond(at))
+        gain = best.bound - found[-1].bound
+        if gain > 0:
+            best = found[-1]
+        else:
+            step *= 0.5
+        if 0 <= gain <= tolerance * abs(best.bound):
+            break
+    return [r for r in found if r is not best] + [best]
 
 
 def sharpen(market: Market, seen: list[Response], tolerance: float) -> list[Response]:

@@ -1,4 +1,4 @@
-"""Prices, then a plan: the dual on a sample and on all, a mixture, made to fit, filled, the rest by a program (¶11)."""
+"""Prices, then a plan: the dual on a sample and on all, a mixture, made to fit, filled, the rest paced (¶11)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from sendopt.allocation.prices.core import improve
-from sendopt.allocation.prices.dual import (
-    CUT_USERS,
-    FEW_PASSES,
-    MANY_PASSES,
-    MANY_USERS,
-    PASSES,
-    SAMPLE_PASSES,
-    SAMPLE_USERS,
-    TOLERANCE,
-    minimise,
-    sharpen,
-)
+from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound
 from sendopt.allocation.prices.instance import Compiled, compile_problem
 from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
+from sendopt.allocation.prices.pace import pace
 from sendopt.allocation.prices.revise import fill, make_fit
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.prices.user_rules import mark_alive
 from sendopt.allocation.problem import Floats, Ints, Problem
 
 CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
+PACES = (
+    (0.3, False),
+    (0.3, False),
+    (0.1, False),
+    (0.1, True),
+    (0.03, True),
+    (0.03, True),
+)  # gain, from the plan before?
+FIRST_JUDGED = 4
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,48 @@ def bound_by_prices(market: Market, prices: Floats) -> Response:
 def plan_by_prices(problem: Problem, relative_gap: float) -> Priced:
     """A plan of any number of users with its bound."""
     compiled, market = prepare(problem)
-    plan, best, _ = solve(market, relative_gap)
+    plan, best = solve(market, relative_gap)
     cells = compiled.cell[plan[plan != NONE]]
     return Priced(np.sort(cells), best.prices, best.bound, best.cut)
 
 
-def solve(market: Market, relative_gap: float) -> tuple[Ints, Response, list[Response]]:
-    """(plan (U, width), the response whose prices prove the bound, all responses to all users on the way)."""
-    prices = np.zeros(len(market.rows.names))
-    if market.n_users > 2 * SAMPLE_USERS:
-        prices = minimise(market, prices, SAMPLE_USERS, SAMPLE_PASSES, TOLERANCE)[-1].prices
-    few = market.n_users <= CUT_USERS
-    passes = FEW_PASSES if few else MANY_PASSES if market.n_users > MANY_USERS else PASSES
-    pool = minimise(market, prices, market.n_users, passes, TOLERANCE)
-    if few:
-        pool = sharpen(market, pool, relative_gap / 10)
+def solve(market: Market, relative_gap: float) -> tuple[Ints, Response]:
+    """(plan (U, width), the response whose prices prove the bound)."""
+    quick = bool((market.d.pairable & (market.d.most <= 2)).mean() > 0.5)
+    pool = least_bound(market, QUICK if quick else SLOW, relative_gap / 10)
     best = pool[-1]
-    plan = _fitted(market, best.prices, *mixed_plan(market, pool))
-    if market.n_users <= CORE_USERS and best.bound - objective(market, plan) > relative_gap * max(1.0, best.value):
+    plan = market.empty_plan()
+    if len(pool) > 1:
+        plan = _fitted(market, best.prices, *mixed_plan(market, pool))
+    if _gap(market, plan, best) > relative_gap:
+        plan, best = _paced(market, plan, best, relative_gap)
+    if market.n_users <= CORE_USERS and _gap(market, plan, best) > relative_gap:
         other = improve(market, best, pool, plan, relative_gap / 10)
-        other = _fitted(market, best.prices, other, use_of_plan(market, other))
-        plan = max(plan, other, key=lambda one: objective(market, one))
-    return plan, best, pool
+        plan = _better(market, plan, _fitted(market, best.prices, other, use_of_plan(market, other)))
+    return plan, best
+
+
+def _paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tuple[Ints, Response]:
+    """The plan and the bound after further passes with prices that follow use, until the gap is reached."""
+    base, before = best.prices, None
+    for turn, (gain, again) in enumerate(PACES):
+        before = pace(market, base, gain, before if again else None)
+        base = before.prices
+        if turn < FIRST_JUDGED:
+            continue
+        best = min(best, market.respond(base), key=lambda one: one.bound)
+        plan = _better(market, plan, _fitted(market, base, before.plan.copy(), before.use.copy()))
+        if _gap(market, plan, best) <= relative_gap:
+            break
+    return plan, best
+
+
+def _gap(market: Market, plan: Ints, best: Response) -> float:
+    return (best.bound - objective(market, plan)) / max(1.0, best.value)
+
+
+def _better(market: Market, plan: Ints, other: Ints) -> Ints:
+    return max(plan, other, key=lambda one: objective(market, one))
 
 
 def objective(market: Market, plan: Ints) -> float:

@@ -37,6 +37,7 @@ class Rules(NamedTuple):
     half_life: float  # minutes
     points: Floats  # (channels,) fatigue points of a send
     max_points: float  # inf: no fatigue budget
+    decay: Floats  # (n_slots,) what is left of points after so many slots
     levels: int  # of fatigue that a relaxation may tell apart; 1: none
     first_level: float  # log2 of the points that level 1 begins with, at plan start
     level_width: float
@@ -163,6 +164,7 @@ def _rules(problem: Problem, code: dict[str, _Codes]) -> Rules:
     last_start = (problem.n_slots - 1) * problem.slot_minutes
     fatigue = limits.fatigue
     by_channel = fatigue.points_per_send if fatigue else {}
+    half_life = fatigue.half_life_hours * 60.0 if fatigue else 1.0
     points = np.array([by_channel.get(name, 0.0) for name in code["channel"].names], float)
     return Rules(
         slot_minutes=problem.slot_minutes,
@@ -175,9 +177,10 @@ def _rules(problem: Problem, code: dict[str, _Codes]) -> Rules:
         cap_window=np.array([cap.window_minutes or 0 for cap in caps], np.int64),
         cap_max=np.array([cap.max for cap in caps], np.int64),
         cap_wide=np.array([(cap.window_minutes or 0) > last_start for cap in caps], np.bool_),
-        half_life=fatigue.half_life_hours * 60.0 if fatigue else 1.0,
+        half_life=half_life,
         points=points,
         max_points=fatigue.max_points if fatigue else math.inf,
+        decay=np.exp2(-np.arange(problem.n_slots) * problem.slot_minutes / half_life),
         **_levels(limits.fatigue, points, problem.n_slots, problem.slot_minutes),
     )
 

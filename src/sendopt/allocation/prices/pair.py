@@ -6,7 +6,7 @@ import numpy as np
 
 from sendopt.allocation.prices.instance import Instance
 from sendopt.allocation.prices.kernel import kernel
-from sendopt.allocation.prices.relaxation import LEAST, Prices, Scratch
+from sendopt.allocation.prices.scratch import LEAST, Prices, Scratch
 from sendopt.allocation.prices.user_rules import may_join
 from sendopt.allocation.problem import Floats
 
@@ -19,7 +19,7 @@ def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
     """
     slots = d.rules.n_slots
     gap = int(-(-d.rules.spacing_minutes // d.rules.slot_minutes))
-    dense, early, tops, kept = w.dense, w.early, w.stack_value, w.stack_next
+    dense, early, tops, kept = w.dense, w.early, w.tops, w.kept
     top, alone, k = LEAST, -1, 0
     for m in range(d.message_start[u], d.message_start[u + 1]):
         fixed = p.campaign[d.campaign[m]] + p.opt_outs * d.p_opt_out[m] + p.cost * d.cost[m]

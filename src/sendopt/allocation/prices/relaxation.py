@@ -6,76 +6,12 @@ state only once its answer breaks them (decremental state space, Righini and Sal
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import ALL, Instance
 from sendopt.allocation.prices.kernel import kernel
+from sendopt.allocation.prices.scratch import LEAST, MAX_STATES, MAX_TRACKED, Prices, Scratch
 from sendopt.allocation.prices.user_rules import counts_message, counts_past
-from sendopt.allocation.problem import Floats
-
-MAX_STATES = 4096  # per slot
-MAX_TRACKED = 16
-LEAST = 1e-12  # worth of a send after prices
-
-
-class Prices(NamedTuple):
-    """What a send pays; inf shuts it out."""
-
-    capacity: Floats  # (channels * n_slots,)
-    campaign: Floats  # (campaigns,) of the maximum less that of the minimum
-    opt_outs: float  # per expected opt-out
-    cost: float  # per unit of money
-    most_opt_out: float  # a send may use no more
-    most_cost: float
-
-
-class Scratch(NamedTuple):
-    """Working memory of one thread, for the largest user."""
-
-    cell: NDArray[np.int64]
-    message: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    worth: Floats
-    group: NDArray[np.int64]  # group of an item: its slot, or itself where no gap keeps a slot's sends apart
-    first: NDArray[np.int64]  # first item of a group
-    after: NDArray[np.int64]  # first group that the gap allows after this one
-    spare: NDArray[np.int64]
-    place: NDArray[np.int64]
-    by_slot: NDArray[np.int64]
-    table: Floats
-    path: NDArray[np.int64]
-    best: NDArray[np.int64]
-    tracked: NDArray[np.int64]  # identity >= 0, or -1 - cap
-    stride: NDArray[np.int64]
-    radix: NDArray[np.int64]
-    moves: NDArray[np.int64]  # (messages * states) state after a message; -1 where a tracked rule forbids it
-    dense: Floats  # (messages * n_slots) worth by slot
-    early: Floats  # (messages * n_slots) best worth up to a slot
-    stack_next: NDArray[np.int64]
-    stack_state: NDArray[np.int64]
-    stack_value: Floats
-
-
-def scratch_for(d: Instance) -> Scratch:
-    """Memory for the user with the most cells."""
-    cells = int(np.diff(d.cell_start[d.message_start]).max(initial=1)) + 1
-    messages = int(np.diff(d.message_start).max(initial=1)) + 2
-
-    def ints(n: int) -> NDArray[np.int64]:
-        return np.zeros(n, np.int64)
-
-    slots = d.rules.n_slots
-    states = max(MAX_STATES, messages)
-    groups = min(cells, slots) + 1 if d.rules.spacing_minutes > 0 else cells + 1
-    return Scratch(
-        ints(cells), ints(cells), ints(cells), np.zeros(cells), ints(cells), ints(cells + 1), ints(cells), ints(cells),
-        ints(cells), ints(slots + 1), np.zeros(groups * states + cells), ints(messages), ints(messages),
-        ints(MAX_TRACKED), ints(MAX_TRACKED), ints(MAX_TRACKED), ints(messages * states),
-        np.zeros(messages * slots), np.zeros(messages * slots), ints(messages), ints(messages), np.zeros(messages),
-    )  # fmt: skip
 
 
 @kernel()
@@ -191,41 +127,16 @@ def find_moves(d: Instance, u: int, w: Scratch, tracked: int, states: int) -> No
 
 
 @kernel()
-def move(d: Instance, u: int, w: Scratch, states: int, levels: int, state: int, i: int) -> int:
-    """The state after item i; -1 where a tracked rule forbids it. A state is level of fatigue * states + tracked."""
-    to = w.moves[(w.message[i] - d.message_start[u]) * states + state % states]
-    if to < 0 or levels == 1:
-        return to
-    level = d.rules.next_level[_level_row(d, w, i) + state // states]
-    return -1 if level < 0 else level * states + to
-
-
-@kernel()
-def _level_row(d: Instance, w: Scratch, i: int) -> int:
-    return (w.slot[i] * len(d.rules.points) + d.channel[w.message[i]]) * d.rules.levels
-
-
-@kernel()
-def first_state(d: Instance, u: int, states: int, levels: int) -> int:
-    """The state of a user who is sent nothing yet."""
-    points = d.fatigue[u]
-    if levels == 1 or points <= 0.0:
-        return 0
-    level = int(np.floor((np.log2(points) - d.rules.first_level) / d.rules.level_width)) + 1
-    return min(max(level, 0), levels - 1) * states
-
-
-@kernel()
-def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked: int, states: int, levels: int) -> None:
-    """table[(g * states * levels + state) * (most + 1) + left]: most worth of groups g, g + 1, ... with `left` left."""
+def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked: int, states: int) -> None:
+    """table[(g * states + state) * (most + 1) + left]: most worth of groups g, g + 1, ... with `left` sends left."""
     high = most + 1
-    width = high * states * levels
+    width = high * states
     for x in range(width):
         w.table[groups * width + x] = 0.0
     start = d.message_start[u]
     for g in range(groups - 1, -1, -1):
         here, skip, then = g * width, (g + 1) * width, w.after[g] * width
-        if tracked == 0 and levels == 1:
+        if tracked == 0:
             worth = 0.0
             for i in range(w.first[g], w.first[g + 1]):
                 worth = max(worth, w.worth[i])
@@ -237,34 +148,73 @@ def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked:
             w.table[here + x] = w.table[skip + x]
         for i in range(w.first[g], w.first[g + 1]):
             moves, worth = (w.message[i] - start) * states, w.worth[i]
-            row = _level_row(d, w, i)
-            for level in range(levels):
-                next_level = level if levels == 1 else d.rules.next_level[row + level]
-                if next_level < 0:
-                    break  # nor may anyone more tired
-                for state in range(states):
-                    to = w.moves[moves + state]
-                    if to < 0:
-                        continue
-                    own = here + (level * states + state) * high
-                    target = then + (next_level * states + to) * high
-                    for left in range(1, high):
-                        w.table[own + left] = max(w.table[own + left], worth + w.table[target + left - 1])
+            for state in range(states):
+                to = w.moves[moves + state]
+                if to < 0:
+                    continue
+                own, target = here + state * high, then + to * high
+                for left in range(1, high):
+                    w.table[own + left] = max(w.table[own + left], worth + w.table[target + left - 1])
 
 
 @kernel()
-def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int, levels: int) -> int:
+def fill_levels(d: Instance, w: Scratch, groups: int, most: int) -> None:
+    """tired[(g * levels + level) * (most + 1) + left]: the same, of fatigue's levels instead of what is tracked."""
+    high, levels = most + 1, d.rules.levels
+    width = high * levels
+    for x in range(width):
+        w.tired[groups * width + x] = 0.0
+    for g in range(groups - 1, -1, -1):
+        here, then = g * width, w.after[g] * width
+        for x in range(width):
+            w.tired[here + x] = w.tired[here + width + x]
+        for i in range(w.first[g], w.first[g + 1]):
+            if _is_beaten(d, w, g, i):
+                continue
+            worth, row = w.worth[i], (w.slot[i] * len(d.rules.points) + d.channel[w.message[i]]) * levels
+            for level in range(levels):
+                to = d.rules.next_level[row + level]
+                if to < 0:
+                    break  # nor may anyone more tired
+                own, target = here + level * high, then + to * high
+                for left in range(1, high):
+                    w.tired[own + left] = max(w.tired[own + left], worth + w.tired[target + left - 1])
+
+
+@kernel()
+def _is_beaten(d: Instance, w: Scratch, g: int, i: int) -> bool:
+    """Is another item of the group and channel worth more?"""
+    for k in range(w.first[g], w.first[g + 1]):
+        better = w.worth[k] > w.worth[i] or (w.worth[k] == w.worth[i] and k < i)
+        if better and d.channel[w.message[k]] == d.channel[w.message[i]]:
+            return True
+    return False
+
+
+@kernel()
+def level_of(d: Instance, points: float, slot: int) -> int:
+    """The level of `points` just after a send in `slot`."""
+    if d.rules.levels == 1 or points <= 0.0:
+        return 0
+    at = np.log2(points) + slot * d.rules.slot_minutes / d.rules.half_life
+    level = int(np.floor((at - d.rules.first_level) / d.rules.level_width)) + 1
+    return min(max(level, 0), d.rules.levels - 1)
+
+
+@kernel()
+def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> int:
     """Length of the relaxation's answer, its items in w.path in time order."""
     high = most + 1
-    width = high * states * levels
-    found, g, left, state = 0, 0, most, first_state(d, u, states, levels)
+    width = high * states
+    start = d.message_start[u]
+    found, g, left, state = 0, 0, most, 0
     while g < groups and left > 0:
         here = w.table[g * width + state * high + left]
         if here <= 0.0:
             break
         if here > w.table[(g + 1) * width + state * high + left]:
             for i in range(w.first[g], w.first[g + 1]):
-                to = move(d, u, w, states, levels, state, i)
+                to = w.moves[(w.message[i] - start) * states + state]
                 if to >= 0 and w.worth[i] + w.table[w.after[g] * width + to * high + left - 1] == here:
                     w.path[found] = i
                     found += 1

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Instance
 from sendopt.allocation.prices.kernel import entry, kernel
-from sendopt.allocation.prices.relaxation import LEAST, Prices, Scratch
 from sendopt.allocation.prices.response import respond
+from sendopt.allocation.prices.scratch import LEAST, Prices, Scratch
 from sendopt.allocation.prices.sweep import NONE, Market, message_of
 from sendopt.allocation.problem import Floats, Ints
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Compiled, Instance
 from sendopt.allocation.prices.kernel import entry, kernel
-from sendopt.allocation.prices.relaxation import Prices, Scratch, scratch_for
 from sendopt.allocation.prices.response import respond
+from sendopt.allocation.prices.scratch import CUT, FAST, SEARCHED, Prices, Scratch, scratch_for
 from sendopt.allocation.problem import Floats, Ints
 
 Flags = NDArray[np.bool_]
@@ -20,7 +20,7 @@ Flags = NDArray[np.bool_]
 BLOCK = 1 << 14  # users summed up together; fixed, so that sums do not depend on threads
 DECIMALS = 10  # of prices
 NONE = -1
-_BOUND, _VALUE, _OPT_OUTS, _COST, _SEARCHED, _CUT = range(6)
+_BOUND, _VALUE, _OPT_OUTS, _COST, _SLOW, _SEARCHED, _CUT = range(7)
 
 
 class Use(NamedTuple):
@@ -28,7 +28,7 @@ class Use(NamedTuple):
 
     capacity: Floats
     campaign: Floats
-    totals: Floats  # (6,)
+    totals: Floats  # (7,)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Response:
     bound: float  # D(prices) over the users asked
     value: float
     use: Floats  # (R,)
-    searched: int
+    slow: int  # users who left the fast path
+    searched: int  # of them, those for whom labels decided
     cut: int
 
 
@@ -47,18 +48,19 @@ class Response:
 def sweep(
     d: Instance, p: Prices, first: int, last: int, w: Scratch, plan: Ints, worth: Floats, use: Use, who: Flags
 ) -> None:
-    """Adds users first..last - 1 up in `use`; their cells go to `plan` (U, width) and `worth` (U,) unless empty.
+    """Adds users first..last - 1 up in `use`; of these only those of `who` (U,).
 
-    Of these users only those of `who` (U,), unless empty.
+    Their cells go to `plan` (U, width), what they gain to `worth` (U,). An empty array is left alone.
     """
     slots = d.rules.n_slots
     for u in range(first, last):
         if len(who) and not who[u]:
             continue
-        n, mine, bound, mode = respond(d, p, u, w)
+        n, mine, bound, path = respond(d, p, u, w)
         use.totals[_BOUND] += bound
-        use.totals[_SEARCHED] += mode > 0
-        use.totals[_CUT] += mode == 2
+        use.totals[_SLOW] += path != FAST
+        use.totals[_SEARCHED] += path >= SEARCHED
+        use.totals[_CUT] += path == CUT
         for i in range(n):
             c = w.best[i]
             m = message_of(d, u, c)
@@ -67,8 +69,9 @@ def sweep(
             use.totals[_VALUE] += d.value[c]
             use.totals[_OPT_OUTS] += d.p_opt_out[c if d.opt_out_by_cell else m]
             use.totals[_COST] += d.cost[c if d.cost_by_cell else m]
-        if len(plan):
+        if len(worth):
             worth[u] = mine
+        if len(plan):
             for i in range(plan.shape[1]):
                 plan[u, i] = w.best[i] if i < n else NONE
 
@@ -98,6 +101,11 @@ class Market:
         self.min_row = np.array([rows.campaign_min.get(n, NONE) for n in compiled.campaigns], np.int64)
         self.sign = np.where(rows.is_minimum, -1.0, 1.0)
         self.most_price = np.where(rows.is_minimum, rows.shortfall_price, np.inf)
+        self.mean_use = np.ones(len(rows.names))  # of a send
+        for row, of_sends in ((rows.opt_outs, d.p_opt_out), (rows.cost, d.cost)):
+            if row >= 0 and len(of_sends):
+                self.mean_use[row] = max(float(of_sends.mean()), 1e-12)
+        self.answers = 0  # of users, so far
 
     def prices(self, by_row: Floats) -> Prices:
         """The prices of a send, from those of the rows (R,)."""
@@ -124,9 +132,10 @@ class Market:
         Cells are written to `plan`, what they are worth to `worth`, where given.
         """
         n = self.n_users if users is None else users
+        self.answers += n if who is None else int(who[:n].sum())
         p = self.prices(by_row)
         kept = np.empty((0, 0), np.int64) if plan is None else plan
-        gains = np.empty(n if len(kept) else 0) if worth is None else worth
+        gains = np.empty(0) if worth is None else worth
         asked = np.empty(0, np.bool_) if who is None else who
         starts = list(range(0, n, BLOCK))
         found: list[Use] = [self._no_use() for _ in starts]
@@ -147,12 +156,18 @@ class Market:
                 into += one
         rent = float((self.sign * by_row * self.rows.room).sum()) * (n / max(1, self.n_users))
         t = total.totals
-        return Response(
-            by_row, float(t[_BOUND]) + rent, float(t[_VALUE]), self.use_of(total), int(t[_SEARCHED]), int(t[_CUT])
-        )
+        slow, searched, cut = (int(t[k]) for k in (_SLOW, _SEARCHED, _CUT))
+        return Response(by_row, float(t[_BOUND]) + rent, float(t[_VALUE]), self.use_of(total), slow, searched, cut)
+
+    def answer(self, by_row: Floats, first: int, last: int, plan: Ints) -> Floats:
+        """(R,) use of the responses of users first..last - 1, which are written to `plan`."""
+        use = self._no_use()
+        self.answers += last - first
+        sweep(self.d, self.prices(by_row), first, last, self._scratch[0], plan, np.empty(0), use, np.empty(0, np.bool_))
+        return self.use_of(use)
 
     def _no_use(self) -> Use:
-        return Use(np.zeros(len(self.capacity_row)), np.zeros(len(self.max_row)), np.zeros(6))
+        return Use(np.zeros(len(self.capacity_row)), np.zeros(len(self.max_row)), np.zeros(7))
 
     def use_of(self, use: Use) -> Floats:
         """(R,) use by row."""

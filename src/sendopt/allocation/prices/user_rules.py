@@ -50,6 +50,14 @@ def may_join(
     d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
     """May cell c of message m join the user's n planned sends, none of which is later? Gap and identity not asked."""
+    return caps_allow(d, u, c, m, cells, messages, n) and _is_rested(d, u, c, m, cells, messages, n)
+
+
+@kernel()
+def caps_allow(
+    d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
+) -> bool:
+    """The caps' part of `may_join`."""
     r = d.rules
     minute = float(d.slot[c]) * r.slot_minutes
     first, last = d.past_start[u], d.past_start[u + 1]
@@ -81,11 +89,20 @@ def may_join(
                     count += 1
             if count > r.cap_max[j]:
                 return False
+    return True
+
+
+@kernel()
+def _is_rested(
+    d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
+) -> bool:
+    r = d.rules
     if r.max_points == np.inf:
         return True
+    minute = float(d.slot[c]) * r.slot_minutes
     if _points(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
         return False
-    for h in range(first, last):
+    for h in range(d.past_start[u], d.past_start[u + 1]):
         at = d.past_minute[h]
         if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
             return False

@@ -1,0 +1,59 @@
+"""Plans and prices together where one price vector splits nothing: prices follow what has been used so far (model ¶11).
+
+Users answer in hash order, block by block; after each block a row's price rises with what is used beyond its share.
+Rows that many users are indifferent between fill evenly, and the mean of the prices is close to the least bound where
+quasi-Newton steps stall on its kinks (Nemirovski and others 2009, "Robust stochastic approximation").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from sendopt.allocation.prices.mixture import use_of_plan
+from sendopt.allocation.prices.sweep import Market
+from sendopt.allocation.problem import Floats, Ints
+
+BLOCKS = 500
+LEAST_BLOCK = 8  # users
+FLOOR = 0.1  # of the mean price: a row without one gets its step from it
+
+
+@dataclass(frozen=True)
+class Paced:
+    """A plan that fills the rows nearly evenly, and the prices on the way."""
+
+    plan: Ints  # (U, width)
+    use: Floats  # (R,)
+    prices: Floats  # (R,) the mean over the pass
+
+
+def pace(market: Market, base: Floats, gain: float, before: Paced | None = None) -> Paced:
+    """One pass over all users at prices around `base` (R,).
+
+    `gain` is by how many times itself a price rises where use is ahead by what chance alone would put it. With a plan
+    `before` users replace what they had in it, and what counts is the whole plan's use.
+    """
+    n, rows = market.n_users, market.rows
+    plan = market.empty_plan() if before is None else before.plan.copy()
+    use = np.zeros(len(base)) if before is None else before.use.copy()
+    step = (
+        market.sign * gain * _price_scale(base) / np.sqrt(np.maximum(rows.room * market.mean_use, market.mean_use**2))
+    )
+    edges = np.unique(np.linspace(0, n, 1 + max(1, min(BLOCKS, n // LEAST_BLOCK))).astype(int))
+    total = np.zeros(len(base))
+    for first, last in pairwise(edges.tolist()):
+        due = rows.room * (first / n if before is None else 1.0)
+        prices = market.on_grid(base + step * (use - due))
+        if before is not None:
+            use -= use_of_plan(market, plan[first:last])
+        use += market.answer(prices, first, last, plan)
+        total += prices * ((last - first) / n)
+    return Paced(plan, use, market.on_grid(total))
+
+
+def _price_scale(base: Floats) -> Floats:
+    positive = base[base > 0]
+    return np.maximum(base, FLOOR * positive.mean() if len(positive) else 1e-3)
