@@ -33,7 +33,14 @@ VARIANTS = {
 }
 PEERS = ("PuLP+HiGHS", "PuLP+CBC", "highspy", "PDLP (fractional)")
 FIVE = (("plain", 1), ("plain", 2), ("rough scores", 1), ("rough scores", 2), ("ties", 1))
-HARD = ("ties, scoped caps", "6 messages, cap 4", "soft minimums", "60 % with history", "seven days", "seven tired days")
+HARD = (
+    "ties, scoped caps",
+    "6 messages, cap 4",
+    "soft minimums",
+    "60 % with history",
+    "seven days",
+    "seven tired days",
+)
 # users, variant, seed, method, relative gap asked for, runs
 PLAN = [
     *((1_000, name, seed, "prices", 1e-5, 3) for name, seed in FIVE),
@@ -121,8 +128,8 @@ def main() -> None:
         if (1_000, name, seed, "PuLP+HiGHS") in done and (1_000, name, seed, "prices") in done
     ]
     if ratios:
-        say(f"\nPuLP+HiGHS takes {statistics.median(ratios):.0f} times as long at 1,000 users (median of {len(ratios)}, "
-            f"{min(ratios):.0f} to {max(ratios):.0f})")  # fmt: skip
+        say(f"\nPuLP+HiGHS takes {statistics.median(ratios):.0f} times as long at 1,000 users "
+            f"(median of {len(ratios)}, {min(ratios):.0f} to {max(ratios):.0f})")  # fmt: skip
 
 
 def run(users: int, variant: str, seed: int, method: str, gap: float) -> dict[str, float]:

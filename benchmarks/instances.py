@@ -43,9 +43,9 @@ def instance(
 ) -> Problem:  # fmt: skip
     """A problem of 65 coupling rows a day: 24 slots of capacity, 40 campaigns, opt-outs.
 
-    `limits`: plain (2 a day, 4 h apart), scoped (that and caps by week and category), many (4 a day, 2 h apart), week (caps by day, week and category, fatigue), tired week
-    (fatigue that lets few users have what they would),
-    minimums (plain, with soft minimums of which one cannot be met).
+    `limits`: plain (2 a day, 4 h apart), scoped (that and caps by week and category), many (4 a day, 2 h apart), week
+    (caps by day, week and category, fatigue), tired week (fatigue that lets few have what they would), minimums (plain,
+    with soft minimums of which one cannot be met).
     """
     draw = np.random.default_rng(seed)
     slots, rows = 24 * days, users * per_user

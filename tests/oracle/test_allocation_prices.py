@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from allocation_worlds import PRICES, problem, random_problem, with_limits
+from allocation_worlds import EXACT, PRICES, problem, random_problem, with_limits
 
 from sendopt.allocation import Problem, allocate, audit, audit_plan
 from sendopt.allocation.prices import sweep
@@ -115,3 +115,17 @@ def test_prices_forecast_what_a_tenth_of_a_limit_is_worth(share: float) -> None:
     forecast = sum(row.price * row.limit * (share - 1) for row in now.prices if row.kind == "capacity")
     assert abs(forecast) > 0.01 * now.objective
     assert moved.objective - now.objective <= forecast + (now.bound - now.objective) + 1e-9
+
+
+@pytest.mark.slow
+def test_a_thousand_small_problems_are_planned_within_their_certificates() -> None:
+    """The exact optimum lies between what prices reach and what they prove, under every rule at once."""
+    proven = 0
+    for seed in range(5000, 6000):
+        p = random_problem(seed)
+        exact, priced = allocate(p, EXACT), allocate(p, PRICES)
+        tolerance = 1e-6 * max(1.0, abs(exact.objective))
+        assert priced.objective - tolerance <= exact.objective <= priced.bound + tolerance, seed
+        assert audit(p, priced).violations == (), seed
+        proven += exact.objective - priced.objective <= tolerance
+    assert proven >= 900  # ten users decide little about prices: some plans are a send away

@@ -12,6 +12,7 @@ from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.scratch import LEAST, Prices, Scratch
 from sendopt.allocation.prices.sweep import NONE, Market, message_of
+from sendopt.allocation.prices.user_rules import cost_of, opt_out_of
 from sendopt.allocation.problem import Floats, Ints
 
 ROUNDING = 1e-9  # of sums of probabilities and money
@@ -55,8 +56,8 @@ def _move(d: Instance, u: int, c: int, sends: float, left: Left) -> None:
     left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] -= sends
     left.campaign[d.campaign[m]] -= sends
     left.missing[d.campaign[m]] -= sends
-    left.budgets[0] -= sends * d.p_opt_out[c if d.opt_out_by_cell else m]
-    left.budgets[1] -= sends * d.cost[c if d.cost_by_cell else m]
+    left.budgets[0] -= sends * opt_out_of(d, c, m)
+    left.budgets[1] -= sends * cost_of(d, c, m)
 
 
 @kernel()
@@ -94,12 +95,7 @@ def revise(
             c = plan[u, n_old]
             old[n_old] = c
             n_old += 1
-            if must and not over:
-                m = message_of(d, u, c)
-                over = (
-                    left.capacity[d.channel[m] * slots + d.slot[c]] < -ROUNDING
-                    or left.campaign[d.campaign[m]] < -ROUNDING
-                )
+            over = over or (must and _overfills(d, c, message_of(d, u, c), left))
         if must and (not over or n_old == 0):
             continue
         for i in range(n_old):
@@ -120,8 +116,8 @@ def revise(
             # a row that stays overfull is shut, yet what its sends are worth decides who leaves it
             worth += d.value[c] - (p.capacity[at] if np.isinf(capacity[at]) else capacity[at])
             worth -= p.campaign[k] if np.isinf(campaign[k]) else campaign[k]
-            worth -= now.opt_outs * d.p_opt_out[c if d.opt_out_by_cell else m]
-            worth -= now.cost * d.cost[c if d.cost_by_cell else m]
+            worth -= now.opt_outs * opt_out_of(d, c, m)
+            worth -= now.cost * cost_of(d, c, m)
         n, found, _, _ = respond(d, now, u, w)
         gains[x] = found - worth
         for i in range(n):
@@ -168,9 +164,16 @@ def _fits(d: Instance, c: int, m: int, left: Left) -> bool:
     return (
         left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] >= 1.0
         and left.campaign[d.campaign[m]] >= 1.0
-        and left.budgets[0] + ROUNDING >= d.p_opt_out[c if d.opt_out_by_cell else m]
-        and left.budgets[1] + ROUNDING >= d.cost[c if d.cost_by_cell else m]
+        and left.budgets[0] + ROUNDING >= opt_out_of(d, c, m)
+        and left.budgets[1] + ROUNDING >= cost_of(d, c, m)
     )
+
+
+@kernel()
+def _overfills(d: Instance, c: int, m: int, left: Left) -> bool:
+    """Does the send stand in a slot or campaign that holds too many?"""
+    at = d.channel[m] * d.rules.n_slots + d.slot[c]
+    return left.capacity[at] < -ROUNDING or left.campaign[d.campaign[m]] < -ROUNDING
 
 
 @kernel()
@@ -191,10 +194,9 @@ def users_over(d: Instance, plan: Ints, left: Left, found: NDArray[np.bool_]) ->
                 break
             m = message_of(d, u, c)
             if (
-                left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] < -ROUNDING
-                or left.campaign[d.campaign[m]] < -ROUNDING
-                or (left.budgets[0] < -ROUNDING and d.p_opt_out[c if d.opt_out_by_cell else m] > 0.0)
-                or (left.budgets[1] < -ROUNDING and d.cost[c if d.cost_by_cell else m] > 0.0)
+                _overfills(d, c, m, left)
+                or (left.budgets[0] < -ROUNDING and opt_out_of(d, c, m) > 0.0)
+                or (left.budgets[1] < -ROUNDING and cost_of(d, c, m) > 0.0)
             ):
                 found[u] = True
 

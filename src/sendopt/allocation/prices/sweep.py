@@ -13,6 +13,7 @@ from sendopt.allocation.prices.instance import Compiled, Instance
 from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.scratch import CUT, FAST, SEARCHED, Prices, Scratch, scratch_for
+from sendopt.allocation.prices.user_rules import cost_of, opt_out_of
 from sendopt.allocation.problem import Floats, Ints
 
 Flags = NDArray[np.bool_]
@@ -67,8 +68,8 @@ def sweep(
             use.capacity[d.channel[m] * slots + d.slot[c]] += 1.0
             use.campaign[d.campaign[m]] += 1.0
             use.totals[_VALUE] += d.value[c]
-            use.totals[_OPT_OUTS] += d.p_opt_out[c if d.opt_out_by_cell else m]
-            use.totals[_COST] += d.cost[c if d.cost_by_cell else m]
+            use.totals[_OPT_OUTS] += opt_out_of(d, c, m)
+            use.totals[_COST] += cost_of(d, c, m)
         if len(worth):
             worth[u] = mine
         if len(plan):

@@ -25,6 +25,16 @@ def counts(r: Rules, j: int, channel: int, category: int, campaign: int) -> bool
     return campaign == r.cap_code[j]
 
 
+@kernel(inline="always")
+def opt_out_of(d: Instance, c: int, m: int) -> float:
+    return d.p_opt_out[c if d.opt_out_by_cell else m]
+
+
+@kernel(inline="always")
+def cost_of(d: Instance, c: int, m: int) -> float:
+    return d.cost[c if d.cost_by_cell else m]
+
+
 @kernel()
 def counts_message(d: Instance, j: int, m: int) -> bool:
     return counts(d.rules, j, d.channel[m], d.category[m], d.campaign[m])

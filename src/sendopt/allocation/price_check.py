@@ -1,0 +1,111 @@
+"""Do prices say what a limit is worth? Limits moved by a tenth and solved again (model ¶13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sendopt.allocation.coupling import Rows, rows_of
+from sendopt.allocation.problem import Problem
+from sendopt.allocation.solution import Price, Solution
+from sendopt.allocation.solve import allocate
+from sendopt.config.schema import Allocation
+from sendopt.domain.limits import CampaignLimits, Limits
+
+SHARE = 0.1  # of the limit; the same as `gain_of_10_percent`
+MISLEADING = 0.25  # of the forecast
+
+
+@dataclass(frozen=True)
+class PriceCheck:
+    """What a tenth more room adds to the objective, as the price forecasts it and as solving again finds it.
+
+    The true gain lies in [least, most] by both plans' bounds. A forecast is never below `least`, but it can be far
+    above `most`: a price is that of the first send more.
+    """
+
+    row: str
+    limit: float
+    moved_to: float
+    forecast: float
+    gain: float
+    least: float
+    most: float
+    warning: str | None
+
+
+def gain_of_10_percent(price: Price) -> float:
+    """What a tenth more of a maximum, or a tenth less of a minimum, is forecast to add to the objective (¶13)."""
+    return price.price * price.limit * SHARE
+
+
+def check_prices(problem: Problem, solution: Solution, settings: Allocation, most: int) -> tuple[PriceCheck, ...]:
+    """Checks of the `most` rows whose tenth is forecast to be worth most, dearest first.
+
+    Each is a whole solve with `settings`. Rows without a price are not moved.
+    """
+    priced = [p for p in solution.prices if gain_of_10_percent(p) > 0]
+    chosen = sorted(priced, key=lambda p: (-gain_of_10_percent(p), p.row))[:most]
+    rows = rows_of(problem)
+    return tuple(_check(problem, solution, settings, rows, price) for price in chosen)
+
+
+def _check(problem: Problem, solution: Solution, settings: Allocation, rows: Rows, price: Price) -> PriceCheck:
+    limits, moved_to = _moved(problem.limits, rows, price)
+    again = allocate(Problem(**{**vars(problem), "limits": limits}), settings)
+    forecast = price.price * abs(moved_to - price.limit)
+    gain = again.objective - solution.objective
+    least = max(0.0, again.objective - solution.bound)
+    most = max(0.0, again.bound - solution.objective)
+    return PriceCheck(
+        price.row, price.limit, moved_to, forecast, gain, least, most, _warning(price, forecast, gain, most)
+    )
+
+
+def _warning(price: Price, forecast: float, gain: float, most: float) -> str | None:
+    if gain < 0:
+        return (
+            f"{price.row}: more room gave a plan {-gain:.4g} below this one, within what both certificates leave open; "
+            "a smaller relative_gap would tell"
+        )
+    if most < (1 - MISLEADING) * forecast:
+        return (
+            f"{price.row}: a tenth more room is forecast to gain {forecast:.4g} and gains at most {most:.4g}; the "
+            "price holds for the first sends only"
+        )
+    return None
+
+
+def _moved(limits: Limits, rows: Rows, price: Price) -> tuple[Limits, float]:
+    """The limits with one of them a tenth wider, and where it stands then; whole sends, at least one."""
+    kind, _, name = price.row.partition(":")
+    step = SHARE * price.limit
+    if price.kind not in ("opt_outs", "cost"):
+        step = max(1.0, float(round(step)))
+    to = price.limit + step
+    fields = {field: getattr(limits, field) for field in Limits.model_fields}
+    if kind == "capacity":
+        channel, _, slot = name.rpartition(":")
+        old = limits.capacity[channel]
+        slots = range(len(rows.capacity[channel]))
+        by_slot = dict(old) if isinstance(old, dict) else dict.fromkeys(slots, old)
+        by_slot[int(slot)] = int(to)
+        fields["capacity"] = {**limits.capacity, channel: by_slot}
+    elif kind in ("campaign_max", "campaign_min"):
+        old_bounds = limits.campaigns[name]
+        if kind == "campaign_min":
+            to = max(0.0, price.limit - step)
+        bounds = {"max_sends" if kind == "campaign_max" else "min_sends": int(to)}
+        fields["campaigns"] = {
+            **limits.campaigns, name: CampaignLimits(**{**old_bounds.model_dump(), **bounds}),
+        }  # fmt: skip
+    elif kind == "opt_outs":
+        fields["opt_outs"] = type(limits.opt_outs)(max_expected=to)  # type: ignore[misc]
+    else:
+        fields["cost"] = type(limits.cost)(max_total=to)  # type: ignore[misc]
+    return Limits(**fields), to
+
+
+def warnings_of(checks: Sequence[PriceCheck]) -> list[str]:
+    """The sentences of those that have one."""
+    return [check.warning for check in checks if check.warning]
