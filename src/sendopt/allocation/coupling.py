@@ -113,7 +113,8 @@ def rows_of(problem: Problem) -> Rows:
             if most is not None:
                 found[slot] = add(f"capacity:{name}:{slot}", "capacity", most)
         capacity[name] = found
-    largest = _largest_values(problem, {n for n, b in limits.campaigns.items() if b.shortfall_price is None})
+    unpriced = {n for n, b in limits.campaigns.items() if b.min_sends > 0 and b.shortfall_price is None}
+    largest = _largest_values(problem, unpriced)
     for name, bounds in sorted(limits.campaigns.items()):
         if bounds.max_sends is not None:
             most_of[name] = add(f"campaign_max:{name}", "campaign_max", bounds.max_sends)
