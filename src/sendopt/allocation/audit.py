@@ -42,11 +42,15 @@ def audit_plan(problem: Problem, chosen: Ints) -> tuple[str, ...]:
     rows = [int(c) for c in chosen]
     if any(not 0 <= c < len(problem.cells.message) for c in rows):
         return ("chosen: a row is outside the problem's cells",)
+    return (*user_violations(problem, rows), *_row_violations(problem, rows))
+
+
+def user_violations(problem: Problem, rows: list[int]) -> tuple[str, ...]:
+    """The same for the rules of each user alone (¶9a to ¶9d)."""
     return (
         *_repeated_messages(problem, rows),
         *_repeated_groups(problem, rows),
-        *_user_violations(problem, rows),
-        *_row_violations(problem, rows),
+        *_broken_rules(problem, rows),
     )
 
 
@@ -67,8 +71,8 @@ def audit(problem: Problem, solution: Solution) -> Audit:
     penalty = math.fsum(book.minimums[name].price * missing for name, missing in shortfall.items())
     objective = value - penalty
     violations += _misstatements(solution, value, penalty, {k: int(v) for k, v in shortfall.items()})
-    violations += _price_violations(book, solution.prices)
-    if solution.bound < objective - _slack(objective):
+    violations += price_violations(book, solution.prices)
+    if solution.bound < objective - slack(objective):
         violations.append(f"bound: {solution.bound:.9g} is below the objective {objective:.9g}")
     bound, cut, unproven = _bounds(problem, solution)
     return Audit((*violations, *unproven), value, objective, bound, cut)
@@ -86,14 +90,14 @@ def _bounds(problem: Problem, solution: Solution) -> tuple[float, int, list[str]
         prices = tier.prices if len(solution.tiers) > 1 else {p.row: p.price for p in solution.prices}
         stated = tier.bound if len(solution.tiers) > 1 else solution.bound
         bound, cut_here = weak_bound(part, ledger(part, mine.tolist()), prices, mine)
-        if cut_here == 0 and stated < bound - _slack(bound):
+        if cut_here == 0 and stated < bound - slack(bound):
             name = f"bound of tier {tier.tier}" if len(solution.tiers) > 1 else "bound"
             found.append(f"{name}: the prices prove {bound:.9g}, not the stated {stated:.9g}")
         bounds.append(bound)
         cut += cut_here
         above = np.concatenate([above, rows[mine]])
     total = math.fsum(t.bound for t in solution.tiers)
-    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= _slack(total):
+    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= slack(total):
         found.append(f"bound: stated {solution.bound:.9g}, the tiers' sum is {total:.9g}")
     return math.fsum(bounds), cut, found
 
@@ -111,7 +115,8 @@ def check(problem: Problem, solution: Solution) -> Audit:
     return result
 
 
-def _slack(number: float) -> float:
+def slack(number: float) -> float:
+    """What a stated number may differ from the recomputed one."""
     return TOLERANCE * max(1.0, abs(number))
 
 
@@ -129,7 +134,7 @@ def _repeated_groups(problem: Problem, rows: list[int]) -> list[str]:
     return [f"exclusive_group: {repeated} groups of a user are sent more than once (¶9a)"] if repeated else []
 
 
-def _user_violations(problem: Problem, rows: list[int]) -> list[str]:
+def _broken_rules(problem: Problem, rows: list[int]) -> list[str]:
     """Caps, gap and fatigue: one sentence a rule, with the number of users it is broken for."""
     planned: dict[int, list[Send]] = defaultdict(list)
     for c in rows:
@@ -146,7 +151,7 @@ def _row_violations(problem: Problem, rows: list[int]) -> list[str]:
     found = []
     for name, row in ledger(problem, rows).maximums.items():
         room = max(0.0, row.limit - row.committed)
-        if row.planned > room + _slack(room):
+        if row.planned > room + slack(room):
             found.append(f"{name}: planned {row.planned:.9g}, room for {room:.9g} of {row.limit:.9g}")
     return found
 
@@ -162,14 +167,14 @@ def _misstatements(solution: Solution, value: float, penalty: float, shortfall: 
     found = [
         f"{name}: stated {said:.9g}, recomputed {true:.9g}"
         for name, said, true in stated
-        if not abs(said - true) <= _slack(true)
+        if not abs(said - true) <= slack(true)
     ]
     if solution.shortfall != shortfall:
         found.append(f"shortfall: stated {solution.shortfall}, recomputed {shortfall}")
     return found
 
 
-def _price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
+def price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
     """Every row listed once with its true limit and use, and a price that keeps weak duality valid (¶11)."""
     rows = {**book.maximums, **{f"campaign_min:{name}": row for name, row in book.minimums.items()}}
     found = []
@@ -179,9 +184,9 @@ def _price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
         row = rows.get(p.row)
         if row is None:
             continue
-        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + _slack(row.price)):
+        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + slack(row.price)):
             found.append(f"prices: {p.row} has price {p.price:.9g}, outside [0, {row.price:.9g}]")
         for name, said, true in (("limit", p.limit, row.limit), ("used", p.used, row.used)):
-            if not abs(said - true) <= _slack(true):
+            if not abs(said - true) <= slack(true):
                 found.append(f"prices: {p.row} states {name} {said:.9g}, recomputed {true:.9g}")
     return found

@@ -31,13 +31,15 @@ def arranged(owner: Ints, owners: Ints, key: NDArray[Any]) -> tuple[Ints, Ints]:
 
 def taken(column: NDArray[Any], order: Ints, into: type) -> NDArray[Any]:
     """column[order] as `into`, without an array in between."""
-    out = np.empty(len(order), into)
+    out: NDArray[Any] = np.empty(len(order), into)
     _take(_flat(column, column.dtype), order, out)
     return out
 
 
 def agreed(column: Floats, order: Ints, start: Ints) -> Floats | None:
     """(M,) the one value that all rows of an owner have (0 without rows); None where some differ."""
+    if len(column) and column.strides == (0,):  # one number told to all rows
+        return np.where(np.diff(start) > 0, float(column[0]), 0.0)
     value = np.zeros(len(start) - 1)
     return value if _agree(_flat(column, np.float64), order, start, value) else None
 
