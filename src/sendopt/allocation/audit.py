@@ -6,6 +6,7 @@ and a bound on what any plan could reach. What this file says is the rule; the s
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, ledg
 from sendopt.allocation.problem import Ints, Problem
 from sendopt.allocation.solution import Price, Solution
 from sendopt.allocation.tiers import tier_problem, tiers_of
+from sendopt.domain.limits import Limits
 from sendopt.errors import AuditError
 
 TOLERANCE = 1e-6  # relative to max(1, |number|): above a solver's feasibility tolerance, below anything that matters
@@ -142,8 +144,22 @@ def _broken_rules(problem: Problem, rows: list[int]) -> list[str]:
     past = past_sends(problem)
     broken: Counter[str] = Counter()
     for user, sends in planned.items():
-        broken.update(broken_user_rules(problem.limits, [*past.get(user, []), *sends]))
+        everything = [*past.get(user, []), *sends]
+        if not _cannot_break(problem.limits, everything):
+            broken.update(broken_user_rules(problem.limits, everything))
     return [f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())]
+
+
+def _cannot_break(limits: Limits, sends: list[Send]) -> bool:
+    """Are there too few sends, and too far apart, for any rule? Then no window needs to be looked at."""
+    if any(cap.max < len(sends) for cap in limits.caps.values()):
+        return False
+    if limits.fatigue is not None:
+        points = limits.fatigue.points_per_send
+        if sum(points.get(send.channel, 0.0) for send in sends) > limits.fatigue.max_points:
+            return False
+    minutes = sorted(send.minute for send in sends)
+    return all(b - a >= limits.min_gap_minutes for a, b in itertools.pairwise(minutes))
 
 
 def _row_violations(problem: Problem, rows: list[int]) -> list[str]:

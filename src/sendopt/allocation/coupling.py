@@ -146,7 +146,9 @@ def coupling(problem: Problem) -> Coupling:
     return Coupling(**vars(rows), use=matrix)
 
 
-def uses_of_send(rows: Rows, channel: str, slot: int, campaign: str, p_opt_out: float, cost: float) -> list[tuple[int, float]]:
+def uses_of_send(
+    rows: Rows, channel: str, slot: int, campaign: str, p_opt_out: float, cost: float
+) -> list[tuple[int, float]]:
     """The rows that one send uses, and how much of each."""
     of_slot = rows.capacity.get(channel)
     found = [

@@ -1,4 +1,4 @@
-"""One bucket, start to end: its part of the bound at the common prices, a plan within its share, audited and written."""
+"""One bucket, start to end: its part of the bound at the common prices, a plan in its share, audited and written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,15 +15,16 @@ from sendopt.allocation.audit_parts import AuditPart, audit_part
 from sendopt.allocation.buckets.store import read_buckets
 from sendopt.allocation.coupling import Rows
 from sendopt.allocation.prices.dual import CUT_USERS, TOLERANCE, minimise, sharpen
-from sendopt.allocation.prices.engine import prepare
-from sendopt.allocation.prices.mixture import mixed_plan
+from sendopt.allocation.prices.engine import objective, prepare
+from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
 from sendopt.allocation.prices.revise import fill, make_fit
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import SolveLimits
 
-PASSES = 4  # of a bucket's own dual, from prices that are nearly right
+PASSES = 10  # of a bucket's own dual, from prices that are nearly right
+GOOD = 5e-4  # of the value: a gap within the share that calls for no prices of one's own
 SCHEMA = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
 
 
@@ -83,7 +83,7 @@ def plan_bucket(task: Task, bucket: int) -> Part:
         chosen[tier] = np.sort(rows[cell[planned]])
         best = response.bound - math.fsum(market.sign * response.prices * market.rows.room)
         value = math.fsum(market.d.value[planned].tolist())
-        use = task.rows.used(problem, chosen[tier]) - task.rows.committed
+        use = use_of_plan(market, plan)
         tiers[tier] = TierPart(value, use, best, response.cut)
         room = np.maximum(0.0, room - use)
         above = np.sort(np.concatenate([above, chosen[tier]]))
@@ -101,9 +101,8 @@ def plan_bucket(task: Task, bucket: int) -> Part:
 
 def counting(task: Task, tier: int) -> Floats:
     """(R,) 0 for the minimums that count in another tier, else 1."""
-    other = {name for name, counts in task.minimum_tier.items() if counts != tier}
-    names = task.rows.names
-    return np.array([0.0 if n.removeprefix("campaign_min:") in other and n.startswith("campaign_min:") else 1.0 for n in names])
+    away = {f"campaign_min:{name}" for name, counts in task.minimum_tier.items() if counts != tier}
+    return np.array([0.0 if name in away else 1.0 for name in task.rows.names])
 
 
 def market_of(problem: Problem, rows: Rows, room: Floats, counts: Floats) -> tuple[Ints, Market]:
@@ -116,31 +115,33 @@ def market_of(problem: Problem, rows: Rows, room: Floats, counts: Floats) -> tup
 
 
 def _plan(market: Market, prices: Floats, passes: int) -> tuple[Response, Ints]:
-    """(the response at the common prices, a plan (U, width) that keeps the share)."""
-    if passes <= 1:
-        plan = market.empty_plan()
-        common = market.respond(prices, plan=plan)
-        use, own = common.use, prices
-    else:
-        pool = minimise(market, prices, market.n_users, passes, TOLERANCE)
-        at_common = [r for r in pool if np.array_equal(r.prices, prices)]
-        common = at_common[0] if at_common else market.respond(prices)
-        if market.n_users <= CUT_USERS:
-            pool = sharpen(market, pool, 1e-5)
-        plan, use = mixed_plan(market, pool)
-        own = pool[-1].prices
-    fill(market, own, plan, make_fit(market, own, plan, use))
-    return common, plan
+    """(the response at the common prices, a plan (U, width) that keeps the share).
+
+    The common prices mostly will do; where they leave a gap, the bucket finds prices of its own, and the better stays.
+    """
+    plan = market.empty_plan()
+    common = market.respond(prices, plan=plan)
+    fill(market, prices, plan, make_fit(market, prices, plan, common.use))
+    reached = objective(market, plan)
+    if passes < 1 or common.bound - reached <= GOOD * max(1.0, common.value):
+        return common, plan
+    pool = minimise(market, prices, market.n_users, passes, TOLERANCE)
+    if market.n_users <= CUT_USERS:
+        pool = sharpen(market, pool, GOOD / 10)
+    other, use = mixed_plan(market, pool)
+    own = pool[-1].prices
+    fill(market, own, other, make_fit(market, own, other, use))
+    return common, other if objective(market, other) > reached else plan
 
 
 def _write(path: Path, problem: Problem, chosen: Ints) -> None:
+    """By user in hash order, then by slot."""
     message, m = problem.cells.message[chosen], problem.messages
-    plan = pd.DataFrame(
-        {
-            "user_id": problem.users[m.user[message]],
-            "message_id": m.message_id[message],
-            "slot": problem.cells.slot[chosen],
-        }
-    ).sort_values(["user_id", "slot", "message_id"], ignore_index=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pandas(plan, schema=SCHEMA, preserve_index=False), path)
+    order = np.lexsort((message, problem.cells.slot[chosen], m.user[message]))
+    message = message[order]
+    columns = [
+        pa.array(problem.users[m.user[message]], pa.string()),
+        pa.array(m.message_id[message], pa.string()),
+        pa.array(problem.cells.slot[chosen][order].astype(np.int32)),
+    ]
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd", compression_level=1)

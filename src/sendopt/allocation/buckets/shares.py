@@ -26,7 +26,7 @@ def shares(room: Floats, weights: Floats, whole: NDArray[np.bool_], names: tuple
     offset = text_hash(np.array(names, object)) / 2.0**64 if names else np.zeros(0)
     ends = np.where(whole, np.floor(ends + offset), ends)
     parts = np.diff(ends, axis=0, prepend=np.where(whole, np.floor(offset), 0.0)[None, :])
-    return np.maximum(0.0, parts)
+    return np.asarray(np.maximum(0.0, parts))
 
 
 def total(parts: list[Floats]) -> Floats:

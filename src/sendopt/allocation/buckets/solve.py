@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from sendopt.allocation.buckets.plan import PASSES, Part, Task, TierPart, counti
 from sendopt.allocation.buckets.shares import shares, total
 from sendopt.allocation.buckets.store import Summary, is_bucketed, read_buckets, summaries
 from sendopt.allocation.contract import require_feasible
-from sendopt.allocation.coupling import Rows, rows_of, uses_of_send
+from sendopt.allocation.coupling import rows_of, uses_of_send
 from sendopt.allocation.files import as_json
 from sendopt.allocation.prices.dual import CUT_USERS, SAMPLE_PASSES, TOLERANCE, minimise, sharpen
 from sendopt.allocation.prices.mixture import mixed_plan
@@ -56,6 +56,7 @@ def one_after_the_other(work: Callable[[int], Part], buckets: int) -> Iterator[P
 def solve_buckets(
     folder: Path, limits: SolveLimits, out: Path, relative_gap: float, run: Run = one_after_the_other,
     *, audit: bool = True, sample_users: int = SAMPLE_USERS, passes: int = PASSES,
+    seconds_before: Mapping[str, float] | None = None,
 ) -> Planned:  # fmt: skip
     """Plans the buckets of `folder`; `out` gets `plan.parquet` (a folder, one file a bucket) and `solution.json`.
 
@@ -67,7 +68,7 @@ def solve_buckets(
     told = summaries(folder)
     _require_days(folder, limits, told)
     with _both_or_neither(out) as beside:
-        task = _task(folder, beside / "plan.parquet", limits, told, audit, passes)
+        task = _task(folder.resolve(), beside.resolve() / "plan.parquet", limits, told, audit, passes)
         (beside / "plan.parquet").mkdir()
         task = replace(task, prices=_common_prices(task, told, sample_users))
         priced = time.perf_counter()
@@ -77,7 +78,7 @@ def solve_buckets(
         if audit:
             audited = [part.audit for part in parts if part.audit]
             check_parts(_empty(task.limits, task.n_slots), solution, audited, task.minimum_tier)
-        seconds = {"prices": priced - clock, "map": mapped - priced}
+        seconds = {**(seconds_before or {}), "prices": priced - clock, "map": mapped - priced}
         seconds |= {name: math.fsum(p.seconds[name] for p in parts) for name in ("read", "plan", "audit", "write")}
         found = Planned(solution, sum(p.sends for p in parts), sum(s.users for s in told), len(told), seconds)
         (beside / "solution.json").write_text(json.dumps(told_of(found), indent=2) + "\n")

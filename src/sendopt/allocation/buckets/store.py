@@ -1,4 +1,4 @@
-"""Buckets as files: one row a (user, message) with its cells as lists, in keyed-hash order, and a summary in the footer.
+"""Buckets as files: one row a (user, message), its cells as lists, in keyed-hash order, with a summary in the footer.
 
 A bucket is a range of the keyed hash of user ids, so buckets in order are all users in hash order, and the first of
 them are a random sample.
@@ -17,7 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, columns_of, history_of, messages_of, require_rows
+from sendopt.allocation.files import (
+    CANDIDATES,
+    CANDIDATES_MORE,
+    HISTORY,
+    HISTORY_MORE,
+    columns_of,
+    history_of,
+    messages_of,
+    require_rows,
+)
 from sendopt.allocation.prices.arrange import agreed, arranged
 from sendopt.allocation.prices.instance import hash_order, text_hash
 from sendopt.allocation.problem import Cells, Ints, Messages, Problem
@@ -70,7 +79,7 @@ def write_bucket(
     The bytes do not depend on the order of rows. Raises ContractError, naming `origin`, for rows that contradict.
     """
     where = Path(f"{origin} (bucket {bucket + 1} of {buckets})")
-    c = columns_of(where, cells, CANDIDATES, CANDIDATES_MORE)
+    c = columns_of(where, _with_all_days(cells), CANDIDATES, CANDIDATES_MORE)
     require_rows(where, "slot", "negative", c["slot"] < 0)
     require_rows(where, "tier", "below 1", c["tier"] < 1)
     require_rows(where, "p_opt_out", "outside [0, 1]", ~((c["p_opt_out"] >= 0) & (c["p_opt_out"] <= 1)))
@@ -100,6 +109,7 @@ def write_bucket(
     if c["local_day"] is not None:
         columns["local_day"] = pa.ListArray.from_arrays(lists, pa.array(c["local_day"][rows].astype(np.int32)))
     if history is not None:
+        history = _with_all_days(history)
         history = history.sort_by([(name, "ascending") for name in sorted(history.column_names)])
     past = None if history is None else columns_of(where, history, HISTORY, HISTORY_MORE)
     summary = _summary(bucket, buckets, len(start) - 1, c, first, past)
@@ -113,6 +123,12 @@ def write_bucket(
         dictionary_pagesize_limit=1 << 30, write_statistics=False, compression="zstd", compression_level=1,
     )  # fmt: skip
     return summary
+
+
+def _with_all_days(rows: pa.Table) -> pa.Table:
+    """Without the column local_day where it is not told for all."""
+    told = "local_day" in rows.column_names and rows["local_day"].null_count == 0
+    return rows if told or "local_day" not in rows.column_names else rows.drop_columns(["local_day"])
 
 
 def _dictionary(texts: NDArray[Any]) -> pa.Array:
@@ -129,12 +145,16 @@ def _summary(
     least = 0.0
     if past is not None:
         least = float(past["minutes_before"].min(initial=0.0))
-        names = {"channel": "channel", "campaign": "campaign_id", "minute": "minutes_before"}
-        sends = pd.DataFrame({k: past[v] for k, v in names.items()} | {n: past[n] for n in _LISTS})
-        grouped = sends[sends["minute"] < 0].groupby([*names], sort=True)[list(_LISTS)].agg(["size", "sum"])
+        sends = pd.DataFrame({name: past[name] for name in (*HISTORY, *_LISTS)})
+        counted = (
+            sends[sends["minutes_before"] < 0]
+            .groupby(["channel", "campaign_id", "minutes_before"], sort=True)
+            .agg(sends=("cost", "size"), p_opt_out=("p_opt_out", "sum"), cost=("cost", "sum"))
+            .reset_index()
+        )
         committed = [
-            (str(channel), str(campaign), -float(minute), int(row.iloc[0]), float(row.iloc[1]), float(row.iloc[3]))
-            for (channel, campaign, minute), row in grouped.iterrows()
+            (str(channel), str(campaign), -float(before), int(n), float(p_opt_out), float(cost))
+            for channel, campaign, before, n, p_opt_out, cost in counted.itertuples(index=False, name=None)
         ]
     return Summary(
         bucket=bucket,
@@ -185,8 +205,12 @@ def read_buckets(folder: Path, which: list[int], limits: SolveLimits, n_slots: i
     numbers = {}
     for name in _LISTS:
         column = _array(table[name])
-        flat = pa.types.is_list(column.type)
-        numbers[name] = column.values.to_numpy() if flat else np.repeat(column.to_numpy(), counts)
+        if pa.types.is_list(column.type):
+            numbers[name] = column.values.to_numpy()
+        elif (one := column.to_numpy()).any():
+            numbers[name] = np.repeat(one, counts)
+        else:
+            numbers[name] = np.broadcast_to(0.0, len(message))
     paths = [path for b in which if (path := _past_of(folder, b)).is_file()]
     past = pa.concat_tables([pq.read_table(path) for path in paths]) if paths else None
     known = None if past is None else columns_of(paths[0], past, HISTORY, HISTORY_MORE)
@@ -208,7 +232,7 @@ def read_buckets(folder: Path, which: list[int], limits: SolveLimits, n_slots: i
             message=message,
             slot=slots.values.to_numpy().astype(np.int64),
             value=np.require(_array(table["value"]).values.to_numpy(), requirements="W"),
-            local_day=np.zeros(len(message), np.int64) if days is None else days.astype(np.int64),
+            local_day=np.broadcast_to(np.int64(0), len(message)) if days is None else days.astype(np.int64),
             **numbers,
         ),
         limits=Limits(**{name: getattr(limits, name) for name in Limits.model_fields}),
