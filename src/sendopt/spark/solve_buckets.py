@@ -53,10 +53,10 @@ def write_buckets(spark: SparkSession, source: Path, history: Path | None, folde
     write = _Write(str(folder), buckets, str(source), None if history is None else str(history))
     cells = _rows(spark, source, {*CANDIDATES, *CANDIDATES_MORE}, buckets).groupBy("bucket")
     if history is None:
-        written = cells.applyInArrow(write, _WRITTEN)
+        written = cells.applyInArrow(lambda rows: write(rows, None), _WRITTEN)
     else:
         past = _rows(spark, history, {*HISTORY, *HISTORY_MORE}, buckets).groupBy("bucket")
-        written = cells.cogroup(past).applyInArrow(write.with_history, _WRITTEN)
+        written = cells.cogroup(past).applyInArrow(lambda rows, before: write(rows, before), _WRITTEN)
     done = {row.bucket: row for row in written.collect()}
     for bucket in range(buckets):
         if bucket not in done:
@@ -98,7 +98,7 @@ def _rows(spark: SparkSession, source: Path, wanted: set[str], buckets: int) -> 
     def numbers(users: pd.Series) -> pd.Series:
         return pd.Series(bucket_of(users.to_numpy(object), buckets))
 
-    number = pandas_udf(numbers, T.LongType())
+    number = pandas_udf(numbers, T.LongType())  # type: ignore[call-overload]
     bucket = number(F.col("user_id").cast("string"))
     return rows.select(*(c for c in rows.columns if c in wanted), bucket.alias("bucket"))
 
@@ -112,10 +112,7 @@ class _Write:
     source: str
     history: str | None
 
-    def __call__(self, cells: pa.Table) -> pa.Table:
-        return self.with_history(cells, None)
-
-    def with_history(self, cells: pa.Table, history: pa.Table | None) -> pa.Table:
+    def __call__(self, cells: pa.Table, history: pa.Table | None) -> pa.Table:
         some = cells if cells.num_rows or history is None else history
         bucket = some["bucket"][0].as_py()
         error, message = None, None
