@@ -163,12 +163,14 @@ def columns_of(path: Path, table: pa.Table, needed: dict[str, str], more: dict[s
 
 def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object = None) -> Any:
     column = table[name]
-    if for_null is not None:
+    if for_null is not None and column.null_count:
         column = column.cast(pa.string()).fill_null(for_null)
     require_rows(path, name, "empty", np.asarray(column.is_null()))
     try:
         if kind == TEXT:
-            codes = column.cast(pa.string()).combine_chunks().dictionary_encode()
+            kept = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
+            codes = (column if kept else column.cast(pa.string())).combine_chunks()
+            codes = codes if kept else codes.dictionary_encode()
             return codes.dictionary.to_numpy(zero_copy_only=False)[codes.indices.to_numpy()].astype(object)
         found = column.cast(pa.int64() if kind == WHOLE else pa.float64()).to_numpy()
     except pa.ArrowException:
