@@ -1,4 +1,4 @@
-"""`sendopt solve` of a folder: one process, local Spark and a stand-alone cluster write the same plan, byte for byte."""
+"""`sendopt solve` of a folder: one process, local Spark and a cluster write the same plan, byte for byte."""
 
 from __future__ import annotations
 

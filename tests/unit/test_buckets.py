@@ -281,7 +281,9 @@ def test_what_a_folder_is_refused_for(tmp_path: Path) -> None:
         ),
         "columns slot are missing": rows.drop_columns(["slot"]),
         "column slot: string where whole numbers": rows.set_column(6, "slot", pa.array(["x"] * rows.num_rows)),
-        "column user_id: empty in 1 of": rows.set_column(0, "user_id", pa.array([None, *rows["user_id"].to_pylist()[1:]])),
+        "column user_id: empty in 1 of": rows.set_column(
+            0, "user_id", pa.array([None, *rows["user_id"].to_pylist()[1:]])
+        ),
     }  # fmt: skip
     for sentence, table in bad.items():
         pq.write_table(table, folder / "0.parquet")
