@@ -6,19 +6,18 @@ and a bound on what any plan could reach. What this file says is the rule; the s
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sendopt.allocation.audit_bound import weak_bound
 from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, ledger, past_sends, planned_send
 from sendopt.allocation.problem import Ints, Problem
 from sendopt.allocation.solution import Price, Solution
 from sendopt.allocation.tiers import tier_problem, tiers_of
-from sendopt.domain.limits import Limits
 from sendopt.errors import AuditError
 
 TOLERANCE = 1e-6  # relative to max(1, |number|): above a solver's feasibility tolerance, below anything that matters
@@ -139,27 +138,32 @@ def _repeated_groups(problem: Problem, rows: list[int]) -> list[str]:
 def _broken_rules(problem: Problem, rows: list[int]) -> list[str]:
     """Caps, gap and fatigue: one sentence a rule, with the number of users it is broken for."""
     planned: dict[int, list[Send]] = defaultdict(list)
-    for c in rows:
-        planned[int(problem.messages.user[problem.cells.message[c]])].append(planned_send(problem, c))
-    past = past_sends(problem)
+    users = problem.messages.user[problem.cells.message[rows]] if rows else np.empty(0, np.int64)
+    asked = _may_break(problem, np.array(rows, np.int64), users)[users]
+    for c, user, ask in zip(rows, users.tolist(), asked.tolist(), strict=True):
+        if ask:
+            planned[user].append(planned_send(problem, c))
+    past = past_sends(problem) if planned else {}
     broken: Counter[str] = Counter()
     for user, sends in planned.items():
-        everything = [*past.get(user, []), *sends]
-        if not _cannot_break(problem.limits, everything):
-            broken.update(broken_user_rules(problem.limits, everything))
+        broken.update(broken_user_rules(problem.limits, [*past.get(user, []), *sends]))
     return [f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())]
 
 
-def _cannot_break(limits: Limits, sends: list[Send]) -> bool:
-    """Are there too few sends, and too far apart, for any rule? Then no window needs to be looked at."""
-    if any(cap.max < len(sends) for cap in limits.caps.values()):
-        return False
+def _may_break(problem: Problem, rows: Ints, users: Ints) -> NDArray[np.bool_]:
+    """(U,) False for users with too few sends, and too far apart, for any rule: no window needs to be looked at."""
+    limits, h = problem.limits, problem.history
+    owner = np.concatenate([users, h.user])
+    minute = np.concatenate([problem.cells.slot[rows] * float(problem.slot_minutes), -h.minutes_before])
+    sends = np.bincount(owner, minlength=len(problem.users))
+    may = sends > min((cap.max for cap in limits.caps.values()), default=len(owner))
     if limits.fatigue is not None:
-        points = limits.fatigue.points_per_send
-        if sum(points.get(send.channel, 0.0) for send in sends) > limits.fatigue.max_points:
-            return False
-    minutes = sorted(send.minute for send in sends)
-    return all(b - a >= limits.min_gap_minutes for a, b in itertools.pairwise(minutes))
+        most = max(limits.fatigue.points_per_send.values(), default=0.0)
+        may |= sends * most > limits.fatigue.max_points
+    order = np.lexsort((minute, owner))
+    near = (np.diff(owner[order]) == 0) & (np.diff(minute[order]) < limits.min_gap_minutes)
+    may[owner[order][1:][near]] = True
+    return np.asarray(may)
 
 
 def _row_violations(problem: Problem, rows: list[int]) -> list[str]:

@@ -6,7 +6,7 @@ No solver and no code of one, as in `audit`: what a part uses of every row is co
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,31 +42,40 @@ def audit_part(
     worthless = int((~(problem.cells.value[everything] > 0)).sum())
     if worthless:
         violations.append(f"value: {worthless} planned sends are not worth sending (value <= 0, ¶6)")
-    committed = _counted(ledger(problem, []), "committed")
+    book = ledger(problem, [])
+    rows_of_all = book.maximums | {f"campaign_min:{name}": row for name, row in book.minimums.items()}
+    committed = {name: row.committed for name, row in rows_of_all.items() if row.committed}
     value, planned, best, cut = {}, {}, {}, {}
     above = np.empty(0, np.int64)
     for tier, cells in chosen.items():
         value[tier] = math.fsum(problem.cells.value[cells].tolist())
-        planned[tier] = _counted(ledger(problem, cells.tolist()), "planned")
+        planned[tier] = _use(problem, cells)
         part, rows = tier_problem(problem, tier, above)
         mine = np.flatnonzero(np.isin(rows, cells))
         if len(mine) != len(cells):
             violations.append(f"tier {tier}: {len(cells) - len(mine)} planned sends are not of this tier")
-        best[tier], cut[tier] = weak_bound(part, _without_room(problem, tier, minimum_tier), prices[tier], mine)
+        best[tier], cut[tier] = weak_bound(part, _without_room(book, tier, minimum_tier), prices[tier], mine)
         above = np.sort(np.concatenate([above, cells]))
     return AuditPart(tuple(violations), value, planned, committed, best, cut)
 
 
-def _counted(book: Ledger, what: str) -> dict[str, float]:
-    rows = book.maximums | {f"campaign_min:{name}": row for name, row in book.minimums.items()}
-    return {name: used for name, row in rows.items() if (used := getattr(row, what))}
+def _use(problem: Problem, planned: Ints) -> dict[str, float]:
+    """What the cells use of every row that could be limited, by row."""
+    m, c = problem.messages, problem.cells
+    message = c.message[planned]
+    campaigns = Counter(m.campaign[message].tolist())
+    slots = Counter(zip(m.channel[message].tolist(), c.slot[planned].tolist(), strict=True))
+    used = {f"capacity:{channel}:{slot}": float(n) for (channel, slot), n in slots.items()}
+    used |= {f"campaign_{end}:{name}": float(n) for name, n in campaigns.items() for end in ("max", "min")}
+    used["opt_outs"] = math.fsum(c.p_opt_out[planned].tolist())
+    used["cost"] = math.fsum(c.cost[planned].tolist())
+    return used
 
 
-def _without_room(problem: Problem, tier: int, minimum_tier: dict[str, int]) -> Ledger:
+def _without_room(book: Ledger, tier: int, minimum_tier: dict[str, int]) -> Ledger:
     """The rows with no room: a bound by it is what users earn, without the rent of the limits."""
-    full = ledger(problem, [])
-    least = {name: Row(0.0, row.price) for name, row in full.minimums.items() if minimum_tier.get(name) == tier}
-    return Ledger({name: Row(0.0) for name in full.maximums}, least)
+    least = {name: Row(0.0, row.price) for name, row in book.minimums.items() if minimum_tier.get(name) == tier}
+    return Ledger({name: Row(0.0) for name in book.maximums}, least)
 
 
 def check_parts(empty: Problem, solution: Solution, parts: Sequence[AuditPart], minimum_tier: dict[str, int]) -> None:

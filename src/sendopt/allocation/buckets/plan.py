@@ -24,7 +24,7 @@ from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import SolveLimits
 
 PASSES = 10  # of a bucket's own dual, from prices that are nearly right
-GOOD = 5e-4  # of the value: a gap within the share that calls for no prices of one's own
+GOOD = 1e-3  # of the value: a gap within the share that calls for no prices of one's own
 SCHEMA = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
 
 
