@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo demo-large test test-fast lint install airflow bench-allocation lock schema clean
+.PHONY: help demo demo-large test test-fast lint install airflow bench-allocation bench-streaming lock schema clean
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -50,6 +50,9 @@ bench-allocation: $(READY) .venv-bench/.ready ## the allocator beside its peers,
 	$(PY311) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
 	@touch $@
+
+bench-streaming: $(READY) ## users by the million, a bucket at a time; about twenty minutes and 4 GB of disk
+	$(BIN)/python benchmarks/streaming.py
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock

@@ -100,15 +100,22 @@ def explain(
 
 @app.command()
 def solve(
-    candidates: Annotated[Path, typer.Argument(help="Parquet or CSV, one row a (user, message, slot) that may go")],
+    candidates: Annotated[
+        Path, typer.Argument(help="Parquet, CSV or a folder of Parquet; one row a (user, message, slot) that may go")
+    ],
     limits: Annotated[Path, typer.Option(help="YAML: caps, gap, fatigue, capacity, campaigns, budgets")],
     out: Annotated[Path, typer.Option(help="folder for plan.parquet and solution.json")],
     history: Annotated[Path | None, typer.Option(help="Parquet or CSV, sends made or committed")] = None,
     method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
+    buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
+    spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="solution.json on standard output instead of prose")] = False,
 ) -> None:
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
-    _exit(lambda: _solve(candidates, limits, out, history, method, as_json))
+    if candidates.is_dir():
+        _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json))
+    else:
+        _exit(lambda: _solve(candidates, limits, out, history, method, as_json))
 
 
 @app.command()
@@ -193,7 +200,34 @@ def _solve(candidates: Path, limits: Path, out: Path, history: Path | None, meth
     if as_json:
         sys.stdout.write(json.dumps(files.as_json(solution, seconds), indent=2) + "\n")
         return
-    for line in summary.of_solution(solution, out):
+    for line in summary.of_solution(solution, len(solution.chosen), out):
+        sys.stdout.write(line + "\n")
+
+
+def _solve_folder(
+    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, number: int | None,
+    master: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    import json
+
+    from sendopt.allocation import buckets
+    from sendopt.config.limits_file import load_limits
+    from sendopt.config.schema import Allocation
+
+    if method not in ("prices", "auto"):
+        raise ConfigError(f"--method: got {method!r} for a folder, which is solved by prices; give prices or auto")
+    found = load_limits(limits)
+    gap = Allocation().relative_gap
+    if master is None:
+        planned = buckets.solve_folder(candidates, history, found, out, gap, number)
+    else:
+        from sendopt.spark import solve_buckets
+
+        planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number)
+    if as_json:
+        sys.stdout.write(json.dumps(buckets.told_of(planned), indent=2) + "\n")
+        return
+    for line in summary.of_solution(planned.solution, planned.sends, out):
         sys.stdout.write(line + "\n")
 
 

@@ -72,10 +72,10 @@ def _price_words(kind: str, row: str, price: float) -> str:
     return f"one more of {row} is worth {price:.3f}"
 
 
-def of_solution(solution: Solution, out: Path) -> Iterator[str]:
+def of_solution(solution: Solution, sends: int, out: Path) -> Iterator[str]:
     """The outcome of `sendopt solve` in a few sentences."""
     yield (
-        f"{len(solution.chosen):,} sends worth {solution.objective:,.4f}, proven within "
+        f"{sends:,} sends worth {solution.objective:,.4f}, proven within "
         f"{gap_words(solution.gap)} of the best possible ({solution.method}, {solution.termination})."
     )
     for name, missing in sorted(solution.shortfall.items()):

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sendopt.allocation.audit_bound import weak_bound
 from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, ledger, past_sends, planned_send
@@ -42,11 +43,15 @@ def audit_plan(problem: Problem, chosen: Ints) -> tuple[str, ...]:
     rows = [int(c) for c in chosen]
     if any(not 0 <= c < len(problem.cells.message) for c in rows):
         return ("chosen: a row is outside the problem's cells",)
+    return (*user_violations(problem, rows), *_row_violations(problem, rows))
+
+
+def user_violations(problem: Problem, rows: list[int]) -> tuple[str, ...]:
+    """The same for the rules of each user alone (¶9a to ¶9d)."""
     return (
         *_repeated_messages(problem, rows),
         *_repeated_groups(problem, rows),
-        *_user_violations(problem, rows),
-        *_row_violations(problem, rows),
+        *_broken_rules(problem, rows),
     )
 
 
@@ -67,8 +72,8 @@ def audit(problem: Problem, solution: Solution) -> Audit:
     penalty = math.fsum(book.minimums[name].price * missing for name, missing in shortfall.items())
     objective = value - penalty
     violations += _misstatements(solution, value, penalty, {k: int(v) for k, v in shortfall.items()})
-    violations += _price_violations(book, solution.prices)
-    if solution.bound < objective - _slack(objective):
+    violations += price_violations(book, solution.prices)
+    if solution.bound < objective - slack(objective):
         violations.append(f"bound: {solution.bound:.9g} is below the objective {objective:.9g}")
     bound, cut, unproven = _bounds(problem, solution)
     return Audit((*violations, *unproven), value, objective, bound, cut)
@@ -86,14 +91,14 @@ def _bounds(problem: Problem, solution: Solution) -> tuple[float, int, list[str]
         prices = tier.prices if len(solution.tiers) > 1 else {p.row: p.price for p in solution.prices}
         stated = tier.bound if len(solution.tiers) > 1 else solution.bound
         bound, cut_here = weak_bound(part, ledger(part, mine.tolist()), prices, mine)
-        if cut_here == 0 and stated < bound - _slack(bound):
+        if cut_here == 0 and stated < bound - slack(bound):
             name = f"bound of tier {tier.tier}" if len(solution.tiers) > 1 else "bound"
             found.append(f"{name}: the prices prove {bound:.9g}, not the stated {stated:.9g}")
         bounds.append(bound)
         cut += cut_here
         above = np.concatenate([above, rows[mine]])
     total = math.fsum(t.bound for t in solution.tiers)
-    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= _slack(total):
+    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= slack(total):
         found.append(f"bound: stated {solution.bound:.9g}, the tiers' sum is {total:.9g}")
     return math.fsum(bounds), cut, found
 
@@ -111,7 +116,8 @@ def check(problem: Problem, solution: Solution) -> Audit:
     return result
 
 
-def _slack(number: float) -> float:
+def slack(number: float) -> float:
+    """What a stated number may differ from the recomputed one."""
     return TOLERANCE * max(1.0, abs(number))
 
 
@@ -129,16 +135,35 @@ def _repeated_groups(problem: Problem, rows: list[int]) -> list[str]:
     return [f"exclusive_group: {repeated} groups of a user are sent more than once (¶9a)"] if repeated else []
 
 
-def _user_violations(problem: Problem, rows: list[int]) -> list[str]:
+def _broken_rules(problem: Problem, rows: list[int]) -> list[str]:
     """Caps, gap and fatigue: one sentence a rule, with the number of users it is broken for."""
     planned: dict[int, list[Send]] = defaultdict(list)
-    for c in rows:
-        planned[int(problem.messages.user[problem.cells.message[c]])].append(planned_send(problem, c))
-    past = past_sends(problem)
+    users = problem.messages.user[problem.cells.message[rows]] if rows else np.empty(0, np.int64)
+    asked = _may_break(problem, np.array(rows, np.int64), users)[users]
+    for c, user, ask in zip(rows, users.tolist(), asked.tolist(), strict=True):
+        if ask:
+            planned[user].append(planned_send(problem, c))
+    past = past_sends(problem) if planned else {}
     broken: Counter[str] = Counter()
     for user, sends in planned.items():
         broken.update(broken_user_rules(problem.limits, [*past.get(user, []), *sends]))
     return [f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())]
+
+
+def _may_break(problem: Problem, rows: Ints, users: Ints) -> NDArray[np.bool_]:
+    """(U,) False for users with too few sends, and too far apart, for any rule: no window needs to be looked at."""
+    limits, h = problem.limits, problem.history
+    owner = np.concatenate([users, h.user])
+    minute = np.concatenate([problem.cells.slot[rows] * float(problem.slot_minutes), -h.minutes_before])
+    sends = np.bincount(owner, minlength=len(problem.users))
+    may = sends > min((cap.max for cap in limits.caps.values()), default=len(owner))
+    if limits.fatigue is not None:
+        most = max(limits.fatigue.points_per_send.values(), default=0.0)
+        may |= sends * most > limits.fatigue.max_points
+    order = np.lexsort((minute, owner))
+    near = (np.diff(owner[order]) == 0) & (np.diff(minute[order]) < limits.min_gap_minutes)
+    may[owner[order][1:][near]] = True
+    return np.asarray(may)
 
 
 def _row_violations(problem: Problem, rows: list[int]) -> list[str]:
@@ -146,7 +171,7 @@ def _row_violations(problem: Problem, rows: list[int]) -> list[str]:
     found = []
     for name, row in ledger(problem, rows).maximums.items():
         room = max(0.0, row.limit - row.committed)
-        if row.planned > room + _slack(room):
+        if row.planned > room + slack(room):
             found.append(f"{name}: planned {row.planned:.9g}, room for {room:.9g} of {row.limit:.9g}")
     return found
 
@@ -162,14 +187,14 @@ def _misstatements(solution: Solution, value: float, penalty: float, shortfall: 
     found = [
         f"{name}: stated {said:.9g}, recomputed {true:.9g}"
         for name, said, true in stated
-        if not abs(said - true) <= _slack(true)
+        if not abs(said - true) <= slack(true)
     ]
     if solution.shortfall != shortfall:
         found.append(f"shortfall: stated {solution.shortfall}, recomputed {shortfall}")
     return found
 
 
-def _price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
+def price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
     """Every row listed once with its true limit and use, and a price that keeps weak duality valid (¶11)."""
     rows = {**book.maximums, **{f"campaign_min:{name}": row for name, row in book.minimums.items()}}
     found = []
@@ -179,9 +204,9 @@ def _price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
         row = rows.get(p.row)
         if row is None:
             continue
-        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + _slack(row.price)):
+        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + slack(row.price)):
             found.append(f"prices: {p.row} has price {p.price:.9g}, outside [0, {row.price:.9g}]")
         for name, said, true in (("limit", p.limit, row.limit), ("used", p.used, row.used)):
-            if not abs(said - true) <= _slack(true):
+            if not abs(said - true) <= slack(true):
                 found.append(f"prices: {p.row} states {name} {said:.9g}, recomputed {true:.9g}")
     return found

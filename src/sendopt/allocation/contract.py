@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
+from sendopt.domain.limits import Limits
 from sendopt.errors import ContractError, InfeasibleError
 
 Flags = NDArray[np.bool_]
@@ -18,7 +19,7 @@ Flags = NDArray[np.bool_]
 
 def require_sound(problem: Problem) -> None:
     """Nothing, or ContractError (exit 3) naming array, count and rows; InfeasibleError (exit 4) naming limits."""
-    _require_feasible_limits(problem)
+    require_feasible(problem.limits)
     if problem.slot_minutes < 1 or problem.n_slots < 1:
         raise ContractError(
             f"allocation: slot_minutes {problem.slot_minutes} and n_slots {problem.n_slots} must be at least 1; "
@@ -73,10 +74,11 @@ def canonical(problem: Problem) -> tuple[Problem, Ints]:
     )
 
 
-def _require_feasible_limits(problem: Problem) -> None:
+def require_feasible(limits: Limits) -> None:
+    """Nothing, or InfeasibleError (exit 4) naming limits that contradict each other whatever is sent."""
     contradictory = [
         f"campaigns.{name}: min_sends {c.min_sends} > max_sends {c.max_sends}"
-        for name, c in sorted(problem.limits.campaigns.items())
+        for name, c in sorted(limits.campaigns.items())
         if c.max_sends is not None and c.min_sends > c.max_sends
     ]
     if contradictory:

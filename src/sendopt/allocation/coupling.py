@@ -113,7 +113,8 @@ def rows_of(problem: Problem) -> Rows:
             if most is not None:
                 found[slot] = add(f"capacity:{name}:{slot}", "capacity", most)
         capacity[name] = found
-    largest = _largest_values(problem, {n for n, b in limits.campaigns.items() if b.shortfall_price is None})
+    unpriced = {n for n, b in limits.campaigns.items() if b.min_sends > 0 and b.shortfall_price is None}
+    largest = _largest_values(problem, unpriced)
     for name, bounds in sorted(limits.campaigns.items()):
         if bounds.max_sends is not None:
             most_of[name] = add(f"campaign_max:{name}", "campaign_max", bounds.max_sends)
@@ -129,7 +130,7 @@ def rows_of(problem: Problem) -> Rows:
     used: dict[int, list[float]] = defaultdict(list)
     for i in np.flatnonzero(h.minutes_before < 0).tolist():
         slot = int(-h.minutes_before[i] // problem.slot_minutes)
-        for row, use in _uses(rows, h.channel[i], slot, h.campaign[i], float(h.p_opt_out[i]), float(h.cost[i])):
+        for row, use in uses_of_send(rows, h.channel[i], slot, h.campaign[i], float(h.p_opt_out[i]), float(h.cost[i])):
             used[row].append(use)
     for row, uses in used.items():
         rows.committed[row] = math.fsum(uses)
@@ -145,7 +146,9 @@ def coupling(problem: Problem) -> Coupling:
     return Coupling(**vars(rows), use=matrix)
 
 
-def _uses(rows: Rows, channel: str, slot: int, campaign: str, p_opt_out: float, cost: float) -> list[tuple[int, float]]:
+def uses_of_send(
+    rows: Rows, channel: str, slot: int, campaign: str, p_opt_out: float, cost: float
+) -> list[tuple[int, float]]:
     """The rows that one send uses, and how much of each."""
     of_slot = rows.capacity.get(channel)
     found = [

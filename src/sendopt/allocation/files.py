@@ -48,16 +48,16 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
                 f"{path}: column local_day is missing; caps.{calendar[0]} counts by local day or "
                 "week, so each row needs its user's local day (days since 1970-01-01)"
             )
-    _require(candidates, "slot", "negative", cells["slot"] < 0)
-    _require(candidates, "tier", "below 1", cells["tier"] < 1)
+    require_rows(candidates, "slot", "negative", cells["slot"] < 0)
+    require_rows(candidates, "tier", "below 1", cells["tier"] < 1)
     last = _last_slot(limits, cells["slot"], past)
     user, users = pd.factorize(cells["user_id"])
-    message, first = _messages(candidates, user, cells)
+    message, first = messages_of(candidates, user, cells)
     days = cells["local_day"]
     slots = int(last) + 1
     key = message * np.int64(slots) + cells["slot"]
-    _require(candidates, "(user_id, message_id, slot)", "repeated", pd.Series(key).duplicated().to_numpy())
-    everyone, before = _history(past, users)
+    require_rows(candidates, "(user_id, message_id, slot)", "repeated", pd.Series(key).duplicated().to_numpy())
+    everyone, before = history_of(past, users)
     return Problem(
         slot_minutes=limits.slot_minutes,
         n_slots=slots,
@@ -141,6 +141,14 @@ def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) 
             table = pq.read_table(path, columns=[c for c in names if c in needed or c in more])
     except pa.ArrowException as error:
         raise ContractError(f"{path} cannot be read: {str(error).splitlines()[0][:200]}; write it again") from None
+    return columns_of(path, table, needed, more)
+
+
+def columns_of(path: Path, table: pa.Table, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Columns of `table` by name as numpy arrays; those that may be left out get their default, or None without one.
+
+    Raises ContractError naming `path`, column, count and first rows of what is missing, empty or of another kind.
+    """
     missing = [c for c in needed if c not in table.column_names]
     if missing:
         raise ContractError(f"{path}: columns {', '.join(missing)} are missing; found: {', '.join(table.column_names)}")
@@ -155,22 +163,24 @@ def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) 
 
 def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object = None) -> Any:
     column = table[name]
-    if for_null is not None:
+    if for_null is not None and column.null_count:
         column = column.cast(pa.string()).fill_null(for_null)
-    _require(path, name, "empty", np.asarray(column.is_null()))
+    require_rows(path, name, "empty", np.asarray(column.is_null()))
     try:
         if kind == TEXT:
-            codes = column.cast(pa.string()).combine_chunks().dictionary_encode()
+            kept = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
+            codes = (column if kept else column.cast(pa.string())).combine_chunks()
+            codes = codes if kept else codes.dictionary_encode()
             return codes.dictionary.to_numpy(zero_copy_only=False)[codes.indices.to_numpy()].astype(object)
         found = column.cast(pa.int64() if kind == WHOLE else pa.float64()).to_numpy()
     except pa.ArrowException:
         raise ContractError(f"{path}, column {name}: {column.type} where {kind} are expected; convert it") from None
     if kind == NUMBER:
-        _require(path, name, "not finite", ~np.isfinite(found))
+        require_rows(path, name, "not finite", ~np.isfinite(found))
     return found
 
 
-def _require(path: Path, column: str, what: str, bad: Any) -> None:
+def require_rows(path: Path, column: str, what: str, bad: Any) -> None:
     rows = np.flatnonzero(bad)
     if len(rows):
         raise ContractError(
@@ -194,7 +204,7 @@ def _last_slot(limits: SolveLimits, slot: Ints, past: dict[str, Any] | None) -> 
     return int(max([int(slot.max(initial=0)), int(committed), *named]))
 
 
-def _messages(path: Path, user: Ints, cells: dict[str, Any]) -> tuple[Ints, Ints]:
+def messages_of(path: Path, user: Ints, cells: dict[str, Any]) -> tuple[Ints, Ints]:
     """(message of each row, first row of each message); a message must be told the same in all its rows."""
     name, names = pd.factorize(cells["message_id"])
     key = user * np.int64(len(names)) + name
@@ -203,11 +213,11 @@ def _messages(path: Path, user: Ints, cells: dict[str, Any]) -> tuple[Ints, Ints
     np.minimum.at(first, message, np.arange(len(key)))
     for column in ("campaign_id", "channel", "category", "exclusive_group", "tier"):
         code = pd.factorize(cells[column])[0]
-        _require(path, column, "different from the message's first row", code != code[first[message]])
+        require_rows(path, column, "different from the message's first row", code != code[first[message]])
     return message.astype(np.int64), first
 
 
-def _history(past: dict[str, Any] | None, users: Texts) -> tuple[Texts, History]:
+def history_of(past: dict[str, Any] | None, users: Texts) -> tuple[Texts, History]:
     """(all users, those of the candidates first, their history): a past of others bounds nothing but shared rows."""
     if past is None:
         return users, empty_history()

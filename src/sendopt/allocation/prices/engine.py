@@ -67,16 +67,16 @@ def solve(market: Market, relative_gap: float) -> tuple[Ints, Response]:
     best = pool[-1]
     plan = market.empty_plan()
     if len(pool) > 1:
-        plan = _fitted(market, best.prices, *mixed_plan(market, pool))
+        plan = fitted(market, best.prices, *mixed_plan(market, pool))
     if _gap(market, plan, best) > relative_gap:
-        plan, best = _paced(market, plan, best, relative_gap)
+        plan, best = paced(market, plan, best, relative_gap)
     if market.n_users <= CORE_USERS and _gap(market, plan, best) > relative_gap:
         other = improve(market, best, pool, plan, relative_gap / 10)
-        plan = _better(market, plan, _fitted(market, best.prices, other, use_of_plan(market, other)))
+        plan = _better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))
     return plan, best
 
 
-def _paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tuple[Ints, Response]:
+def paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tuple[Ints, Response]:
     """The plan and the bound after further passes with prices that follow use, until the gap is reached."""
     base, before = best.prices, None
     for turn, (gain, again) in enumerate(PACES):
@@ -85,7 +85,7 @@ def _paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> t
         if turn < FIRST_JUDGED:
             continue
         best = min(best, market.respond(base), key=lambda one: one.bound)
-        plan = _better(market, plan, _fitted(market, base, before.plan.copy(), before.use.copy()))
+        plan = _better(market, plan, fitted(market, base, before.plan.copy(), before.use.copy()))
         if _gap(market, plan, best) <= relative_gap:
             break
     return plan, best
@@ -106,7 +106,7 @@ def objective(market: Market, plan: Ints) -> float:
     return float(market.d.value[plan[plan != NONE]].sum() - penalty)
 
 
-def _fitted(market: Market, prices: Floats, plan: Ints, use: Floats) -> Ints:
+def fitted(market: Market, prices: Floats, plan: Ints, use: Floats) -> Ints:
     """`plan`, changed in place: what overfills a row moved or dropped, room that is left filled."""
     fill(market, prices, plan, make_fit(market, prices, plan, use))
     return plan

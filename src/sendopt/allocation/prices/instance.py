@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sendopt.allocation.coupling import Rows, rows_of
+from sendopt.allocation.prices.arrange import agreed, arranged, taken
 from sendopt.allocation.problem import Floats, Ints, Problem, Texts
 from sendopt.domain.limits import Fatigue, Limits
 
@@ -90,36 +91,34 @@ def compile_problem(problem: Problem) -> Compiled:
     m, c = problem.messages, problem.cells
     users = hash_order(problem.users)
     user_rank = _inverse(users)
-    messages = np.lexsort((text_hash(m.message_id), user_rank[m.user]))
-    message_rank = _inverse(messages)
-    cells = np.lexsort((c.slot, message_rank[c.message]))
+    messages, message_start = arranged(m.user, users, text_hash(m.message_id))
+    cells, cell_start = arranged(c.message, messages, c.slot)
     code = {
         name: _Codes(getattr(m, name), getattr(problem.history, name)) for name in ("channel", "campaign", "category")
     }
     rules = _rules(problem, code)
-    of_user = user_rank[m.user][messages]
-    of_message = message_rank[c.message][cells]
+    of_user = np.repeat(np.arange(len(users)), np.diff(message_start))
     calendar = any(cap.calendar for cap in problem.limits.caps.values())
     identity = _identities(of_user, m.exclusive_group[messages])
-    opt_out = _by_message("p_opt_out", "opt_out_by_cell", c.p_opt_out[cells], of_message, len(messages))
-    cost = _by_message("cost", "cost_by_cell", c.cost[cells], of_message, len(messages))
+    opt_out = _by_message("p_opt_out", "opt_out_by_cell", c.p_opt_out, cells, cell_start)
+    cost = _by_message("cost", "cost_by_cell", c.cost, cells, cell_start)
     past = _past(problem, user_rank, code, rules)
-    message_start = _starts(of_user, len(users))
     single = np.diff(message_start) == _distinct(identity, of_user, len(users))
+    value = taken(c.value, cells, np.float64)
     instance = Instance(
         rules=rules,
         message_start=message_start,
-        cell_start=_starts(of_message, len(messages)),
-        slot=c.slot[cells].astype(np.int16),
-        value=c.value[cells],
-        alive=c.value[cells] > 0,
+        cell_start=cell_start,
+        slot=taken(c.slot, cells, np.int16),
+        value=value,
+        alive=value > 0,
         channel=code["channel"].own[messages].astype(np.int16),
         campaign=code["campaign"].own[messages].astype(np.int32),
         category=code["category"].own[messages].astype(np.int32),
         identity=identity,
         **opt_out,
         **cost,
-        local_day=c.local_day[cells].astype(np.int32) if calendar else np.empty(0, np.int32),
+        local_day=taken(c.local_day, cells, np.int32) if calendar else np.empty(0, np.int32),
         **past,
         plain=_plain(rules, past),
         pairable=single & (not opt_out["opt_out_by_cell"]) & (not cost["cost_by_cell"]) & (rules.spacing_minutes > 0),
@@ -269,7 +268,7 @@ def _identities(of_user: Ints, group: Texts) -> NDArray[np.int32]:
     if n == 0:
         return np.empty(0, np.int32)
     first = np.r_[True, of_user[1:] != of_user[:-1]]
-    alone = np.array([not g for g in group]) if len(group) else np.empty(0, bool)
+    alone = ~group.astype(bool)
     if alone.all():
         return (np.arange(n) - np.maximum.accumulate(np.where(first, np.arange(n), 0))).astype(np.int32)
     named = pd.factorize(np.where(alone, "", group))[0].astype(np.int64)
@@ -281,14 +280,10 @@ def _identities(of_user: Ints, group: Texts) -> NDArray[np.int32]:
     return (whole - least[of_user]).astype(np.int32)
 
 
-def _by_message(name: str, flag: str, column: Floats, of_message: Ints, n: int) -> dict[str, Any]:
+def _by_message(name: str, flag: str, column: Floats, cells: Ints, cell_start: Ints) -> dict[str, Any]:
     """One value a message where its cells agree, else the cells' own."""
-    value = np.zeros(n)
-    if len(column):
-        first = np.r_[True, of_message[1:] != of_message[:-1]]
-        value[of_message[first]] = column[first]
-    alike = np.array_equal(value[of_message], column)
-    return {name: value if alike else np.ascontiguousarray(column, dtype=np.float64), flag: not alike}
+    value = agreed(column, cells, cell_start)
+    return {name: taken(column, cells, np.float64) if value is None else value, flag: value is None}
 
 
 def _starts(sorted_owner: Ints, n: int) -> Ints:

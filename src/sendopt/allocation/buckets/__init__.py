@@ -1,0 +1,12 @@
+"""Allocation of any number of users, a bucket at a time: prices from a sample, one map over files (model ¶11, ¶14).
+
+Which bucket a user is in, and how many there are, is config: one process and a cluster give the same plan.
+"""
+
+from sendopt.allocation.buckets.folder import solve_folder
+from sendopt.allocation.buckets.plan import Part
+from sendopt.allocation.buckets.solve import Planned, solve_buckets, told_of
+from sendopt.allocation.buckets.split import split
+from sendopt.allocation.buckets.store import bucket_of, write_bucket
+
+__all__ = ["Part", "Planned", "bucket_of", "solve_buckets", "solve_folder", "split", "told_of", "write_bucket"]

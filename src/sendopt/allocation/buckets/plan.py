@@ -1,0 +1,137 @@
+"""One bucket, start to end: its part of the bound at the common prices, a plan in its share, audited and written."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sendopt.allocation.audit_parts import AuditPart, audit_part
+from sendopt.allocation.buckets.store import read_buckets
+from sendopt.allocation.coupling import Rows
+from sendopt.allocation.prices.engine import fitted, objective, paced, prepare
+from sendopt.allocation.prices.mixture import use_of_plan
+from sendopt.allocation.prices.sweep import NONE, Market, Response
+from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.allocation.tiers import tier_problem, tiers_of
+from sendopt.domain.limits import SolveLimits
+
+GOOD = 1e-3  # of the value: a gap within the share that calls for no prices of one's own
+SCHEMA = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every bucket is told; small, for it travels to workers."""
+
+    folder: str  # of the buckets
+    out: str  # of the plan's files
+    limits: SolveLimits  # each minimum with its shortfall price
+    n_slots: int
+    rows: Rows  # across users, with all of the limits
+    minimum_tier: dict[str, int]  # in which tier a campaign's minimum counts
+    prices: dict[int, Floats]  # common prices (R,) by tier
+    shares: Floats  # (B, R) of what committed sends leave of each limit
+    audit: bool = True
+    own_prices: bool = True
+
+
+@dataclass(frozen=True)
+class TierPart:
+    """One tier of one bucket."""
+
+    value: float
+    use: Floats  # (R,)
+    best: float  # Σ best response at the common prices
+    cut: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a bucket gives back: sums only."""
+
+    bucket: int
+    users: int
+    sends: int
+    tiers: dict[int, TierPart]
+    audit: AuditPart | None
+    seconds: dict[str, float]  # read, plan, audit, write
+
+
+def plan_bucket(task: Task, bucket: int) -> Part:
+    """Reads the bucket, plans it tier by tier within its share, audits its part and writes its file of the plan."""
+    clock = [time.perf_counter()]
+    problem = read_buckets(Path(task.folder), [bucket], task.limits, task.n_slots)
+    clock.append(time.perf_counter())
+    room = task.shares[bucket]
+    chosen: dict[int, Ints] = {}
+    tiers: dict[int, TierPart] = {}
+    above = np.empty(0, np.int64)
+    for tier in tiers_of(problem) if len(problem.cells.slot) else []:
+        part, rows = tier_problem(problem, tier, above)
+        cell, market = market_of(part, task.rows, room, counting(task, tier))
+        response, plan = _plan(market, task.prices[tier], task.own_prices)
+        planned = plan[plan != NONE]
+        chosen[tier] = np.sort(rows[cell[planned]])
+        best = response.bound - math.fsum(market.sign * response.prices * market.rows.room)
+        value = math.fsum(market.d.value[planned].tolist())
+        use = use_of_plan(market, plan)
+        tiers[tier] = TierPart(value, use, best, response.cut)
+        room = np.maximum(0.0, room - use)
+        above = np.sort(np.concatenate([above, chosen[tier]]))
+    clock.append(time.perf_counter())
+    audited = None
+    if task.audit:
+        by_row = {t: dict(zip(task.rows.names, task.prices[t].tolist(), strict=True)) for t in chosen}
+        audited = audit_part(problem, chosen, by_row, task.minimum_tier)
+    clock.append(time.perf_counter())
+    _write(Path(task.out) / f"{bucket:05d}.parquet", problem, above)
+    clock.append(time.perf_counter())
+    spent = dict(zip(("read", "plan", "audit", "write"), np.diff(clock).tolist(), strict=True))
+    return Part(bucket, len(problem.users), len(above), tiers, audited, spent)
+
+
+def counting(task: Task, tier: int) -> Floats:
+    """(R,) 0 for the minimums that count in another tier, else 1."""
+    away = {f"campaign_min:{name}" for name, counts in task.minimum_tier.items() if counts != tier}
+    return np.array([0.0 if name in away else 1.0 for name in task.rows.names])
+
+
+def market_of(problem: Problem, rows: Rows, room: Floats, counts: Floats) -> tuple[Ints, Market]:
+    """(row of problem.cells of each cell, the market of these users) with `room` (R,) to share among them."""
+    compiled, _ = prepare(problem)
+    shared = replace(
+        rows, limit=room * counts, committed=np.zeros(len(room)), shortfall_price=rows.shortfall_price * counts
+    )
+    return compiled.cell, Market(compiled._replace(rows=shared))
+
+
+def _plan(market: Market, prices: Floats, own_prices: bool) -> tuple[Response, Ints]:
+    """(the response at the common prices, a plan (U, width) that keeps the share).
+
+    The common prices mostly will do; where they leave a gap, the bucket finds prices of its own, and the better stays.
+    """
+    plan = market.empty_plan()
+    common = market.respond(prices, plan=plan)
+    plan = fitted(market, prices, plan, common.use)
+    if own_prices and common.bound - objective(market, plan) > GOOD * max(1.0, common.value):
+        plan, _ = paced(market, plan, common, GOOD)
+    return common, plan
+
+
+def _write(path: Path, problem: Problem, chosen: Ints) -> None:
+    """By user in hash order, then by slot."""
+    message, m = problem.cells.message[chosen], problem.messages
+    order = np.lexsort((message, problem.cells.slot[chosen], m.user[message]))
+    message = message[order]
+    columns = [
+        pa.array(problem.users[m.user[message]], pa.string()),
+        pa.array(m.message_id[message], pa.string()),
+        pa.array(problem.cells.slot[chosen][order].astype(np.int32)),
+    ]
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd", compression_level=1)

@@ -1,0 +1,250 @@
+"""Prices from the first buckets, one map over all of them, sums: the plan of any number of users with its proof."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sendopt.allocation.audit_parts import check_parts
+from sendopt.allocation.buckets.plan import Part, Task, TierPart, counting, market_of, plan_bucket
+from sendopt.allocation.buckets.shares import shares, total
+from sendopt.allocation.buckets.store import Summary, is_bucketed, read_buckets, summaries
+from sendopt.allocation.contract import require_feasible
+from sendopt.allocation.coupling import rows_of, uses_of_send
+from sendopt.allocation.files import as_json
+from sendopt.allocation.prices import engine
+from sendopt.allocation.prices.sweep import NONE
+from sendopt.allocation.problem import Cells, Floats, Messages, Problem
+from sendopt.allocation.solution import Price, Solution, Tier
+from sendopt.allocation.tiers import tier_problem, tiers_of
+from sendopt.domain.limits import Limits, SolveLimits
+from sendopt.errors import ContractError
+
+__all__ = ["Planned", "is_bucketed", "solve_buckets"]
+
+SAMPLE_USERS = 100_000  # in whole buckets, at least one
+SAMPLE_GAP = 1e-4
+Run = Callable[[Callable[[int], Part], int], Iterable[Part]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan in files and its proof. `solution.chosen` is empty: no one place holds the cells."""
+
+    solution: Solution
+    sends: int
+    users: int
+    buckets: int
+    seconds: dict[str, float]  # prices and map on the clock; read, plan, audit and write summed over buckets
+
+
+def one_after_the_other(work: Callable[[int], Part], buckets: int) -> Iterator[Part]:
+    """The map in this process: the memory of one bucket."""
+    return map(work, range(buckets))
+
+
+def solve_buckets(
+    folder: Path, limits: SolveLimits, out: Path, relative_gap: float, run: Run = one_after_the_other,
+    *, audit: bool = True, sample_users: int = SAMPLE_USERS, own_prices: bool = True,
+    seconds_before: Mapping[str, float] | None = None,
+) -> Planned:  # fmt: skip
+    """Plans the buckets of `folder`; `out` gets `plan.parquet` (a folder, one file a bucket) and `solution.json`.
+
+    Both or neither. `run` maps a function over the buckets' numbers, anywhere and in any order: the same bytes come
+    out. Raises ContractError (exit 3), InfeasibleError (exit 4), AuditError (exit 7).
+    """
+    require_feasible(limits)
+    clock = time.perf_counter()
+    told = summaries(folder)
+    _require_days(folder, limits, told)
+    with _both_or_neither(out) as beside:
+        task = _task(folder.resolve(), beside.resolve() / "plan.parquet", limits, told, audit, own_prices)
+        (beside / "plan.parquet").mkdir()
+        task = replace(task, prices=_common_prices(task, told, sample_users))
+        priced = time.perf_counter()
+        parts = sorted(run(_Work(task), len(told)), key=lambda part: part.bucket)
+        mapped = time.perf_counter()
+        solution = _solution(task, parts, relative_gap)
+        if audit:
+            audited = [part.audit for part in parts if part.audit]
+            check_parts(_empty(task.limits, task.n_slots), solution, audited, task.minimum_tier)
+        seconds = {**(seconds_before or {}), "prices": priced - clock, "map": mapped - priced}
+        seconds |= {name: math.fsum(p.seconds[name] for p in parts) for name in ("read", "plan", "audit", "write")}
+        found = Planned(solution, sum(p.sends for p in parts), sum(s.users for s in told), len(told), seconds)
+        (beside / "solution.json").write_text(json.dumps(told_of(found), indent=2) + "\n")
+    return found
+
+
+def told_of(planned: Planned) -> dict[str, object]:
+    """What `solution.json` holds."""
+    sizes = {"sends": planned.sends, "users": planned.users, "buckets": planned.buckets}
+    return {**as_json(planned.solution, planned.seconds), **sizes}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """`plan_bucket` of one task, as something that travels."""
+
+    task: Task
+
+    def __call__(self, bucket: int) -> Part:
+        return plan_bucket(self.task, bucket)
+
+
+@contextmanager
+def _both_or_neither(out: Path) -> Iterator[Path]:
+    """A folder beside `out` whose two outputs take their places in it where nothing is raised."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    beside.chmod(0o755)
+    try:
+        yield beside
+        out.mkdir(exist_ok=True)
+        for name in ("plan.parquet", "solution.json"):
+            old = out / name
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink(missing_ok=True)
+            (beside / name).rename(old)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _require_days(folder: Path, limits: SolveLimits, told: list[Summary]) -> None:
+    calendar = [name for name, cap in sorted(limits.caps.items()) if cap.calendar]
+    if calendar and not all(s.days for s in told if s.cells):
+        raise ContractError(
+            f"{folder}: column local_day is missing; caps.{calendar[0]} counts by local day or week, so each row "
+            "needs its user's local day (days since 1970-01-01)"
+        )
+
+
+def _task(folder: Path, out: Path, limits: SolveLimits, told: list[Summary], audit: bool, own_prices: bool) -> Task:
+    """All but the prices."""
+    named = [s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot]
+    committed = [int(-(s.least_minutes_before // limits.slot_minutes)) for s in told]
+    n_slots = 1 + max([0, *(s.last_slot for s in told), *committed, *named])
+    campaigns = {
+        name: c.model_copy(update={"shortfall_price": max((s.largest.get(name, 0.0) for s in told), default=0.0)})
+        if c.shortfall_price is None
+        else c
+        for name, c in limits.campaigns.items()
+    }
+    limits = limits.model_copy(update={"campaigns": campaigns})
+    rows = rows_of(_empty(limits, n_slots))
+    uses: dict[int, list[float]] = {}
+    for s in told:
+        for channel, campaign, minute, sends, p_opt_out, cost in s.committed:
+            slot = int(minute // limits.slot_minutes)
+            for row, use in uses_of_send(rows, channel, slot, campaign, p_opt_out, cost):
+                uses.setdefault(row, []).append(use * sends if rows.counts_sends[row] else use)
+    for row, each in uses.items():
+        rows.committed[row] = math.fsum(each)
+    last = max((t for s in told for t in s.tiers), default=1)
+    minimum_tier = {name: max((s.last_tier.get(name, 0) for s in told), default=0) or last for name in campaigns}
+    weights = np.array([[float(s.users)] for s in told]).repeat(len(rows.names), axis=1)
+    split = shares(rows.room, weights, rows.counts_sends, rows.names)
+    return Task(
+        folder=str(folder), out=str(out), limits=limits, n_slots=n_slots, rows=rows, minimum_tier=minimum_tier,
+        prices={}, shares=split, audit=audit, own_prices=own_prices,
+    )  # fmt: skip
+
+
+def _common_prices(task: Task, told: list[Summary], sample_users: int) -> dict[int, Floats]:
+    """Prices by tier that minimise the bound over the first buckets at their part of the limits."""
+    everyone = sum(s.users for s in told)
+    which, users = [], 0
+    for s in told:
+        if users < sample_users:
+            which.append(s.bucket)
+            users += s.users
+    none = np.zeros(len(task.rows.names))
+    prices = {tier: none for tier in sorted({t for s in told for t in s.tiers}) or [1]}
+    if users == 0 or len(none) == 0:
+        return prices
+    problem = read_buckets(Path(task.folder), which, task.limits, task.n_slots)
+    room = task.rows.room * (users / everyone)
+    above = np.empty(0, np.int64)
+    tiers = tiers_of(problem)
+    for tier in tiers:
+        part, rows = tier_problem(problem, tier, above)
+        cell, market = market_of(part, task.rows, room, counting(task, tier))
+        plan, best = engine.solve(market, SAMPLE_GAP)
+        prices[tier] = best.prices
+        if tier != tiers[-1]:
+            planned = np.sort(rows[cell[plan[plan != NONE]]])
+            room = np.maximum(0.0, room - (task.rows.used(problem, planned) - task.rows.committed))
+            above = np.sort(np.concatenate([above, planned]))
+    return prices
+
+
+def _solution(task: Task, parts: list[Part], relative_gap: float) -> Solution:
+    """The sums of all parts, tier by tier."""
+    rows = task.rows
+    used = rows.committed.copy()
+    tiers = []
+    for tier, prices in task.prices.items():
+        counts = counting(task, tier)
+        sign = np.where(rows.is_minimum, -1.0, 1.0) * counts
+        room = np.maximum(0.0, rows.limit - used)
+        none = TierPart(0.0, np.zeros(len(rows.names)), 0.0, 0)
+        mine = [part.tiers.get(tier, none) for part in parts]
+        used = used + total([part.use for part in mine])
+        value = math.fsum(part.value for part in mine)
+        penalty = math.fsum(rows.missing(used) * rows.shortfall_price * counts)
+        bound = math.fsum([*(part.best for part in mine), *(sign * prices * room).tolist()])
+        objective = value - penalty
+        if abs(bound - objective) <= 1e-9 * max(1.0, abs(objective)):
+            bound = max(bound, objective)  # at the optimum the two are equal but for the order of a sum
+        gap = (bound - objective) / max(1.0, abs(value))
+        ended = "gap_reached" if gap <= relative_gap else "passes_done"
+        by_row = dict(zip(rows.names, prices.tolist(), strict=True))
+        cut = sum(part.cut for part in mine)
+        tiers.append(Tier(tier, value, penalty, objective, bound, gap, "prices", ended, cut, by_row))
+    value, penalty = math.fsum(t.value for t in tiers), math.fsum(t.penalty for t in tiers)
+    objective, bound = value - penalty, math.fsum(t.bound for t in tiers)
+    highest = np.max([p for p in task.prices.values()], axis=0)
+    stated = zip(rows.names, rows.kinds, rows.limit.tolist(), used.tolist(), highest.tolist(), strict=True)
+    return Solution(
+        chosen=np.empty(0, np.int64),
+        value=value,
+        penalty=penalty,
+        objective=objective,
+        bound=bound,
+        gap=(bound - objective) / max(1.0, abs(value)),
+        method="prices",
+        termination=max((t.termination for t in tiers), key=("gap_reached", "passes_done").index),
+        cut_users=sum(t.cut_users for t in tiers),
+        prices=tuple(Price(*one) for one in stated),
+        shortfall={
+            name.removeprefix("campaign_min:"): round(short)
+            for name, short in zip(rows.names, rows.missing(used).tolist(), strict=True)
+            if short > 0
+        },
+        tiers=tuple(tiers),
+    )
+
+
+def _empty(limits: Limits, n_slots: int) -> Problem:
+    texts, ints, floats = np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.float64)
+    only = Limits(**{name: getattr(limits, name) for name in Limits.model_fields})
+    return Problem(
+        slot_minutes=getattr(limits, "slot_minutes", 60),
+        n_slots=n_slots,
+        users=texts,
+        messages=Messages(
+            user=ints, message_id=texts, campaign=texts, channel=texts, category=texts, exclusive_group=texts, tier=ints
+        ),
+        cells=Cells(message=ints, slot=ints, value=floats, p_opt_out=floats, cost=floats, local_day=ints),
+        limits=only,
+    )
