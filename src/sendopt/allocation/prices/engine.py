@@ -13,7 +13,7 @@ from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
 from sendopt.allocation.prices.pace import pace
 from sendopt.allocation.prices.revise import fill, make_fit
 from sendopt.allocation.prices.sweep import NONE, Market, Response
-from sendopt.allocation.prices.user_rules import mark_alive
+from sendopt.allocation.prices.user_rules import strike_out
 from sendopt.allocation.problem import Floats, Ints, Problem
 
 CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
@@ -43,7 +43,7 @@ def prepare(problem: Problem) -> tuple[Compiled, Market]:
     compiled = compile_problem(problem)
     rules = compiled.instance.rules
     everyone = bool((rules.cap_max < 1).any() or rules.points.max(initial=0.0) > rules.max_points)
-    mark_alive(compiled.instance, everyone, np.zeros(1, np.int64))
+    strike_out(compiled.instance, everyone, np.zeros(1, np.int64))
     return compiled, Market(compiled)
 
 

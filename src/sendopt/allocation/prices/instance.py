@@ -52,8 +52,7 @@ class Instance(NamedTuple):
     message_start: Ints  # (U + 1,) messages of a user
     cell_start: Ints  # (M + 1,) cells of a message, by slot
     slot: NDArray[np.int16]  # (C,)
-    value: Floats  # (C,)
-    alive: NDArray[np.bool_]  # (C,) worth something, and allowed by the past alone
+    value: Floats  # (C,) -inf where worth nothing, or forbidden by the past alone
     channel: NDArray[np.int16]  # (M,)
     campaign: NDArray[np.int32]  # (M,)
     category: NDArray[np.int32]  # (M,)
@@ -104,14 +103,13 @@ def compile_problem(problem: Problem) -> Compiled:
     cost = _by_message("cost", "cost_by_cell", c.cost, cells, cell_start)
     past = _past(problem, user_rank, code, rules)
     single = np.diff(message_start) == _distinct(identity, of_user, len(users))
-    value = taken(c.value, cells, np.float64)
+    value = taken(np.where(c.value > 0, c.value, -np.inf), cells, np.float64)
     instance = Instance(
         rules=rules,
         message_start=message_start,
         cell_start=cell_start,
         slot=taken(c.slot, cells, np.int16),
         value=value,
-        alive=value > 0,
         channel=code["channel"].own[messages].astype(np.int16),
         campaign=code["campaign"].own[messages].astype(np.int32),
         category=code["category"].own[messages].astype(np.int32),

@@ -28,31 +28,36 @@ def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
         at, base = k * slots, d.channel[m] * slots
         for s in range(slots):
             dense[at + s] = -np.inf
+        most = -np.inf
         for c in range(d.cell_start[m], d.cell_start[m + 1]):
-            if d.alive[c]:
-                s = d.slot[c]
-                dense[at + s] = d.value[c] - fixed - p.capacity[base + s]
-        so_far = -np.inf
-        for s in range(slots):
-            value = dense[at + s]
-            if value > so_far:
-                so_far = value
-            early[at + s] = so_far
-        if so_far > LEAST:
-            tops[k] = so_far
+            s = d.slot[c]
+            value = d.value[c] - fixed - p.capacity[base + s]
+            dense[at + s] = value
+            if value > most:
+                most = value
+        if most > LEAST:
+            tops[k] = most
             kept[k] = m
-            if so_far > top:
-                top, alone = so_far, k
+            if most > top:
+                top, alone = most, k
             k += 1
     if alone < 0:
         return 0, 0.0, True
     best, one, two = top, alone, -1
     for a in range(k):
+        from_a, ready = a * slots, False
         for b in range(k):
             # together they are worth at most their own bests
             if a == b or tops[a] + tops[b] <= best:
                 continue
-            from_a, from_b = a * slots, b * slots + gap
+            if not ready:
+                so_far, ready = -np.inf, True
+                for s in range(slots):
+                    value = dense[from_a + s]
+                    if value > so_far:
+                        so_far = value
+                    early[from_a + s] = so_far
+            from_b = b * slots + gap
             found = -np.inf
             for s in range(slots - gap):
                 value = early[from_a + s] + dense[from_b + s]

@@ -35,8 +35,6 @@ def gather(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, int]:
         base = d.channel[m] * slots
         before = n
         for c in range(d.cell_start[m], d.cell_start[m + 1]):
-            if not d.alive[c]:
-                continue
             worth = d.value[c] - fixed - p.capacity[base + d.slot[c]]
             if d.opt_out_by_cell:
                 worth -= p.opt_outs * d.p_opt_out[c] if d.p_opt_out[c] <= p.most_opt_out else np.inf

@@ -165,8 +165,8 @@ def _points(
 
 
 @entry()
-def mark_alive(d: Instance, everyone: bool, none: NDArray[np.int64]) -> None:
-    """Clears `alive` of cells that the past, or a limit below one send, forbids on their own; `none` is any array."""
+def strike_out(d: Instance, everyone: bool, none: NDArray[np.int64]) -> None:
+    """Cells that the past, or a limit below one send, forbids on their own get value -inf; `none` is any array."""
     r = d.rules
     for u in range(len(d.most)):
         first, last = d.past_start[u], d.past_start[u + 1]
@@ -174,11 +174,11 @@ def mark_alive(d: Instance, everyone: bool, none: NDArray[np.int64]) -> None:
             continue
         for m in range(d.message_start[u], d.message_start[u + 1]):
             for c in range(d.cell_start[m], d.cell_start[m + 1]):
-                if not d.alive[c]:
+                if d.value[c] == -np.inf:
                     continue
                 minute = float(d.slot[c]) * r.slot_minutes
                 for h in range(first, last):
                     if abs(minute - d.past_minute[h]) < r.gap_minutes:
-                        d.alive[c] = False
-                if d.alive[c] and not may_join(d, u, c, m, none, none, 0):
-                    d.alive[c] = False
+                        d.value[c] = -np.inf
+                if d.value[c] > 0.0 and not may_join(d, u, c, m, none, none, 0):
+                    d.value[c] = -np.inf
