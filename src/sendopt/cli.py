@@ -115,7 +115,7 @@ def solve(
     if candidates.is_dir():
         _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json))
     else:
-        _exit(lambda: _solve(candidates, limits, out, history, method, as_json))
+        _exit(lambda: _solve(candidates, limits, out, history, method, as_json, buckets is None and spark is None))
 
 
 @app.command()
@@ -173,7 +173,9 @@ def _ingest(source: Path, data: Path, settings: Settings) -> None:
         sys.stdout.write(f"  {count:>8}  {reason}\n")
 
 
-def _solve(candidates: Path, limits: Path, out: Path, history: Path | None, method: str, as_json: bool) -> None:
+def _solve(
+    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, as_json: bool, whole: bool
+) -> None:
     import json
 
     from sendopt import allocation
@@ -181,6 +183,8 @@ def _solve(candidates: Path, limits: Path, out: Path, history: Path | None, meth
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
 
+    if not whole:
+        raise ConfigError(f"--buckets and --spark are for a folder of Parquet, and {candidates} is none")
     largest = {"exact": 10**9, "prices": 0, "auto": Allocation().exact_max_users}
     if method not in largest:
         raise ConfigError(f"--method: got {method!r}, expected exact, prices or auto")

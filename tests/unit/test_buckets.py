@@ -14,7 +14,7 @@ from allocation_worlds import EXACT, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sendopt.allocation import Problem, allocate, audit_plan
+from sendopt.allocation import Problem, allocate, audit_plan, files
 from sendopt.allocation.buckets import bucket_of, solve_buckets, solve_folder, split
 from sendopt.allocation.buckets import plan as one_bucket
 from sendopt.allocation.buckets.shares import shares
@@ -257,7 +257,7 @@ def test_the_audit_of_parts_refuses_what_does_not_add_up(tmp_path: Path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["buckets", "candidates-1-None", "history.parquet"]
 
 
-def test_what_a_folder_is_refused_for(tmp_path: Path) -> None:
+def test_what_a_folder_is_refused_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     p = world(20)
     folder, history = stored(tmp_path, p)
     limits = limits_of(p)
@@ -266,6 +266,10 @@ def test_what_a_folder_is_refused_for(tmp_path: Path) -> None:
         solve_folder(tmp_path / "buckets", None, limits, tmp_path / "out", 1e-4, 2)
     with pytest.raises(ConfigError, match="--buckets: got 0, expected 1 to 1000"):
         solve_folder(folder, history, limits, tmp_path / "out", 1e-4, 0)
+    with monkeypatch.context() as small:
+        small.setattr(files, "free_memory", lambda: 10_000)
+        with pytest.raises(ConfigError, match=r"--buckets: 2\d\d candidates of .* give at least \d"):
+            solve_folder(folder, history, limits, tmp_path / "out", 1e-4, 2)
     contradictory = Limits.model_validate({"campaigns": {"c0": {"min_sends": 3, "max_sends": 2}}})
     with pytest.raises(InfeasibleError, match=r"campaigns\.c0: min_sends 3 > max_sends 2"):
         solve_folder(folder, history, SolveLimits(**dict(contradictory)), tmp_path / "out", 1e-4, 2)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sendopt.allocation import files
 from sendopt.allocation.buckets.store import MOST_BUCKETS, bucket_of, write_bucket
 from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, NUMBER, TEXT, require_rows
 from sendopt.errors import ConfigError, ContractError, InputNotReady
@@ -31,12 +32,22 @@ def parts_of(source: Path) -> list[Path]:
 
 def number_of_buckets(source: Path, given: int | None) -> int:
     """As given, or one for every four million candidates: a matter of config and data, never of machines."""
-    if given is not None and not 1 <= given <= MOST_BUCKETS:
-        raise ConfigError(f"--buckets: got {given}, expected 1 to {MOST_BUCKETS}")
     if given is not None:
+        if not 1 <= given <= MOST_BUCKETS:
+            raise ConfigError(f"--buckets: got {given}, expected 1 to {MOST_BUCKETS}")
         return given
-    rows = sum(int(_metadata(path).num_rows) for path in parts_of(source))
-    return min(MOST_BUCKETS, max(1, -(-rows // ROWS_A_BUCKET)))
+    return min(MOST_BUCKETS, max(1, -(-_rows_of(source) // ROWS_A_BUCKET)))
+
+
+def require_memory(source: Path, buckets: int) -> None:
+    """Nothing, or ConfigError (exit 2) where a bucket of this many would not fit into memory."""
+    rows = _rows_of(source)
+    needed, free = rows // buckets * files.BYTES_PER_CANDIDATE, files.free_memory()
+    if needed > free:
+        raise ConfigError(
+            f"--buckets: {rows:,} candidates of {source} in {buckets} buckets need about {needed / 2**30:.1f} GiB "
+            f"each, {free / 2**30:.1f} GiB are free; give at least {-(-rows * files.BYTES_PER_CANDIDATE // max(1, free))}"
+        )
 
 
 def split(source: Path, history: Path | None, folder: Path, buckets: int) -> None:
@@ -44,6 +55,7 @@ def split(source: Path, history: Path | None, folder: Path, buckets: int) -> Non
 
     Raises InputNotReady or ContractError, naming the file, for what `sendopt solve` refuses in one file.
     """
+    require_memory(source, buckets)
     loose = folder / ".loose"
     try:
         _spread(parts_of(source), CANDIDATES, CANDIDATES_MORE, loose / "candidates", buckets)
@@ -127,8 +139,8 @@ def _batches(path: Path, wanted: set[str]) -> Iterator[pa.Table]:
         raise _unreadable(path, error) from None
 
 
-def _metadata(path: Path) -> pq.FileMetaData:
-    return _open(path).metadata
+def _rows_of(source: Path) -> int:
+    return sum(int(_open(path).metadata.num_rows) for path in parts_of(source))
 
 
 def _open(path: Path) -> pq.ParquetFile:
