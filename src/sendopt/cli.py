@@ -109,13 +109,16 @@ def solve(
     method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
     buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
     spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,
+    check_prices: Annotated[
+        int, typer.Option(min=0, help="solve again with so many of the limits worth most a tenth wider")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="solution.json on standard output instead of prose")] = False,
 ) -> None:
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
-    if candidates.is_dir():
+    if candidates.is_dir() and check_prices == 0:
         _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json))
     else:
-        _exit(lambda: _solve(candidates, limits, out, history, method, as_json, buckets is None and spark is None))
+        _exit(lambda: _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark))
 
 
 @app.command()
@@ -174,8 +177,9 @@ def _ingest(source: Path, data: Path, settings: Settings) -> None:
 
 
 def _solve(
-    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, as_json: bool, whole: bool
-) -> None:
+    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, checked: int, as_json: bool,
+    of_folders: int | str | None,
+) -> None:  # fmt: skip
     import json
 
     from sendopt import allocation
@@ -183,7 +187,9 @@ def _solve(
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
 
-    if not whole:
+    if candidates.is_dir():
+        raise ConfigError(f"--check-prices is for one file, and {candidates} is a folder")
+    if of_folders is not None:
         raise ConfigError(f"--buckets and --spark are for a folder of Parquet, and {candidates} is none")
     largest = {"exact": 10**9, "prices": 0, "auto": Allocation().exact_max_users}
     if method not in largest:
@@ -196,15 +202,18 @@ def _solve(
 
     problem = files.read_problem(candidates, load_limits(limits), history)
     seconds = {"read": lap()}
-    solution = allocation.allocate(problem, Allocation(exact_max_users=largest[method]))
+    settings = Allocation(exact_max_users=largest[method])
+    solution = allocation.allocate(problem, settings)
     seconds["solve"] = lap()
     allocation.check(problem, solution)
     seconds["audit"] = lap()
-    files.write_solution(out, problem, solution, seconds)
+    checks = allocation.check_prices(problem, solution, settings, checked)
+    seconds["check_prices"] = lap()
+    files.write_solution(out, problem, solution, seconds, checks)
     if as_json:
-        sys.stdout.write(json.dumps(files.as_json(solution, seconds), indent=2) + "\n")
+        sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks), indent=2) + "\n")
         return
-    for line in summary.of_solution(solution, len(solution.chosen), out):
+    for line in [*summary.of_solution(solution, len(solution.chosen), out), *summary.of_checks(checks)]:
         sys.stdout.write(line + "\n")
 
 

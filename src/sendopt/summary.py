@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
+from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
 from sendopt.report.data import ReportData, load
@@ -86,6 +87,17 @@ def of_solution(solution: Solution, sends: int, out: Path) -> Iterator[str]:
     if len(priced) > 5:
         yield f"  {len(priced) - 5:,} more prices are in {out / 'solution.json'}."
     yield f"  Plan: {out / 'plan.parquet'}"
+
+
+def of_checks(checks: Sequence[PriceCheck]) -> Iterator[str]:
+    """What moving limits and solving again said of their prices."""
+    for c in checks:
+        yield (
+            f"  {c.row} from {c.limit:g} to {c.moved_to:g}: forecast {c.forecast:+.4g}, solved again {c.gain:+.4g} "
+            f"(surely between {c.least:.4g} and {c.most:.4g})."
+        )
+        if c.warning:
+            yield f"    {c.warning}."
 
 
 def where_next(settings: Settings, conf: Path, env: str, day: date) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from allocation_worlds import EXACT, problem
 
 from sendopt.allocation import Problem, allocate
-from sendopt.allocation.price_check import check_prices, gain_of_10_percent
+from sendopt.allocation.price_check import check_prices
 
 
 def sale(values: list[float], most: int, **limits: object) -> Problem:
@@ -25,7 +25,7 @@ def test_a_price_that_holds_says_nothing() -> None:
     assert check.gain == pytest.approx(1.0)
     assert check.least - 1e-9 <= check.gain <= check.most + 1e-9
     assert check.warning is None
-    assert [gain_of_10_percent(x) for x in solution.prices] == [pytest.approx(1.0)]
+    assert [x.gain_of_10_percent for x in solution.prices] == [pytest.approx(1.0)]
 
 
 def test_a_price_of_the_first_send_only_is_said_to_mislead() -> None:

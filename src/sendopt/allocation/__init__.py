@@ -1,6 +1,7 @@
 """Allocation: which message goes to whom and when (model ¶9 to ¶14)."""
 
 from sendopt.allocation.audit import Audit, audit, audit_plan, check
+from sendopt.allocation.price_check import PriceCheck, check_prices
 from sendopt.allocation.problem import Cells, History, Messages, Problem, empty_history
 from sendopt.allocation.reasons import unplanned_reasons
 from sendopt.allocation.solution import Price, Solution, Tier
@@ -12,6 +13,7 @@ __all__ = [
     "History",
     "Messages",
     "Price",
+    "PriceCheck",
     "Problem",
     "Solution",
     "Tier",
@@ -19,6 +21,7 @@ __all__ = [
     "audit",
     "audit_plan",
     "check",
+    "check_prices",
     "empty_history",
     "unplanned_reasons",
 ]

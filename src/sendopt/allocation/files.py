@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem, Texts, empty_history
-from sendopt.allocation.solution import Price, Solution
+from sendopt.allocation.solution import Solution
 from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import ContractError, InputNotReady
 
@@ -30,7 +32,6 @@ CANDIDATES_MORE = {
 HISTORY = {"user_id": TEXT, "channel": TEXT, "category": TEXT, "campaign_id": TEXT, "minutes_before": NUMBER}
 HISTORY_MORE = {"local_day": (WHOLE, None), "p_opt_out": (NUMBER, 0.0), "cost": (NUMBER, 0.0)}
 BYTES_PER_CANDIDATE = 400  # of memory at the peak, measured on four million
-MORE_ROOM = 0.10  # of a limit: what its price forecasts the gain of
 
 
 def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
@@ -84,7 +85,9 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
     )
 
 
-def write_solution(folder: Path, problem: Problem, solution: Solution, seconds: dict[str, float]) -> None:
+def write_solution(
+    folder: Path, problem: Problem, solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = ()
+) -> None:
     """`plan.parquet` and `solution.json` in `folder`, both or neither."""
     message = problem.cells.message[solution.chosen]
     m = problem.messages
@@ -100,7 +103,7 @@ def write_solution(folder: Path, problem: Problem, solution: Solution, seconds: 
     try:
         schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
         pq.write_table(pa.Table.from_pandas(plan, schema=schema, preserve_index=False), beside / "plan.parquet")
-        (beside / "solution.json").write_text(json.dumps(as_json(solution, seconds), indent=2) + "\n")
+        (beside / "solution.json").write_text(json.dumps(as_json(solution, seconds, checks), indent=2) + "\n")
         folder.mkdir(exist_ok=True)
         for name in ("plan.parquet", "solution.json"):
             (beside / name).replace(folder / name)
@@ -108,7 +111,7 @@ def write_solution(folder: Path, problem: Problem, solution: Solution, seconds: 
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def as_json(solution: Solution, seconds: dict[str, float]) -> dict[str, Any]:
+def as_json(solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = ()) -> dict[str, Any]:
     """What `solution.json` holds."""
     stated = ("value", "penalty", "objective", "bound", "gap", "method", "termination", "cut_users")
     return {
@@ -116,14 +119,10 @@ def as_json(solution: Solution, seconds: dict[str, float]) -> dict[str, Any]:
         "sends": len(solution.chosen),
         "tiers": [{"tier": t.tier, **{name: getattr(t, name) for name in stated}} for t in solution.tiers],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "prices": [{**vars(p), "gain_of_10_percent": _gain(p)} for p in solution.prices],
+        "prices": [{**vars(p), "gain_of_10_percent": p.gain_of_10_percent} for p in solution.prices],
         "shortfall": dict(sorted(solution.shortfall.items())),
+        "price_checks": [vars(check) for check in checks],
     }
-
-
-def _gain(price: Price) -> float:
-    """What a tenth more of a maximum, or a tenth less of a minimum, is forecast to add to the objective (¶13)."""
-    return price.price * price.limit * MORE_ROOM
 
 
 def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.problem import Problem
-from sendopt.allocation.solution import Price, Solution
+from sendopt.allocation.solution import TENTH, Price, Solution
 from sendopt.allocation.solve import allocate
 from sendopt.config.schema import Allocation
 from sendopt.domain.limits import CampaignLimits, Limits
 
-SHARE = 0.1  # of the limit; the same as `gain_of_10_percent`
 MISLEADING = 0.25  # of the forecast
 
 
@@ -34,18 +32,13 @@ class PriceCheck:
     warning: str | None
 
 
-def gain_of_10_percent(price: Price) -> float:
-    """What a tenth more of a maximum, or a tenth less of a minimum, is forecast to add to the objective (¶13)."""
-    return price.price * price.limit * SHARE
-
-
 def check_prices(problem: Problem, solution: Solution, settings: Allocation, most: int) -> tuple[PriceCheck, ...]:
     """Checks of the `most` rows whose tenth is forecast to be worth most, dearest first.
 
     Each is a whole solve with `settings`. Rows without a price are not moved.
     """
-    priced = [p for p in solution.prices if gain_of_10_percent(p) > 0]
-    chosen = sorted(priced, key=lambda p: (-gain_of_10_percent(p), p.row))[:most]
+    priced = [p for p in solution.prices if p.gain_of_10_percent > 0]
+    chosen = sorted(priced, key=lambda p: (-p.gain_of_10_percent, p.row))[:most]
     rows = rows_of(problem)
     return tuple(_check(problem, solution, settings, rows, price) for price in chosen)
 
@@ -79,7 +72,7 @@ def _warning(price: Price, forecast: float, gain: float, most: float) -> str | N
 def _moved(limits: Limits, rows: Rows, price: Price) -> tuple[Limits, float]:
     """The limits with one of them a tenth wider, and where it stands then; whole sends, at least one."""
     kind, _, name = price.row.partition(":")
-    step = SHARE * price.limit
+    step = TENTH * price.limit
     if price.kind not in ("opt_outs", "cost"):
         step = max(1.0, float(round(step)))
     to = price.limit + step
@@ -104,8 +97,3 @@ def _moved(limits: Limits, rows: Rows, price: Price) -> tuple[Limits, float]:
     else:
         fields["cost"] = type(limits.cost)(max_total=to)  # type: ignore[misc]
     return Limits(**fields), to
-
-
-def warnings_of(checks: Sequence[PriceCheck]) -> list[str]:
-    """The sentences of those that have one."""
-    return [check.warning for check in checks if check.warning]

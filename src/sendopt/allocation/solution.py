@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from sendopt.allocation.problem import Ints
 
+TENTH = 0.1  # of a limit
+
 
 @dataclass(frozen=True)
 class Price:
@@ -16,6 +18,11 @@ class Price:
     limit: float
     used: float
     price: float
+
+    @property
+    def gain_of_10_percent(self) -> float:
+        """What a tenth more of a maximum, or a tenth less of a minimum, is forecast to add to the objective (¶13)."""
+        return self.price * self.limit * TENTH
 
 
 @dataclass(frozen=True)

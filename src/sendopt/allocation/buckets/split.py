@@ -46,7 +46,8 @@ def require_memory(source: Path, buckets: int) -> None:
     if needed > free:
         raise ConfigError(
             f"--buckets: {rows:,} candidates of {source} in {buckets} buckets need about {needed / 2**30:.1f} GiB "
-            f"each, {free / 2**30:.1f} GiB are free; give at least {-(-rows * files.BYTES_PER_CANDIDATE // max(1, free))}"
+            f"each, {free / 2**30:.1f} GiB are free; give at least "
+            f"{-(-rows * files.BYTES_PER_CANDIDATE // max(1, free))}"
         )
 
 
