@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import ALL, Instance
-from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.user_rules import counts_message, counts_past
 from sendopt.allocation.problem import Floats
+from sendopt.compiled import kernel
 
 MAX_STATES = 4096  # per slot
 MAX_TRACKED = 16

@@ -7,7 +7,6 @@ Where that is cut, the relaxed value is still a bound.
 from __future__ import annotations
 
 from sendopt.allocation.prices.instance import Instance
-from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.pair import pair
 from sendopt.allocation.prices.relaxation import (
     LEAST,
@@ -24,6 +23,7 @@ from sendopt.allocation.prices.relaxation import (
     track_broken,
 )
 from sendopt.allocation.prices.user_rules import may_join
+from sendopt.compiled import entry, kernel
 
 MAX_NODES = 4000  # of branch and bound, per user and pass
 
