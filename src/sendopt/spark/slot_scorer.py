@@ -69,7 +69,8 @@ def fast_scores(
 
     The values are those of `model.predict` on `scoring_rows`, bit by bit. Some users of each partition are compared;
     the query fails with DISAGREE in its message where they differ. `forest` is `forest_of(model)`; `users`: user_id,
-    timezone, about `n_users` rows; `pairs`: (channel, category). Raises InputNotReady where the plan_date has no features yet.
+    timezone, about `n_users` rows; `pairs`: (channel, category). Raises InputNotReady where the plan_date has no
+    features yet.
     """
     assert isinstance(model, OpenModel)
     stored = stored_features(night)
