@@ -101,6 +101,18 @@ def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
     `keys`: user_id, slot, local_hour, weekend, weekday, channel, category, one row a score. A channel or category
     without a history has the global rate. Raises InputNotReady where the plan_date has no features yet.
     """
+    stored = stored_features(night)
+    joined = (
+        keys.join(stored["user_features"].drop("plan_date", "as_of"), ["user_id"], "left")
+        .join(stored["user_slot_features"].drop("plan_date"), ["user_id", *CELL], "left")
+        .join(F.broadcast(stored["slot_features"].drop("plan_date")), list(CELL), "left")
+        .withColumn("plan_date", F.lit(night.plan_date))
+    )
+    return _with_group_rates(joined, stored["group_features"], "plan_date").select(*SCORING_KEYS, *FEATURE_COLUMNS)
+
+
+def stored_features(night: Night) -> dict[str, DataFrame]:
+    """The feature tables of the plan_date by name; raises InputNotReady where it has none yet."""
     stored = {
         name: night.lake.read(name, night.plan_date)
         for name in ("user_features", "user_slot_features", "slot_features", "group_features")
@@ -110,13 +122,7 @@ def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
             f"table group_features: no rows of plan_date {night.plan_date}, expected some; run build_features first",
             table="group_features",
         )
-    joined = (
-        keys.join(stored["user_features"].drop("plan_date", "as_of"), ["user_id"], "left")
-        .join(stored["user_slot_features"].drop("plan_date"), ["user_id", *CELL], "left")
-        .join(F.broadcast(stored["slot_features"].drop("plan_date")), list(CELL), "left")
-        .withColumn("plan_date", F.lit(night.plan_date))
-    )
-    return _with_group_rates(joined, stored["group_features"], "plan_date").select(*SCORING_KEYS, *FEATURE_COLUMNS)
+    return stored
 
 
 def _mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:

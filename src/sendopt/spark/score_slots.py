@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pandas as pd
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.errors import ModelError
 from sendopt.propensity import opt_out
+from sendopt.propensity.forest import Forest
 from sendopt.propensity.model import Model, UserSlotBaseline
 from sendopt.spark.build_features import scoring_rows
 from sendopt.spark.fatigue import with_fatigue
 from sendopt.spark.feature_counts import rules_of_night
 from sendopt.spark.lineage import BASELINE, Versions, plan_version
+from sendopt.spark.slot_scorer import DISAGREE, fast_scores, forest_of
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import slot_readings
 from sendopt.tracking.mlflow import MlflowTracker
@@ -33,12 +36,20 @@ def run(night: Night) -> StageResult:
     rates = opt_out.fit(opt_out_counts(night).toPandas(), night.settings.opt_out)
     pairs = sorted({(c.channel, c.category) for c in night.settings.campaigns.values()})
     users = night.lake.read("users").where(F.col("created_at") < F.lit(night.as_of)).select("user_id", "timezone")
-    keys = scoring_keys(night, users, pairs)
-    scored = scoring_rows(night, keys).mapInPandas(_scorer(model, rates), _SCORES)
+    n_users, forest = users.count(), forest_of(model)
+    if isinstance(forest, Forest):
+        scored = fast_scores(night, model, forest, rates, users, pairs, n_users)
+    else:
+        scored = scoring_rows(night, scoring_keys(night, users, pairs)).mapInPandas(_scorer(model, rates), _SCORES)
     versions = Versions(plan_version(night, version), night.config_hash, version)
     rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
-    written = night.lake.replace("slot_scores", rows, night.plan_date)
-    asked = users.count() * night.n_slots * len(pairs)
+    try:
+        written = night.lake.replace("slot_scores", rows, night.plan_date)
+    except PySparkException as error:
+        if DISAGREE not in str(error):
+            raise
+        raise ModelError(f"{DISAGREE} on {version}, expected equal bits; report this", model_version=version) from None
+    asked = n_users * night.n_slots * len(pairs)
     return StageResult(
         rows_in=asked,
         rows_out=written,
@@ -46,6 +57,7 @@ def run(night: Night) -> StageResult:
         facts={
             **vars(versions),
             "arm": "fallback" if version == BASELINE else None,
+            "scored_by": "forest" if isinstance(forest, Forest) else f"rows ({forest})",
             "opt_out_rates": {"overall": rates.overall, **{name: list(r) for name, r in rates.by_channel.items()}},
         },
     )
