@@ -39,7 +39,7 @@ def world(
     rng = np.random.default_rng(seed)
     effects = level + rng.normal(0, user_sd, (users, 1)) + rng.normal(0, slot_sd, slots)
     effects = effects + rng.normal(0, personal_sd, (users, slots))
-    user, day = (a.ravel() for a in np.meshgrid(np.arange(users), np.arange(days), indexing="ij"))
+    user = np.repeat(np.arange(users), days)
     if kind == "slot":
         free = rng.random((len(user), slots)) < 0.8
         free[:, 0] |= free.sum(axis=1) < 1

@@ -2,7 +2,8 @@
 
 Levels, each a deviation on the logit scale from the ones before it: arm, arm x slot, segment, segment x slot, user,
 user x slot. A group of n decisions keeps n / (n + kappa) of its own deviation; kappa is found by maximum likelihood of
-the beta-binomial (Skellam 1948; Griffiths 1973, Biometrics 29). Empirical Bayes: Casella 1985, American Statistician 39.
+the beta-binomial (Skellam 1948; Griffiths 1973, Biometrics 29). On empirical Bayes: Casella 1985, The American
+Statistician 39.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from sendopt.measurement.policies import MODEL, PERSONAL, UNIFORM, Policies, log
 
 SHOWN, NOT_SHOWN, HARMFUL, REFUSED = "shown", "not_shown", "harmful", "refused"
 POWER_Z = 1.959964 + 0.841621  # two-sided 5 %, power 80 %
-CURVES = 6
+CURVES = 7
 
 
 @dataclass(frozen=True)
