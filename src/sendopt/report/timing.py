@@ -54,8 +54,8 @@ def _header(result: Row) -> str:
     ]
     if gain.get("value") is not None:
         tiles.insert(1, parts.tile(
-            timing_figures.points(gain["value"]), "more successes per 100 sends",
-            f"than the best common time; 95 %: {timing_figures.points(gain['low'])} to "
+            timing_figures.points(gain["value"]), "gain in successes per 100 sends",
+            f"over the best common slot; 95 %: {timing_figures.points(gain['low'])} to "
             f"{timing_figures.points(gain['high'])}",
         ))  # fmt: skip
         moved, people = data["people_with_a_slot_of_their_own"], data["people_evaluated"]
@@ -138,7 +138,7 @@ def _curves(result: Row) -> str:
     if not curves:
         return ""
     entries = [("c0", "fitted for the person"), ("swatch-expected", "fitted for everyone"),
-               ("swatch-hollow", "seen in the first part; larger with more sends")]  # fmt: skip
+               ("swatch-hollow", "seen among sends of the first part; larger with more")]  # fmt: skip
     lead = (
         "Success rate of a send by slot, as fitted on the first part. A person's curve leaves the common one as far as "
         "that person's own data carry; the filled dot is the slot that the policy picks."
