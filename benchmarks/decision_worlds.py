@@ -29,10 +29,11 @@ def world(
     personal_sd: float = 0.0,
     availability_sd: float = 0.0,
     level: float = -0.8,
+    free: float = 0.8,
 ) -> DecisionWorld:
     """A world of user and slot effects on the logit scale, and personal timing of `personal_sd`.
 
-    kind `slot`: one send a day in a slot drawn uniformly among those free that day (each with chance 0.8, at least
+    kind `slot`: one send a day in a slot drawn uniformly among those free that day (each with chance `free`, at least
     two), pscore 1 / their number. kind `send`: every slot of a day is a point, available with a chance that differs by
     person and slot (`availability_sd`), sent with pscore 0.3 to 0.7; a send adds 0.3.
     """
@@ -41,7 +42,7 @@ def world(
     effects = effects + rng.normal(0, personal_sd, (users, slots))
     user = np.repeat(np.arange(users), days)
     if kind == "slot":
-        free = rng.random((len(user), slots)) < 0.8
+        free = rng.random((len(user), slots)) < free
         free[:, 0] |= free.sum(axis=1) < 1
         free[:, 1] |= free.sum(axis=1) < 2
         slot = np.where(free, rng.random(free.shape), -1.0).argmax(axis=1)

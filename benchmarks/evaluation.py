@@ -101,7 +101,7 @@ def main() -> None:
         )
     say("\n| truth inside the 95 % interval | IPS | SNIPS | DR | personal − common |\n|---|---|---|---|---|")
     for name, settings in (
-        ("slots drawn, personal timing 0.7", {"personal_sd": 0.7}),
+        ("slots drawn, always free, personal timing 0.7", {"personal_sd": 0.7, "free": 1.0}),
         ("sends drawn, personal timing 0.7", {"personal_sd": 0.7, "kind": "send", "days": 30}),
     ):
         found = coverage(given.runs, **settings)

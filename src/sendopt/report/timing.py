@@ -220,6 +220,9 @@ def _data(result: Row) -> str:
         ("Slots", f"{len(data['slots'])}, from {data['slot_from']}"),
         ("Days", _period(data) or "none"),
     ]
+    if data["decision_kind"] == "slot" and data["mean_weight_of_uniform"] is not None:
+        weight = f"{data['mean_weight_of_uniform']:.2f}; 1 where every slot was possible at every decision"
+        rows.append(("Mean weight of uniform times", weight))
     if len(data["segments"]) > 1:
         rows.append(("Segments", words.count(len(data["segments"]))))
     dropped = [
