@@ -1,4 +1,4 @@
-"""How often `sendopt evaluate` claims that personal timing is worth it, where the truth is known (`make bench-evaluation`).
+"""How often `sendopt evaluate` claims personal timing where the truth is known (`make bench-evaluation`).
 
 No personal timing: a claim is false, and at most 16 of 200 may be. Personal timing: the share of claims is the power.
 Every line has seeds of its own, so the table is the same on every run of one machine type.
@@ -60,7 +60,7 @@ def _truth(made: DecisionWorld, rest: Decisions, choice: np.ndarray) -> float:
     return float(made.if_sent[rest.user, choice].mean())
 
 
-def lines(runs: int, log: Decisions | None) -> Iterator[tuple[str, Made, bool]]:
+def lines(log: Decisions | None) -> Iterator[tuple[str, Made, bool]]:
     """(name, log of a seed, is there personal timing?)."""
     if log is not None:
         yield "the log, outcomes shuffled within each person", lambda s: shuffled(log, s), False
@@ -89,7 +89,7 @@ def main() -> None:
     log = _read(given.log, given.source) if given.log else None
     say("| world | claimed | not shown | harmful | beats uniform | |\n|---|---|---|---|---|---|")
     failed = False
-    for name, make, real in lines(given.runs, log):
+    for name, make, real in lines(log):
         clock = time.perf_counter()
         found = claims(make, given.runs)
         bad = not real and found["shown"] > MOST_FALSE * given.runs

@@ -137,13 +137,14 @@ def _typed(rows: pd.DataFrame, sends: TableMapping) -> tuple[pd.DataFrame, Any]:
         column(name, lambda t, name=name: values.boolean(t, name), True)  # type: ignore[misc]
     column("decision_kind", _kind, False)
     column("pscore", lambda t: values.number(t, "pscore"), False)
-    faults.pop() if "pscore" in sends.columns else None  # it means something only where the person was available
+    # a pscore means something only where the person was available
+    of_pscore = faults.pop() if "pscore" in sends.columns else np.full(len(rows), None, object)
     reason = _first(*missing, *faults)
     reason = _first(reason, _flag(frame["available"] == False, "not_available"))  # noqa: E712  elementwise
     if "pscore" in {*sends.columns, *sends.constants}:
         pscore = pd.to_numeric(frame["pscore"], errors="coerce").to_numpy(float)
         outside = np.isfinite(pscore) & ~((pscore > 0) & (pscore <= 1))
-        reason = _first(reason, _flag(np.isnan(pscore), "missing_value:pscore"))
+        reason = _first(reason, of_pscore, _flag(np.isnan(pscore), "missing_value:pscore"))
         reason = _first(reason, _flag(outside, "pscore_out_of_range"))
         reason = _first(reason, _other_kind(frame))
     frame["success"], bad = _row_outcome(rows, sends)

@@ -91,8 +91,8 @@ def placebo(found: Evaluation) -> str | None:
 def assumptions(found: Evaluation, log: Log, kind: str | None) -> list[str]:
     """What must hold for the numbers to mean what they say."""
     said = [
-        f"Everything was fitted and tuned on the first {FIRST_PART * 100:.0f} % of each person's decisions; values are those "
-        "of the rest.",
+        f"Everything was fitted and tuned on the first {FIRST_PART * 100:.0f} % of each person's decisions; values are "
+        "those of the rest.",
         "The logged probabilities are those of the draw. They were checked with how often each slot or send occurred.",
         "A decision's outcome does not depend on the person's other decisions, and later days resemble earlier ones.",
         "Intervals resample people, whose decisions are kept together; the fitted policies are held fixed.",
