@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo demo-large test test-fast lint install airflow bench-allocation lock schema clean
+.PHONY: help demo demo-large test test-fast lint install airflow bench-allocation bench-evaluation lock schema clean
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -45,6 +45,9 @@ airflow: $(READY) ## Airflow with the project's DAGs on http://127.0.0.1:8080
 
 bench-allocation: $(READY) ## the allocator beside its peers, about half an hour on one core
 	$(BIN)/python benchmarks/allocation.py
+
+bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over known worlds, a few minutes on one core
+	$(BIN)/python benchmarks/evaluation.py
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock

@@ -111,8 +111,8 @@ def refusal(log: Decisions, certain: int) -> str | None:
     users = len(np.unique(log.user[~first]))
     if supported.sum() < 2:
         return (
-            f"fewer than two slots have {MIN_SUPPORT} sends in the first {FIRST_PART * 100:.0f} % of each person's time: "
-            "too little data for any policy to choose between times; log longer, or use wider slots"
+            f"fewer than two slots have {MIN_SUPPORT} sends in the first {FIRST_PART * 100:.0f} % of each person's "
+            "time: too little data for any policy to choose between times; log longer, or use wider slots"
         )
     if rest < MIN_REST or users < MIN_USERS:
         return (
