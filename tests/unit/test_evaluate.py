@@ -211,11 +211,14 @@ def test_a_log_that_carries_no_claim_is_refused_with_the_reason_and_exit_code_0(
         ),
         ("x", MAPPING, ("--label", "smile"), 2, "expected open, click or goal"),
         ("x", MAPPING, ("--window-hours", "0"), 2, "expected more than 0"),
+        ('{"who": 1}\nx\n', MAPPING.replace("format: csv", "format: jsonl"), (), 3, "has the key 'id'; found: who;"),
         ("x", MAPPING.replace("format: csv", "format: parquet"), (), 3, "no readable Parquet file"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, rows, frame, mapping, more, code, words):
-    done = evaluate(tmp_path, None if frame is None else rows.head(50), mapping, *more)
+    if frame and frame != "x":
+        (tmp_path / "log.csv").write_text(frame)
+    done = evaluate(tmp_path, rows.head(50) if frame == "x" else None, mapping, *more)
     assert done.exit_code == code, done.output
     assert words in done.output
     assert "Traceback" not in done.output

@@ -35,11 +35,13 @@ def read_texts(table: str, mapping: TableMapping, wanted: Mapping[str, str], sou
         parts = [_parquet(table, file, wanted) for file in files]
         frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names, dtype=object)
         return _clean(frame), 0
-    reader = {"csv": _csv, "jsonl": _jsonl}[mapping.format]
-    found = [row for file in files for row in reader(table, mapping, wanted, file)]
+    seen: set[str] = set()
+    found: list[list[str | None] | None] = []
+    for file in files:
+        found += _csv(table, mapping, wanted, file) if mapping.format == "csv" else _jsonl(wanted, file, seen)
     kept = [row for row in found if row is not None]
-    if mapping.format == "jsonl":
-        _require_keys(table, wanted, kept, len(files))
+    if mapping.format == "jsonl" and kept:
+        _require_keys(table, wanted, seen, len(files))
     return _clean(pd.DataFrame(kept, columns=names, dtype=object)), len(found) - len(kept)
 
 
@@ -86,25 +88,30 @@ def _csv(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Pat
         yield [row[i] for i in places] if len(row) == len(columns) else None
 
 
-def _jsonl(_table: str, _mapping: TableMapping, wanted: Mapping[str, str], file: Path) -> Rows:
+def _jsonl(wanted: Mapping[str, str], file: Path, seen: set[str]) -> Rows:
+    """`seen` gathers the keys that any row has, be it without a value."""
     for line in _lines(file):
         try:
             row = None if line is None else json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        yield [_json_text(row.get(raw)) for raw in wanted] if isinstance(row, dict) else None
+        if isinstance(row, dict):
+            seen.update(row)
+            yield [_json_text(row.get(raw)) for raw in wanted]
+        else:
+            yield None
 
 
 def _json_text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _require_keys(table: str, wanted: Mapping[str, str], rows: list[Any], files: int) -> None:
-    for i, (raw, key) in enumerate(wanted.items()):
-        if rows and all(row[i] is None for row in rows):
+def _require_keys(table: str, wanted: Mapping[str, str], seen: set[str], files: int) -> None:
+    for raw, key in wanted.items():
+        if raw not in seen:
             raise ContractError(
-                f"tables.{table}.{key}: no row of {files} files has a value for the key {raw!r}; correct the mapping, "
-                "or take the column out of it",
+                f"tables.{table}.{key}: no row of {files} files has the key {raw!r}; found: "
+                f"{', '.join(sorted(seen))[:500]}; correct the mapping, or take the column out of it",
                 table=table, column=raw,
             )  # fmt: skip
 
