@@ -12,6 +12,8 @@ from benchmarks.decision_worlds import world
 from typer.testing import CliRunner
 
 from sendopt.cli import app
+from sendopt.evaluation.log import read_log
+from sendopt.ingest import load_mapping
 
 MAPPING = """\
 source: shop
@@ -152,9 +154,6 @@ def test_outcomes_may_come_from_interactions_within_their_window(tmp_path, rows)
     assert found["data"]["outcome"] == "open within 24 hours"
     assert found["data"]["dropped"] == {}
     within = (len(opened) - len(opened[::10])) / len(few)
-    from sendopt.evaluation.log import read_log
-    from sendopt.ingest import load_mapping
-
     log = read_log(tmp_path / "log", load_mapping(tmp_path / "shop.yaml"), "open", 24.0)
     assert log.decisions.success.mean() == pytest.approx(within)
     pd.DataFrame(reactions).to_csv(tmp_path / "log/reactions.csv", index=False)  # the last day is not over now
@@ -169,6 +168,9 @@ def test_a_drawn_slot_that_was_not_sent_counts_as_no_success(tmp_path, rows):
     done = evaluate(tmp_path, few, mapping)
     assert done.exit_code == 0, done.output
     found = result(tmp_path)
+    log = read_log(tmp_path / "log.csv", load_mapping(tmp_path / "shop.yaml"), "open", 24.0)
+    assert log.decisions.success.sum() == (few["opened"] * few["went"]).sum() < few["opened"].sum()
+    assert log.decisions.acted.all()
     assert found["data"]["used"] == len(few)
     assert any("drawn slots were not sent after all" in text for text in found["assumptions"])
 

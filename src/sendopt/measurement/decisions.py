@@ -44,10 +44,16 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.user)
 
-    def rows(self, which: Flags) -> Decisions:
-        """The decisions where `which` (N,) is True."""
+    def rows(self, which: Flags | Ints) -> Decisions:
+        """The decisions where `which` (N,) is True, or those at its places."""
         names = ("user", "slot", "segment", "campaign", "success", "sent", "pscore")
         return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def distinct(self) -> tuple[Decisions, Ints]:
+        """One decision of each (user, segment), and the place of every decision's own among them, shape (N,)."""
+        key = self.user * len(self.segments) + self.segment
+        _, first, place = np.unique(key, return_index=True, return_inverse=True)
+        return self.rows(first), place.astype(np.int64)
 
     @property
     def not_sent_arm(self) -> bool:

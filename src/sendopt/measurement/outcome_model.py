@@ -45,8 +45,9 @@ class OutcomeModel:
 
     def if_sent(self, log: Decisions) -> Floats:
         """Success rate of a send in every slot for each decision's user and segment, shape (N, K)."""
-        sent = np.ones(len(log), bool)
-        return np.column_stack([self._predict(log, np.full(len(log), s), sent) for s in range(len(log.slots))])
+        one, place = log.distinct()
+        sent = np.ones(len(one), bool)
+        return np.column_stack([self._predict(one, np.full(len(one), s), sent) for s in range(len(log.slots))])[place]
 
     def _predict(self, log: Decisions, slot: Ints, sent: Flags) -> Floats:
         matrix = _matrix(self.rates, log, slot, sent, _known(self.rates, self.past, log, slot))

@@ -50,11 +50,11 @@ class SlotRates:
 
     def if_sent(self, log: Decisions, levels: Sequence[str] | None = None) -> Floats:
         """Success rate of a send in every slot for each decision's user and segment, shape (N, K)."""
-        every = np.arange(self.n_slots)
-        shape = (len(log), self.n_slots)
-        user, segment = (np.broadcast_to(a[:, None], shape).ravel() for a in (log.user, log.segment))
-        slot, sent = np.broadcast_to(every, shape).ravel(), np.ones(len(log) * self.n_slots, bool)
-        return np.asarray(expit(self.logits(user, slot, segment, sent, levels)).reshape(shape), dtype=np.float64)
+        one, place = log.distinct()
+        user, segment = (np.repeat(a, self.n_slots) for a in (one.user, one.segment))
+        slot, sent = np.tile(np.arange(self.n_slots), len(one)), np.ones(len(user), bool)
+        found = expit(self.logits(user, slot, segment, sent, levels)).reshape(len(one), self.n_slots)
+        return np.asarray(found[place], dtype=np.float64)
 
     def group(self, level: str, user: Ints, slot: Ints, segment: Ints, sent: Flags) -> Ints:
         """The group of each row at a level."""

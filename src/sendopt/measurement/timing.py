@@ -154,8 +154,7 @@ def _seen(rest: Decisions, learned: Policies, names: list[str], sent: bool) -> d
     """Each policy through the sent, or the unsent, decisions of the rest."""
     acted = rest.acted if sent else ~rest.sent
     chance = rest.pscore if sent else 1 - rest.pscore
-    as_sent = rest.rows(np.ones(len(rest), bool))
-    if_sent = learned.rates.if_sent(as_sent)
+    if_sent = learned.rates.if_sent(rest)
     here = np.take_along_axis(if_sent, rest.slot[:, None], 1)[:, 0]
     residual = rest.success - here if sent else np.zeros(len(rest))
     found = {}
@@ -187,8 +186,7 @@ def _moved(rest: Decisions, learned: Policies) -> int:
 def _curves(first: Decisions, rest: Decisions, learned: Policies) -> tuple[Curve, ...]:
     """The common curve, then those of a few people: spread over how far their own slot stands out, named by letters."""
     people, at = np.unique(rest.user, return_index=True)
-    own = learned.rates.if_sent(rest.rows(np.isin(np.arange(len(rest)), at)))
-    common = learned.rates.if_sent(rest.rows(np.isin(np.arange(len(rest)), at)), ("slot",))
+    own, common = (learned.rates.if_sent(rest.rows(at), levels) for levels in (None, ("slot",)))
     sent = first.rows(first.acted)
     k = len(first.slots)
     n, x = (totals(sent.slot, w, k) for w in (sent.acted, sent.success))
