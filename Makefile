@@ -58,6 +58,9 @@ bench-streaming: $(READY) ## users by the million, a bucket at a time; about twe
 bench-scoring: $(READY) ## scoring users × slots beside Booster.predict, two minutes on one core
 	$(BIN)/python benchmarks/scoring.py
 
+bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over known worlds, a few minutes on one core
+	$(BIN)/python benchmarks/evaluation.py
+
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 
