@@ -85,12 +85,12 @@ def require_feasible(limits: Limits) -> None:
     for name, cap in sorted(limits.caps.items()):
         first = told.setdefault((cap.scope, cap.window_minutes, cap.calendar), name)
         if limits.caps[first].max != cap.max:
-            contradictory.append(
-                f"caps.{first}: max {limits.caps[first].max} and caps.{name}: max {cap.max} for the same scope and window"
-            )
+            both = f"caps.{first}: max {limits.caps[first].max} and caps.{name}: max {cap.max}"
+            contradictory.append(f"{both} for the same scope and window")
     if contradictory:
         raise InfeasibleError(
-            f"limits contradict each other: {'; '.join(contradictory)}; say each limit once, no minimum above its maximum",
+            f"limits contradict each other: {'; '.join(contradictory)}; say each limit once, no minimum above its "
+            "maximum",
             limits=contradictory,
         )
 
