@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo demo-large test test-fast lint install airflow bench-allocation lock schema clean
+.PHONY: help demo demo-large test test-fast lint install airflow bench-allocation bench-training lock schema clean
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -45,6 +45,9 @@ airflow: $(READY) ## Airflow with the project's DAGs on http://127.0.0.1:8080
 
 bench-allocation: $(READY) ## the allocator beside its peers, about half an hour on one core
 	$(BIN)/python benchmarks/allocation.py
+
+bench-training: $(READY) ## training from Delta at ten million rows: peak memory and time of its own process
+	$(BIN)/python benchmarks/training.py
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
