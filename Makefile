@@ -61,6 +61,9 @@ bench-scoring: $(READY) ## scoring users × slots beside Booster.predict, two mi
 bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over known worlds, a few minutes on one core
 	$(BIN)/python benchmarks/evaluation.py
 
+bench-training: $(READY) ## training from Delta at ten million rows: peak memory and time of its own process
+	$(BIN)/python benchmarks/training.py
+
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 

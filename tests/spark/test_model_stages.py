@@ -19,7 +19,8 @@ from sendopt.config.schema import AudienceAll, Campaign, Fatigue, Gate, Mlflow, 
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ModelError
 from sendopt.propensity.forest import Forest
-from sendopt.propensity.model import OpenModel, UserSlotBaseline
+from sendopt.propensity.model import OpenModel
+from sendopt.propensity.shrinkage import USED, ShrunkBaseline, fit
 from sendopt.spark import build_features, score_slots, slot_scorer, train_propensity
 from sendopt.spark.stage import Night
 from sendopt.spark.tables import Lake, schema_of
@@ -174,12 +175,13 @@ def test_a_refused_challenger_leaves_the_night_in_fallback(full_lake: Lake, mlfl
     scored = score_slots.run(night)
     assert (scored.facts["arm"], scored.facts["model_version"]) == ("fallback", "baseline")
     assert set(_rows(full_lake)["model_version"]) == {"baseline"}
-    rate = full_lake.read("group_features", PLAN_DATE).where("kind = 'all'").head()["group_rate"]
-    users = full_lake.read("user_features", PLAN_DATE).select("user_id", "rate_90d").toPandas()
+    users = full_lake.read("user_features", PLAN_DATE).select("user_id", *USED).toPandas()
     hours = full_lake.read("slot_features", PLAN_DATE).where("NOT weekend").select("local_hour", "hour_rate").toPandas()
     scores = _rows(full_lake)
     on_monday = scores[scores["user_id"].str[1:].astype(int) % 3 < 2]  # in New York it is still Sunday at first
-    expected = UserSlotBaseline(rate).predict(on_monday.merge(users).merge(hours, how="left"))
+    record = fit(users, night.settings.features.segment_edges)
+    assert scored.facts["shrinkage"]["kappa"] == pytest.approx(record.kappa)
+    expected = ShrunkBaseline(record).predict(on_monday.merge(users).merge(hours, how="left"))
     np.testing.assert_allclose(on_monday["p_open"], expected)
 
 

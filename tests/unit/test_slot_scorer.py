@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from sendopt.errors import ModelError
-from sendopt.propensity.model import Card, OpenModel, UserSlotBaseline
+from sendopt.propensity.model import Card, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
+from sendopt.propensity.shrinkage import ShrunkBaseline
 from sendopt.spark.slot_scorer import DISAGREE, Scorer, Slots, forest_of
 
 FEATURES = ("local_hour", "weekend", "user_hour_rate", "user_hour_activity", "hour_rate", "channel", "category",
@@ -118,7 +119,7 @@ class _Moved(OpenModel):
 
 
 def test_other_models_are_scored_row_by_row(model: OpenModel) -> None:
-    assert forest_of(UserSlotBaseline(0.1)) == "model baseline"
+    assert forest_of(ShrunkBaseline(None)) == "model baseline"
     unknown = OpenModel(model.booster_text, replace(model.card, features=("moon", *FEATURES[1:])))
     assert forest_of(unknown) == "feature(s) moon"
     assert not isinstance(forest_of(model), str)

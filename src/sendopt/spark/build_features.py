@@ -64,16 +64,18 @@ def run(night: Night) -> StageResult:
     )
 
 
-def training_rows(night: Night, days: int) -> DataFrame:
+def training_rows(night: Night, days: int, decided: bool = False) -> DataFrame:
     """One row a labelled send of the `days` plan dates before the night's, with the features of its own night.
 
     Columns: TRAINING_KEYS then FEATURE_COLUMNS of `sendopt.features`; label is int 0 or 1. A send counts to the plan
     date of its UTC day and must be mature at the night's as_of. Sends without a known zone are left out;
-    `training_left_out` counts them.
+    `training_left_out` counts them. `decided`: one row an available decision point of kind `send` instead, sent or
+    not, with the column `sent`.
     """
     first = night.plan_date - timedelta(days=days)
     log = read_log(night, first)
-    sends = _mature_sends(log.exposures, night, first, log.rules).where(F.col("local_hour").isNotNull())
+    points = exposures_of(night, first, log.rules, decided=True) if decided else log.exposures
+    sends = _mature_sends(points, night, first, log.rules).where(F.col("local_hour").isNotNull())
     groups = _group_rates(log)
     hours = _hour_rates(log, groups)
     users = _user_rows(log, sends.select("user_id", "day").distinct(), groups)
@@ -82,7 +84,7 @@ def training_rows(night: Night, days: int) -> DataFrame:
     return (
         _with_group_rates(joined, groups, "day")
         .withColumn("plan_date", F.date_from_unix_date(F.col("day").cast("int")))
-        .select(*TRAINING_KEYS, *FEATURE_COLUMNS)
+        .select(*TRAINING_KEYS, *FEATURE_COLUMNS, *(["sent"] if decided else []))
     )
 
 
@@ -93,6 +95,14 @@ def training_left_out(night: Night, days: int) -> dict[str, int]:
     mature = _mature_sends(exposures_of(night, first, rules), night, first, rules)
     unknown = mature.where(F.col("local_hour").isNull()).count()
     return {"zone_unknown": unknown} if unknown else {}
+
+
+def decided_counts(night: Night) -> DataFrame:
+    """sent, n, successes of the mature available decision points of kind `send`."""
+    first = night.plan_date - timedelta(days=night.settings.training.days)
+    rules = rules_of_night(night)
+    points = _mature_sends(exposures_of(night, first, rules, decided=True), night, first, rules)
+    return points.groupBy("sent").agg(F.count("*").alias("n"), F.sum("label").alias("successes"))
 
 
 def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
