@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,9 +156,10 @@ def test_scores_are_the_champions_on_the_scoring_rows(
     pd.testing.assert_frame_equal(_rows(full_lake), scores)  # the plain path gives the same bytes
 
     def moved(model: OpenModel) -> Forest | str:
-        return slot_scorer.forest_of(
-            OpenModel(re.sub(r"leaf_value=\S+", "leaf_value=9", model.booster_text), model.card)
-        )
+        booster = lgb.Booster(model_str=model.booster_text)
+        for leaf in range(booster.dump_model()["tree_info"][0]["num_leaves"]):
+            booster.set_leaf_output(0, leaf, 9.0)
+        return slot_scorer.forest_of(OpenModel(booster.model_to_string(), model.card))
 
     monkeypatch.setattr(score_slots, "forest_of", moved)
     with pytest.raises(ModelError, match="the fast scorer and the model disagree on"):
