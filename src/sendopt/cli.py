@@ -122,6 +122,23 @@ def solve(
 
 
 @app.command()
+def evaluate(
+    decisions: Annotated[Path, typer.Argument(help="file or folder of a raw log: CSV, JSON lines or Parquet")],
+    source: Annotated[Path, typer.Option(help="column mapping, conf/sources/NAME.yaml")],
+    out: Annotated[Path, typer.Option(help="folder for evaluation.json and evaluation.html")],
+    label: Annotated[
+        str, typer.Option(help="open | click | goal: what counts, where the log has interactions")
+    ] = "open",
+    window_hours: Annotated[float, typer.Option(help="hours after a send in which it counts")] = 24.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="evaluation.json on standard output instead of prose")
+    ] = False,
+) -> None:
+    """Say whether personal timing is worth it on a log of decisions, how sure that is, and what would settle it."""
+    _exit(lambda: _evaluate(decisions, source, out, label, window_hours, as_json))
+
+
+@app.command()
 def demo(
     users: Annotated[int, typer.Option(min=50, help="people in the simulated world")] = 2000,
     nights: Annotated[int, typer.Option(min=1, max=30, help="nights in a row")] = 1,
@@ -241,6 +258,24 @@ def _solve_folder(
         sys.stdout.write(json.dumps(buckets.told_of(planned), indent=2) + "\n")
         return
     for line in summary.of_solution(planned.solution, planned.sends, out):
+        sys.stdout.write(line + "\n")
+
+
+def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours: float, as_json: bool) -> None:
+    import json
+
+    from sendopt import evaluation
+
+    if label not in ("open", "click", "goal"):
+        raise ConfigError(f"--label: got {label!r}, expected open, click or goal")
+    if not 0 < window_hours <= 24 * 90:
+        raise ConfigError(f"--window-hours: got {window_hours:g}, expected more than 0 and at most {24 * 90}")
+    result = evaluation.evaluate_log(decisions, source, label, window_hours)
+    evaluation.write(result, out)
+    if as_json:
+        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        return
+    for line in evaluation.in_words(result, out):
         sys.stdout.write(line + "\n")
 
 

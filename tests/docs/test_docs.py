@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -84,3 +86,29 @@ def test_the_commands_of_solve_run_with_the_limits_that_its_page_shows(tmp_path)
             assert len(pd.read_parquet(tmp_path / "plan/plan.parquet")) == 3
             ran += 1
     assert ran == 3
+
+
+def test_the_commands_of_evaluate_run_with_the_mapping_that_its_page_shows(tmp_path):
+    rng = np.random.default_rng(0)
+    page = (REPO / "docs/how-to/evaluate.md").read_text()
+    (tmp_path / "shop.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S).group(1))
+    people, days = 20, 30
+    hour = rng.integers(6, 21, people * days)
+    day = pd.Timestamp("2026-01-05") + pd.to_timedelta(np.tile(np.arange(days), people), unit="D")
+    sent = day + pd.to_timedelta(hour, unit="h")
+    log = {
+        "customer": np.repeat([f"c{i}" for i in range(people)], days), "push_id": np.arange(people * days),
+        "campaign": "sale", "sent": sent.strftime("%Y-%m-%d %H:%M"), "tz": "UTC", "probability": 1 / 15,
+        "opened": (rng.random(people * days) < 0.3).astype(int),
+    }  # fmt: skip
+    pd.DataFrame(log).to_csv(tmp_path / "log.csv", index=False)
+    ran = 0
+    for words in commands(REPO / "docs/how-to/evaluate.md"):
+        if words[:2] == ["sendopt", "evaluate"]:
+            argv = [str(Path(sys.executable).with_name("sendopt")), *words[1:]]
+            done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+            found = json.loads((tmp_path / "timing/evaluation.json").read_text())
+            assert found["verdict"]["sentence"] in done.stdout
+            assert (tmp_path / "timing/evaluation.html").is_file()
+            ran += 1
+    assert ran == 2

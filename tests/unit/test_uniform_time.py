@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sendopt.config.schema import Arms
+from sendopt.domain.keys import unit_interval
 from sendopt.domain.limits import CampaignLimits, Cap, CostBudget, Limits, OptOutBudget
 from sendopt.domain.rules import Send
 from sendopt.errors import InfeasibleError
@@ -125,6 +126,82 @@ def test_row_order_does_not_matter_and_an_empty_arm_is_fine():
 def test_negative_values_are_never_drawn():
     arm = plan(cells([("u", "n", "sale")], [1, 2], value=-0.1))
     assert arm.refused["reason"].tolist() == ["negative_value"]
+
+
+def test_ten_thousand_replays_of_one_night_match_pscore_within_binomial_error():
+    """One person's night under many keys: a draw depends on salt, user and notification only, so a person of another
+    id with the same messages and history is another replay."""
+    replays, slots, gap = 10_000, range(8), 3
+    limits = Limits(min_gap_minutes=60 * gap)
+    users = [f"replay-{i}" for i in range(replays)]
+    past = {u: [Send(-60.0, "push", "news", "sale", -1, False)] for u in users}  # slots 0 and 1 are too soon
+    frame = cells([(u, n, "sale") for u in users for n in "ab"], slots)
+    drawn = plan(frame, limits, past).drawn
+    first = drawn.drop_duplicates("user_id")
+    second = drawn[drawn["user_id"].duplicated()].set_index("user_id")["slot"]
+    pscore = drawn[drawn["user_id"].duplicated()].set_index("user_id")["pscore"]
+    assert len(first) == replays
+
+    def matches(found: pd.Series, free: list[int]) -> None:
+        p, counts = 1 / len(free), Counter(found)
+        assert set(counts) == set(free)
+        error = (len(found) * p * (1 - p)) ** 0.5
+        assert all(abs(counts[s] - len(found) * p) <= 4.5 * error + 1e-9 for s in free)
+
+    matches(first["slot"], list(range(2, 8)))
+    assert set(first["pscore"]) == {1 / 6}
+    given = first.set_index("user_id")["slot"]
+    for taken in range(2, 8):  # the second draw, given the first
+        free = [s for s in range(2, 8) if abs(s - taken) >= gap]
+        mine = given.index[given == taken].intersection(second.index)
+        if free:
+            matches(second.loc[mine], free)
+            assert set(pscore.loc[mine]) == {1 / len(free)}
+        else:
+            assert len(mine) == 0
+    # inverse weighting finds how often each slot was free for the second message, without being told
+    for s in range(2, 8):
+        free = sum((given == t).sum() for t in range(2, 8) if abs(s - t) >= gap)
+        weights = (1 / pscore)[second == s]
+        assert abs(weights.sum() - free) < 4.5 * ((weights * (weights - 1)).sum() ** 0.5 + 1)
+
+
+def test_the_night_replayed_under_other_salts_draws_anew():
+    frame = cells([("u", n, "sale") for n in "ab"], range(6))
+    nights = [tuple(plan(frame, salt=f"night-{i}").drawn.sort_values("notification_id")["slot"]) for i in range(150)]
+    assert len(set(nights)) > 25
+    share = Counter(slot for slot, _ in nights)
+    assert all(abs(n - 25) < 4.5 * (150 / 6 * 5 / 6) ** 0.5 for n in share.values())
+    assert plan(frame, salt="night-1").drawn.equals(plan(frame, salt="night-1").drawn)
+
+
+def test_hashed_arms_have_their_share_and_nobody_leaves_one_that_grows():
+    users = [f"user-{i}" for i in range(20_000)]
+    positions = np.array([unit_interval("arm", "salt", u) for u in users])
+    assert positions.min() >= 0
+    assert positions.max() < 1
+    counts = np.bincount((positions * 20).astype(int), minlength=20)
+    assert ((counts - 1000) ** 2 / 1000).sum() < 50  # chi-squared of 19 degrees: 50 is one in 8,000
+    held: list[set[str]] = []
+    drawn: list[set[str]] = []
+    for holdout, uniform in ((0.01, 0.02), (0.02, 0.02), (0.02, 0.1), (0.2, 0.3), (0.5, 0.45)):
+        arms = arms_at(positions, Arms(holdout_fraction=holdout, uniform_time_fraction=uniform))
+        for arm, share, before in (("holdout", holdout, held), ("uniform_time", uniform, drawn)):
+            members = {u for u, a in zip(users, arms, strict=True) if a == arm}
+            assert abs(len(members) - 20_000 * share) < 4.5 * (20_000 * share * (1 - share)) ** 0.5
+            assert not before or before[-1] <= members
+            before.append(members)
+    assert not held[-1] & drawn[-1]
+
+
+def test_an_arm_does_not_depend_on_who_else_is_there_and_another_salt_draws_anew():
+    arms = Arms(holdout_fraction=0.3, uniform_time_fraction=0.3)
+    few = arms_at(np.array([unit_interval("arm", "a", f"u{i}") for i in range(500)]), arms)
+    many = arms_at(np.array([unit_interval("arm", "a", f"u{i}") for i in range(2000)]), arms)
+    assert (few == many[:500]).all()
+    other = arms_at(np.array([unit_interval("arm", "b", f"u{i}") for i in range(2000)]), arms)
+    agree = float((other == many).mean())  # independent arms of .3, .3 and .4 agree in .34
+    assert abs(agree - 0.34) < 4.5 * (0.34 * 0.66 / 2000) ** 0.5
 
 
 def test_arms_are_nested_and_stable_as_fractions_grow():

@@ -111,6 +111,24 @@ def local_text(at: datetime, zone: str) -> str | None:
     return None if info is None else at.astimezone(info).isoformat(timespec="seconds")
 
 
+def local_hour(at: datetime, zone: str) -> int | None:
+    """The hour that the zone's clock shows at that time, 0 to 23; None for an unknown zone."""
+    info = zone_or_none(zone)
+    return None if info is None else at.astimezone(info).hour
+
+
+def from_local(wall: datetime, zone: str) -> datetime | None:
+    """The UTC time of a wall clock without offset: the first where it was read twice, None where it never was.
+
+    Raises KeyError for an unknown zone.
+    """
+    info = zone_or_none(zone)
+    if info is None:
+        raise KeyError(zone)
+    at = wall.replace(tzinfo=info, fold=0).astimezone(UTC)
+    return at if at.astimezone(info).replace(tzinfo=None) == wall else None
+
+
 def offset_periods(zone: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
     """Periods [from, to) of one UTC offset that cover [start, end): (from_utc, to_utc, offset in minutes).
 

@@ -1,4 +1,8 @@
-"""What a policy would have earned, from sends whose slot was drawn with a known probability (model ¶18)."""
+"""What a policy would have earned, from sends whose slot was drawn with a known probability (model ¶18).
+
+Every estimator is a ratio of sums over users, so one set of resampled sums serves all of them, and a difference of two
+policies is paired: both see the same users in each resample.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 MIN_EFFECTIVE = 30.0  # effective matched sends below which nothing is claimed
 RESAMPLES = 1000
-_Z = (2.5, 97.5)
+_LEVELS = (2.5, 97.5)
+_CELLS_AT_ONCE = 4_000_000  # resampled user numbers held in memory
 
 
 @dataclass(frozen=True)
@@ -25,53 +31,115 @@ class Estimate:
     refusal: str | None = None
 
 
-def snips(
-    success: npt.NDArray[np.float64],
-    agrees: npt.NDArray[np.bool_],
-    pscore: npt.NDArray[np.float64],
-    user: npt.NDArray[np.int64],
-    seed: int = 0,
-) -> Estimate:
-    """Self-normalised inverse-propensity value of the policy that `agrees` with the drawn slot; arrays of shape (N,).
+@dataclass(frozen=True)
+class Weighted:
+    """A policy seen through the log; arrays of shape (N,).
 
-    success in {0, 1}; pscore in (0, 1], the probability that logged slot had; user numbers the clusters. The
-    interval is a percentile bootstrap over users. Refuses where the drawn slots hardly ever agree with the policy.
+    `weight`: the policy's probability of the logged action over `pscore`, 0 where the action was not taken. `base`: how
+    often the policy would act at this row: 1 where the row's slot was drawn, the policy's probability of the row's
+    slot where sending was drawn. `modelled`: the outcome model's mean for the policy at this row; `residual`: success
+    minus the outcome model's value of the logged action.
+    """
+
+    weight: Floats
+    base: Floats
+    modelled: Floats
+    residual: Floats
+
+    def columns(self, success: Floats) -> Floats:
+        """The sums that the estimators are ratios of, before summing; shape (5, N)."""
+        w = self.weight
+        return np.stack([w * success, w, self.base, self.base * self.modelled, w * self.residual])
+
+    @property
+    def effective(self) -> float:
+        """Kish's effective sample size (Σw)² / Σw²: equally weighted sends that would give the same variance."""
+        squares = float((self.weight**2).sum())
+        return float(self.weight.sum() ** 2 / squares) if squares > 0 else 0.0
+
+
+def ips(sums: Floats) -> Floats:
+    """Inverse-propensity value of `Weighted.columns` summed, shape (5, …) to (…).
+
+    Unbiased, but its weights need not sum to one. Source: Horvitz and Thompson 1952.
+    """
+    return _ratio(sums[0], sums[2])
+
+
+def snips(sums: Floats) -> Floats:
+    """Self-normalised value of `Weighted.columns` summed, shape (5, …) to (…): stays within the outcomes' range.
+
     Source: Swaminathan and Joachims 2015, "The self-normalized estimator for counterfactual learning".
     """
-    weight = np.where(agrees, 1.0 / pscore, 0.0)
-    total = weight.sum()
-    effective = float(total**2 / (weight**2).sum()) if total > 0 else 0.0
-    if effective < MIN_EFFECTIVE:
-        return Estimate(None, None, None, effective, f"refused: no overlap (effective sends {effective:.0f} < 30)")
-    low, high = _interval(np.stack([weight * success, weight]), user, lambda s: s[0] / s[1], seed)
-    return Estimate(float((weight * success).sum() / total), low, high, effective)
+    return _ratio(sums[0], sums[1])
 
 
-def difference(
-    success: npt.NDArray[np.float64], treated: npt.NDArray[np.bool_], user: npt.NDArray[np.int64], seed: int = 0
-) -> Estimate:
-    """Success rate of treated minus untreated sends; arrays of shape (N,); interval by bootstrap over users."""
-    counts = np.array([treated.sum(), (~treated).sum()], float)
-    if counts.min() < MIN_EFFECTIVE:
-        return Estimate(
-            None, None, None, float(counts.min()), f"refused: too few sends in an arm ({counts.min():.0f} < 30)"
-        )
-    columns = np.stack([success * treated, treated, success * ~treated, ~treated]).astype(float)
-    low, high = _interval(columns, user, lambda s: s[0] / s[1] - s[2] / s[3], seed)
-    return Estimate(float(success[treated].mean() - success[~treated].mean()), low, high, float(counts.min()))
+def doubly_robust(sums: Floats) -> Floats:
+    """The outcome model's value plus the weighted mean of its residuals, shape (5, …) to (…).
+
+    Right where the propensities or the outcome model are. Source: Robins, Rotnitzky and Zhao 1994; Dudík, Langford and
+    Li 2011; the self-normalised form is that of Thomas and Brunskill 2016.
+    """
+    return _ratio(sums[3], sums[2]) + _ratio(sums[4], sums[1])
 
 
-def _interval(
-    columns: Floats, user: npt.NDArray[np.int64], statistic: Callable[[Floats], float], seed: int
-) -> tuple[float, float]:
-    """2.5 and 97.5 percentiles of `statistic` of the columns' sums, over resampled users."""
+ESTIMATORS: dict[str, Callable[[Floats], Floats]] = {"ips": ips, "snips": snips, "dr": doubly_robust}
+
+
+def resampled(columns: Floats, user: Ints, seed: int = 0, samples: int = RESAMPLES) -> Floats:
+    """Sums of `columns` (K, N) over the log itself, then over users drawn with replacement: shape (K, 1 + samples).
+
+    `user` of shape (N,) numbers the clusters. Source of the cluster bootstrap: Field and Welsh 2007, "Bootstrapping
+    clustered data".
+    """
     users, index = np.unique(user, return_inverse=True)
     sums = np.stack([np.bincount(index, column, minlength=len(users)) for column in columns])
     rng = np.random.default_rng(seed)
-    draws = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        times = np.bincount(rng.integers(0, len(users), len(users)), minlength=len(users))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            draws[i] = statistic(sums @ times.astype(float))
-    low, high = np.nanpercentile(draws, _Z)
-    return float(low), float(high)
+    result = np.empty((len(columns), samples + 1))
+    result[:, 0] = sums.sum(axis=1)
+    step = max(1, _CELLS_AT_ONCE // max(1, len(users)))
+    for start in range(0, samples, step):
+        size = min(step, samples - start)
+        drawn = rng.integers(0, len(users), (size, len(users)))
+        drawn += np.arange(size)[:, None] * len(users)
+        times = np.bincount(drawn.ravel(), minlength=size * len(users)).reshape(size, len(users))
+        result[:, 1 + start : 1 + start + size] = sums @ times.T
+    return result
+
+
+def interval(values: Floats, effective: float) -> Estimate:
+    """The estimate whose value is the first of `values`, with the percentile interval of the others.
+
+    Refuses where `effective`, the effective sample size, is under 30.
+    """
+    if effective < MIN_EFFECTIVE:
+        return Estimate(None, None, None, effective, f"refused: no overlap (effective sends {effective:.0f} < 30)")
+    low, high = np.nanpercentile(values[1:], _LEVELS)
+    return Estimate(float(values[0]), float(low), float(high), effective)
+
+
+def matched(success: Floats, agrees: npt.NDArray[np.bool_], pscore: Floats, user: Ints, seed: int = 0) -> Estimate:
+    """SNIPS value of the policy that always takes the slot of its own and `agrees` with the drawn one; arrays (N,).
+
+    success in {0, 1}; pscore in (0, 1], the probability that the logged slot had; user numbers the clusters. Refuses
+    where the drawn slots hardly ever agree with the policy.
+    """
+    nothing = np.zeros(len(success))
+    seen = Weighted(np.where(agrees, 1.0 / pscore, 0.0), np.ones(len(success)), nothing, nothing)
+    if seen.effective < MIN_EFFECTIVE:
+        return interval(nothing, seen.effective)
+    return interval(snips(resampled(seen.columns(success), user, seed)), seen.effective)
+
+
+def difference(success: Floats, treated: npt.NDArray[np.bool_], user: Ints, seed: int = 0) -> Estimate:
+    """Success rate of treated minus untreated sends; arrays of shape (N,); interval by bootstrap over users."""
+    fewest = float(min(treated.sum(), (~treated).sum()))
+    if fewest < MIN_EFFECTIVE:
+        return Estimate(None, None, None, fewest, f"refused: too few sends in an arm ({fewest:.0f} < 30)")
+    sums = resampled(np.stack([success * treated, treated, success * ~treated, ~treated]).astype(float), user, seed)
+    return interval(_ratio(sums[0], sums[1]) - _ratio(sums[2], sums[3]), fewest)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(above / below, dtype=np.float64)

@@ -42,13 +42,17 @@ def render(data: ReportData) -> str:
             lineage(data),
         )
     )
+    return document(f"Send plan for {data.plan_date.isoformat()}", body)
+
+
+def document(title: str, body: str) -> str:
+    """Return a self-contained HTML document around `body`, with the report's style and no script."""
     css = files("sendopt.report").joinpath("style.css").read_text("utf-8")
-    title = f"Send plan for {data.plan_date.isoformat()}"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{title}</title><style>\n{css}</style></head>\n<body><main>{body}</main></body></html>\n"
+        f"<title>{escape(title)}</title><style>\n{css}</style></head>\n<body><main>{body}</main></body></html>\n"
     )
 
 

@@ -282,6 +282,7 @@ class Interval:
 
 def intervals(
     name: str, label: str, rows: Sequence[Interval], axis: str, empty: str, zero: bool = False, rate: bool = False,
+    widths: tuple[int, int, int] = HALF,
 ) -> str:  # fmt: skip
     """Dots with intervals on one axis; with `zero` the axis holds 0 and marks it; `rate` prints percent."""
     values = [v for r in rows for v in (r.value, r.low, r.high, r.expected) if v is not None]
@@ -301,7 +302,7 @@ def intervals(
             _interval_row(svg, x, item, i * row + 14, width)
         return svg
 
-    return figure(name, label, rows, draw, HALF, empty)
+    return figure(name, label, rows, draw, widths, empty)
 
 
 def _interval_row(svg: Svg, x: Scale, item: Interval, top: float, width: int) -> None:

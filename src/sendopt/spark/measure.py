@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from sendopt.domain.tables import TABLES
 from sendopt.measurement.experiment import UNIFORM_TIME
-from sendopt.measurement.off_policy import Estimate, difference, snips
+from sendopt.measurement.off_policy import Estimate, difference, matched
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
 
@@ -85,10 +85,10 @@ def _lift(planned: pd.DataFrame, night: Night, day: object) -> pd.DataFrame:
     agrees = (drawn["send_at_utc"] == drawn["best_at_utc"]).to_numpy()
     rates = {
         "treatment_minus_uniform_time": difference(success, ~uniform, users),
-        "off_policy_best_slot": snips(
+        "off_policy_best_slot": matched(
             drawn["success"].to_numpy(float), agrees, drawn["pscore"].to_numpy(float), users[uniform]
         ),
-        "off_policy_uniform": snips(
+        "off_policy_uniform": matched(
             drawn["success"].to_numpy(float), agrees | True, drawn["pscore"].to_numpy(float), users[uniform]
         ),
     }

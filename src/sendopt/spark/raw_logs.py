@@ -7,7 +7,6 @@ the mapping as text under a safe name; empty text is NULL. All files of one form
 from __future__ import annotations
 
 import csv
-import gzip
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import reduce
@@ -19,11 +18,11 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
-from sendopt.errors import ContractError, InputNotReady
+from sendopt.errors import ContractError
 from sendopt.ingest import TableMapping
+from sendopt.ingest.files import find_files, first_line, require_columns
 
 MAX_DELIMITERS = 20_000  # the CSV parser refuses longer rows with an error instead of marking them
-FIRST_BYTES = 1_000_000
 _CORRUPT = "_corrupt"
 
 
@@ -40,39 +39,6 @@ class RawLog:
     keys: tuple[str, ...] = ()  # JSON: raw columns whose presence only the rows can tell
 
 
-def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
-    """The files of a table, sorted; raises InputNotReady naming the path where there are none."""
-    if not source.exists():
-        raise InputNotReady(f"input {source} is not there yet (tables.{table}); check the path, or try again later")
-    if mapping.files is None:
-        if source.is_dir():
-            raise ContractError(
-                f"input {source} is a folder, but tables.{table} has no `files`: give the file itself, or add the "
-                "pattern of its files to the mapping",
-                table=table,
-            )
-        return [_visible(source)]
-    if source.is_file():
-        raise ContractError(
-            f"input {source} is a file, but tables.{table}.files is {mapping.files!r}, a pattern below a folder: give "
-            "the folder, or take `files` out of the mapping",
-            table=table,
-        )
-    hits = [p for p in source.glob(mapping.files) if not _hidden(p, source)]
-    inside = [q for p in hits if p.is_dir() for q in p.rglob("*") if not _hidden(q, source)]
-    found = sorted({p for p in (*hits, *inside) if p.is_file()})
-    if not found:
-        raise InputNotReady(
-            f"no file {source / mapping.files} yet (tables.{table}); check the path, or try again later"
-        )
-    return found
-
-
-def _hidden(path: Path, source: Path) -> bool:
-    """Spark's own leftovers (_SUCCESS, .crc), which it never reads."""
-    return any(part.startswith(("_", ".")) for part in path.relative_to(source).parts)
-
-
 def _visible(path: Path) -> Path:
     if path.name.startswith(("_", ".")):
         raise ContractError(f"input {path}: Spark never reads a file whose name starts with _ or . ; rename it")
@@ -85,6 +51,8 @@ def read_raw(spark: SparkSession, table: str, mapping: TableMapping, source: Pat
     Raises InputNotReady where no file is there, ContractError where a file cannot be read or lacks a raw column.
     """
     files = find_files(table, mapping, source)
+    if mapping.files is None:
+        files = [_visible(files[0])]
     filled = [f for f in files if f.stat().st_size > 0]
     names = {raw: f"raw_{i}" for i, raw in enumerate(mapping.raw_columns)}
     reader = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[mapping.format]
@@ -99,12 +67,12 @@ _Read = tuple[DataFrame, dict[str, int], tuple[str, ...], int]
 def _csv(spark: SparkSession, table: str, mapping: TableMapping, files: list[Path], names: dict[str, str]) -> _Read:
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        groups[_first_line(file)].append(file)
+        groups[first_line(file)].append(file)
     blank = len(groups.pop("", []))
     parts = []
     for header, members in sorted(groups.items()):
         found = [c.strip() for c in next(csv.reader([header], delimiter=mapping.delimiter))]
-        _require_columns(table, mapping, members[0], found)
+        require_columns(table, mapping.raw_columns, members[0], found)
         parts.append(_csv_rows(_lines(spark, members), header, found, mapping.delimiter, names))
     headers = {header: len(members) for header, members in groups.items()}
     return _union(spark, parts, names), headers, (), blank
@@ -165,7 +133,7 @@ def _parquet(spark: SparkSession, table: str, mapping: TableMapping, files: list
             schema = pq.read_schema(file).remove_metadata()
         except (pa.ArrowException, OSError):
             raise ContractError(f"{file} (tables.{table}) is no readable Parquet file; write it again") from None
-        _require_columns(table, mapping, file, schema.names)
+        require_columns(table, mapping.raw_columns, file, schema.names)
         groups[schema].append(file)
     # pandas writes nanoseconds by default, which Spark reads only as whole numbers.
     spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
@@ -208,28 +176,6 @@ def _lines(spark: SparkSession, files: list[Path]) -> DataFrame:
 def _literal(file: Path) -> str:
     """The path with Spark's pattern characters escaped."""
     return "".join(f"\\{c}" if c in "[]{}*?\\" else c for c in str(file))
-
-
-def _first_line(file: Path) -> str:
-    """The first line with text, "" where there is none."""
-    try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as data:
-            start = data.read(FIRST_BYTES)
-    except (OSError, EOFError):
-        raise ContractError(f"{file} cannot be read; check its permissions, or write it again") from None
-    text = start.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    return next((line for line in text.split("\n") if line.strip(" ")), "")
-
-
-def _require_columns(table: str, mapping: TableMapping, file: Path, found: list[str]) -> None:
-    for raw, key in mapping.raw_columns.items():
-        if found.count(raw) != 1:
-            times = "more than once" if raw in found else "not"
-            raise ContractError(
-                f"{file}: column {raw!r} (tables.{table}.{key}) is {times} in the file; found: "
-                f"{', '.join(found)[:500]}; correct the mapping or the file",
-                table=table, column=raw,
-            )  # fmt: skip
 
 
 def require_keys(log: RawLog, mapping: TableMapping, empty: list[str]) -> None:

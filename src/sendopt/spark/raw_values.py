@@ -13,16 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sendopt.ingest import known_zones, local_periods, time_pattern
+from sendopt.ingest import FALSE, FIRST_TIME, ISO_TIME, NUMBER, TRUE, known_zones, local_periods, time_pattern
 
-FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_SKEW = timedelta(hours=1)  # a clock ahead of ours
 PLANNING_AHEAD = timedelta(days=731)  # messages are for later
-TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
 
-_ISO = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?$"
 _ISO_OFFSET = r":[0-9.:]+(Z|[+-][0-9:]+)$"
-_NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 _NOT_A_NUMBER = ("nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity")
 _END_OF_TIME = 253_402_300_800.0  # year 10000, in epoch seconds
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
@@ -42,7 +38,7 @@ def string(text: Column) -> Parsed:
 
 def number(text: Column, name: str) -> Parsed:
     plain = F.btrim(text, F.lit('"'))  # JSON's NaN arrives in quotes
-    value = F.when(plain.rlike(_NUMBER), plain.try_cast("double"))
+    value = F.when(plain.rlike(NUMBER), plain.try_cast("double"))
     finite = F.when(value.between(-1.7e308, 1.7e308), value)
     nan = F.lower(plain).isin(*_NOT_A_NUMBER) | (value.isNotNull() & finite.isNull())
     problem = F.when(nan, f"not_a_number:{name}").when(text.isNotNull() & value.isNull(), f"bad_number:{name}")
@@ -98,7 +94,7 @@ def moment(text: Column, time_format: str, typed: bool) -> Moment:
     """`typed`: Parquet may hold a real timestamp, which was written out as ISO 8601."""
     seconds_added = F.regexp_replace(text, "^(.{16})([Z+-])", "$1:00$2")  # 09:30Z is no time to Spark
     iso = Moment(
-        F.when(text.rlike(_ISO), F.coalesce(text.try_cast("timestamp"), seconds_added.try_cast("timestamp"))),
+        F.when(text.rlike(ISO_TIME), F.coalesce(text.try_cast("timestamp"), seconds_added.try_cast("timestamp"))),
         ~F.coalesce(text.rlike(_ISO_OFFSET), F.lit(False)),
     )
     if time_format == "iso8601":
@@ -109,14 +105,14 @@ def moment(text: Column, time_format: str, typed: bool) -> Moment:
         stated = _by_pattern(text, time_format)
     if not typed:
         return stated
-    is_iso = F.coalesce(text.rlike(_ISO), F.lit(False))
+    is_iso = F.coalesce(text.rlike(ISO_TIME), F.lit(False))
     return Moment(
         F.when(is_iso, iso.value).otherwise(stated.value), F.when(is_iso, iso.is_local).otherwise(stated.is_local)
     )
 
 
 def _epoch(text: Column, per_second: float) -> Column:
-    seconds = F.when(text.rlike(_NUMBER), text.try_cast("double")) / per_second
+    seconds = F.when(text.rlike(NUMBER), text.try_cast("double")) / per_second
     micros = F.round(F.when(seconds.between(0.0, _END_OF_TIME), seconds) * 1e6).try_cast("bigint")
     return F.timestamp_micros(micros)
 

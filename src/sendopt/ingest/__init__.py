@@ -1,7 +1,8 @@
 """The mapping of a raw log onto the project's tables: its schema, its rules, and the time formats it may name.
 
 A mapping is one YAML file (`conf/sources/NAME.yaml`); `docs/how-to/bring-your-own-log.md` shows how to write one.
-No engine here: `sendopt.spark.ingest` reads the files that a mapping names.
+No engine here: `sendopt.spark.ingest` reads the files that a mapping names into tables, `sendopt.evaluation` reads the
+decisions in them without Spark.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib.resources
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -48,7 +49,15 @@ EXPECTED = {
     "outcome": f"column, kind ({', '.join(INTERACTION_KINDS)}), at",
     "channels": "a list of channels",
     "derive_from": "sends",
+    "decision": "slot (a raw column) or slot_hours (a divisor of 24), and segment (a raw column)",
 }
+# Text of a raw value, the same for every reader.
+TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
+ISO_TIME = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?$"
+)
+NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
+FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -59,6 +68,16 @@ class Outcome(Strict):
     column: Text | None = Field(None, description="raw column, true or false; left out: a filled `at` is an outcome")
     kind: Literal["open", "click", "goal", "dismiss", "opt_out"] = "goal"
     at: Text | None = Field(None, description="raw column of its time; empty: sent_at + label.window_hours, at_imputed")
+
+
+class Decision(Strict):
+    """How `sendopt evaluate` reads a send as a decision about time; ingest does not read it."""
+
+    slot: Text | None = Field(
+        None, description="raw column that names the slot; left out: the local hour of sent_at_utc"
+    )
+    slot_hours: Literal[1, 2, 3, 4, 6, 8, 12] = Field(1, description="hours a slot, where no column names it")
+    segment: Text | None = Field(None, description="raw column of a segment that may have a best time of its own")
 
 
 class TableMapping(Strict):
@@ -73,6 +92,7 @@ class TableMapping(Strict):
     columns: dict[str, Text] = Field(default_factory=dict)
     constants: dict[str, str | bool | float | tuple[str, ...]] = Field(default_factory=dict)
     outcome: Outcome | None = None
+    decision: Decision | None = None
 
     @property
     def zone_column(self) -> str | None:
@@ -266,8 +286,8 @@ def _sentence(detail: dict[str, Any], path: KeyPath, model: type[Strict]) -> str
     if detail["type"] == "missing":
         return f"missing; expected {EXPECTED.get(str(path[-1]), 'text')}"
     if detail["type"] == "extra_forbidden":
-        fields = Outcome.model_fields if path[0] == "outcome" else model.model_fields
-        return unknown("key", str(path[-1]), tuple(fields))
+        inner: dict[str, type[Strict]] = {"outcome": Outcome, "decision": Decision}
+        return unknown("key", str(path[-1]), tuple(inner.get(str(path[0]), model).model_fields))
     wrong = WRONG.get(detail["type"], "wrong value")
     return f"{wrong}; got {shown(detail['input'])}; expected {EXPECTED.get(str(path[0]), 'text')}"
 
@@ -344,7 +364,13 @@ def _belongings(name: str, mapping: TableMapping, given: set[str]) -> Iterator[F
         yield ("columns",), "decision_kind is missing; say in constants what pscore is the probability of: send or slot"
     if ("quiet_start" in given) != ("quiet_end" in given):
         yield ("columns",), "quiet_start and quiet_end belong together; map both or none"
-    if mapping.outcome and name != "sends":
-        yield ("outcome",), "only tables.sends has an outcome; remove it"
+    for section in ("outcome", "decision"):
+        if getattr(mapping, section) and name != "sends":
+            yield (
+                (section,),
+                f"only tables.sends has {'an outcome' if section == 'outcome' else 'decisions'}; remove it",
+            )
+    if mapping.decision and mapping.decision.slot and mapping.decision.slot_hours != 1:
+        yield ("decision", "slot_hours"), "slot names the slots already; keep one"
     if mapping.outcome and mapping.outcome.column is None and mapping.outcome.at is None:
         yield ("outcome",), "column or at is missing; name the raw column of the outcome or of its time"

@@ -1,0 +1,68 @@
+"""The files that a mapping names, and whether they hold the columns that it asks for; no engine."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+
+from sendopt.errors import ContractError, InputNotReady
+from sendopt.ingest import TableMapping
+
+FIRST_BYTES = 1_000_000
+
+
+def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
+    """The files of a table, sorted; raises InputNotReady naming the path where there are none."""
+    if not source.exists():
+        raise InputNotReady(f"input {source} is not there yet (tables.{table}); check the path, or try again later")
+    if mapping.files is None:
+        if source.is_dir():
+            raise ContractError(
+                f"input {source} is a folder, but tables.{table} has no `files`: give the file itself, or add the "
+                "pattern of its files to the mapping",
+                table=table,
+            )
+        return [source]
+    if source.is_file():
+        raise ContractError(
+            f"input {source} is a file, but tables.{table}.files is {mapping.files!r}, a pattern below a folder: give "
+            "the folder, or take `files` out of the mapping",
+            table=table,
+        )
+    hits = [p for p in source.glob(mapping.files) if not _hidden(p, source)]
+    inside = [q for p in hits if p.is_dir() for q in p.rglob("*") if not _hidden(q, source)]
+    found = sorted({p for p in (*hits, *inside) if p.is_file()})
+    if not found:
+        raise InputNotReady(
+            f"no file {source / mapping.files} yet (tables.{table}); check the path, or try again later"
+        )
+    return found
+
+
+def _hidden(path: Path, source: Path) -> bool:
+    """Spark's own leftovers (_SUCCESS, .crc), which it never reads."""
+    return any(part.startswith(("_", ".")) for part in path.relative_to(source).parts)
+
+
+def first_line(file: Path) -> str:
+    """The first line with text, "" where there is none."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as data:
+            start = data.read(FIRST_BYTES)
+    except (OSError, EOFError):
+        raise ContractError(f"{file} cannot be read; check its permissions, or write it again") from None
+    text = start.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    return next((line for line in text.split("\n") if line.strip(" ")), "")
+
+
+def require_columns(table: str, wanted: Mapping[str, str], file: Path, found: list[str]) -> None:
+    """Raise ContractError for the first column of `wanted` (raw: the mapping's key) that is not in the file once."""
+    for raw, key in wanted.items():
+        if found.count(raw) != 1:
+            times = "more than once" if raw in found else "not"
+            raise ContractError(
+                f"{file}: column {raw!r} (tables.{table}.{key}) is {times} in the file; found: "
+                f"{', '.join(found)[:500]}; correct the mapping or the file",
+                table=table, column=raw,
+            )  # fmt: skip
