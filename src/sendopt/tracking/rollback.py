@@ -36,7 +36,8 @@ def roll_back(client: Any, name: str, champion: Any, to: str | None, passed: Cal
     number = str(champion.version)
     known = {str(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
     target = _before(number, known, name) if to is None else _named(to, number, known, name, passed)
-    client.set_model_version_tag(name, number, ROLLED_BACK, target)
+    if int(target) < int(number):  # forward again says nothing against the one left behind
+        client.set_model_version_tag(name, number, ROLLED_BACK, target)
     if BEFORE not in known[target].tags:  # passed, but never promoted: from now on it was
         client.set_model_version_tag(name, target, BEFORE, NONE)
     if ROLLED_BACK in known[target].tags:
