@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,14 +52,22 @@ def describe(columns: Mapping[str, Floats], watched: Sequence[str]) -> dict[str,
     return found
 
 
-def inputs(reference: Mapping[str, Any], columns: Mapping[str, Floats], settings: Drift) -> list[Alert]:
-    """An alert for each column whose index against `reference` exceeds the bound, the furthest first."""
+def inputs(
+    reference: Mapping[str, Any],
+    columns: Mapping[str, Floats],
+    settings: Drift,
+    rows_per_unit: Mapping[str, float] = MappingProxyType({}),
+) -> list[Alert]:
+    """An alert for each column whose index against `reference` exceeds the bound, the furthest first.
+
+    `rows_per_unit`: rows of a column that belong to one user and so count once for what chance explains.
+    """
     alerts = []
     for name, was in reference.items():
         if name not in columns:
             continue
         now = _counts(columns[name], np.asarray(was["edges"], dtype=np.float64))
-        found, chance = stability(np.asarray(was["counts"], dtype=np.float64), now)
+        found, chance = stability(np.asarray(was["counts"], dtype=np.float64), now, rows_per_unit.get(name, 1.0))
         bound = settings.max_psi + chance
         if found > bound:
             sentence = (
@@ -69,7 +78,7 @@ def inputs(reference: Mapping[str, Any], columns: Mapping[str, Floats], settings
     return sorted(alerts, key=lambda a: (-(a.value or 0.0), a.name))
 
 
-def stability(was: Floats, now: Floats) -> tuple[float, float]:
+def stability(was: Floats, now: Floats, rows_per_unit: float = 1.0) -> tuple[float, float]:
     """(population stability index of two rows of counts, what it stays below by chance alone in 999 of 1,000 cases).
 
     The index Σ (p − q) ln(p / q) times nm / (n + m) is chi-squared with bins − 1 degrees of freedom where nothing moved
@@ -81,7 +90,7 @@ def stability(was: Floats, now: Floats) -> tuple[float, float]:
     there = (was > 0) | (now > 0)
     p, q = (np.maximum(c[there], _HALF) / c.sum() for c in (was, now))
     freedom = max(1, int(there.sum()) - 1)
-    return float(((p - q) * np.log(p / q)).sum()), float(chi2.ppf(CHANCE, freedom) * (1 / n + 1 / m))
+    return float(((p - q) * np.log(p / q)).sum()), float(chi2.ppf(CHANCE, freedom) * rows_per_unit * (1 / n + 1 / m))
 
 
 def labels(success: Floats, expected: Floats, user: Ints, settings: Drift, seed: int = 0) -> list[Alert]:

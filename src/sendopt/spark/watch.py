@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from pyspark.sql import functions as F
 
 from sendopt.domain.tables import TABLES
 from sendopt.errors import SendoptError
+from sendopt.features import CELLS
 from sendopt.measurement import drift
 from sendopt.measurement.drift import Alert, Floats
 from sendopt.propensity.model import OpenModel
@@ -24,6 +26,7 @@ from sendopt.tracking import Registered, Tracker
 ALERTS = "sendopt.alerts"  # tag of the champion's run: the last night looked at, and what drifted on it
 _SALT, _MILLION = "drift", 1_000_000
 _TABLES = ("user_features", "user_slot_features", "slot_features")
+_AGEING = re.compile(r"tenure|mature|successes|sends_90d|hour_sends|weekday")  # grow with the log's age, night by night
 
 
 def reference(night: Night, model: OpenModel) -> dict[str, Any]:
@@ -34,7 +37,8 @@ def reference(night: Night, model: OpenModel) -> dict[str, Any]:
     gain = model.booster.feature_importance(importance_type="gain")
     share = dict(zip(model.card.features, gain / max(gain.sum(), 1e-9), strict=True))
     columns = _columns(night)
-    watched = [name for name in columns if share.get(name, 0.0) >= night.settings.drift.min_importance]
+    least = night.settings.drift.min_importance
+    watched = [name for name in columns if share.get(name, 0.0) >= least and not _AGEING.search(name)]
     return {"plan_date": str(night.plan_date), "features": drift.describe(columns, watched)}
 
 
@@ -83,7 +87,8 @@ def _inputs(night: Night, champion: Registered) -> list[Alert]:
     if champion.reference is None:
         return []
     features = champion.reference["features"]
-    return drift.inputs(features, _columns(night), night.settings.drift)
+    of_user = {c.name: float(len(CELLS)) for c in TABLES["user_slot_features"].columns}
+    return drift.inputs(features, _columns(night), night.settings.drift, of_user)
 
 
 def _columns(night: Night) -> dict[str, Floats]:
