@@ -315,7 +315,7 @@ def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
         "",
         "| log loss on the test days | |",
         "|---|---|",
-        *(f"| {name} | {'' if value is None else f'{value:.5f}'} |" for name, value in evaluation["log_loss"].items()),
+        *(f"| {name} | {'' if v is None else f'{v:.5f}'} |" for name, v in page.by_value(evaluation["log_loss"])),
         "",
         f"Gate: {'promoted' if gate['promoted'] else 'not promoted'}.",
         *(f"- {reason}" for reason in gate["reasons"]),

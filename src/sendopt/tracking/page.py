@@ -20,21 +20,24 @@ SHOWN = ("snips", "dr")
 
 
 def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
-    """Policy values with their intervals, the differences to champion and uniform times, cost in time."""
+    """Policy values with their intervals, the differences to champion and uniform times, lift by hour, cost in time.
+
+    The part before a slash is the heading that MLflow groups charts by.
+    """
     found: dict[str, float | None] = {}
     for row in _policies(evaluation):
-        name = f"policy_{row['policy']}_{row['estimator']}"
+        name = f"policy/{row['policy']}_{row['estimator']}"
         found |= {f"{name}{end}": row[key] for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))}
         if row["policy"] == CHALLENGER:
             for against in ("champion", "uniform"):
-                said = f"policy_minus_{against}_{row['estimator']}"
+                said = f"policy/minus_{against}_{row['estimator']}"
                 found |= {f"{said}{end}": row[f"minus_{against}{end}"] for end in ("", "_low", "_high")}
-            found["policy_effective_sends"] = row["effective"]
-    found |= {f"cost_{name}": value for name, value in (evaluation.get("cost") or {}).items()}
+            found["policy/effective_sends"] = row["effective"]
+    found |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
     apart = (evaluation.get("gate") or {}).get("log_loss")
     if apart:
         found |= {f"log_loss_minus_champion{end}": apart[key] for key, end in _ENDS}
-    found |= {f"lift_{row['local_hour']:02d}h": row["lift"] for row in _lift(evaluation)}
+    found |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
     return found
 
 
@@ -62,7 +65,7 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
     words = [f"{NAMES.get(r['policy'], r['policy'])} ({r['estimator'].upper()})" for r in rows[::-1]]
     axes.set_yticks(range(len(rows)), words, fontsize=8)
     axes.set(xlabel="success rate, with 95 % interval over users")
-    axes.set_title(f"What policies of timing would have earned on {rows[0]['sends']:,} later sends")
+    axes.set_title(f"Success by timing policy, {rows[0]['sends']:,} later sends", loc="left")
     return {"policies.png": figure}
 
 
@@ -79,7 +82,7 @@ def card_lines(evaluation: dict[str, Any]) -> list[str]:
             "|---|---|---|---|---|",
             *(
                 f"| {NAMES.get(r['policy'], r['policy'])} | {r['estimator'].upper()} | {_value(r['value'])} | "
-                f"{_value(r['low'])} to {_value(r['high'])} | {r['effective']:,.0f} |"
+                f"{_interval(r)} | {r['effective']:,.0f} |"
                 for r in rows
             ),
             "",
@@ -104,6 +107,11 @@ def card_lines(evaluation: dict[str, Any]) -> list[str]:
     return lines
 
 
+def by_value(losses: dict[str, float | None]) -> list[tuple[str, float | None]]:
+    """The lowest first, those unknown last."""
+    return sorted(losses.items(), key=lambda item: (item[1] is None, item[1] or 0.0))
+
+
 def _policies(evaluation: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return (row for row in evaluation.get("policies") or [] if row["estimator"] in SHOWN)
 
@@ -125,3 +133,7 @@ def _lift(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _value(value: float | None) -> str:
     return "refused" if value is None else f"{value:.4f}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
