@@ -38,7 +38,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "publish_schedule": ("candidates", "allocation", "suppressed", "send_plan"),
     "measure": (
         *("send_plan", "sends", "interactions", "candidates", "shadow_prices"),
-        *("user_features", "user_slot_features", "slot_features"),
+        *("user_features", "user_slot_features"),
     ),
 }
 UNEXPECTED = 1

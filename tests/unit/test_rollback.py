@@ -110,6 +110,14 @@ def test_to_a_version_by_name_also_forward_again(registry: Registry) -> None:
     assert registry.back() == ("p/3", "p/1"), "what was brought back is good again"
 
 
+def test_a_version_that_was_rolled_back_is_passed_over(registry: Registry) -> None:
+    assert registry.promote(4)
+    assert registry.back() == ("p/4", "p/3")
+    assert registry.back() == ("p/3", "p/1")
+    registry.back("4")
+    assert registry.back() == ("p/4", "p/1"), "3 is no good version any more"
+
+
 @pytest.mark.parametrize(
     ("to", "sentence"),
     [

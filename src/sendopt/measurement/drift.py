@@ -40,14 +40,15 @@ class Alert:
 
 
 def describe(columns: Mapping[str, Floats], watched: Sequence[str]) -> dict[str, Any]:
-    """The reference of `watched` columns, JSON-ready: inner edges at the tenths, counts of the bins, missing last.
+    """The reference of `watched` columns, JSON-ready: inner edges near the tenths, counts of the bins, missing last.
 
-    Columns of shape (N,), NaN where missing. A value on an edge falls in the bin below it.
+    Columns of shape (N,), NaN where missing. Edges lie half way between values: a shrunk rate has lumps, which all move
+    a little every night and would cross an edge that stands on one of them.
     """
     found = {}
     for name in watched:
         known = columns[name][~np.isnan(columns[name])]
-        edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if len(known) else np.empty(0)
+        edges = _edges(known)
         found[name] = {"edges": edges.tolist(), "counts": _counts(columns[name], edges).tolist()}
     return found
 
@@ -134,6 +135,16 @@ def prices(today: Mapping[str, float], before: Mapping[str, Sequence[float]], se
             )
             alerts.append(Alert(PRICES, name, today[name], usual, sentence))
     return alerts
+
+
+def _edges(known: Floats) -> Floats:
+    """Inner edges of at most ten bins of about equal size, each half way between two neighbouring values."""
+    values = np.unique(known)
+    if len(values) < 2:
+        return np.empty(0)
+    tenths = np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    below = np.minimum(np.searchsorted(values, np.unique(tenths)), len(values) - 2)
+    return np.unique((values[below] + values[below + 1]) / 2)
 
 
 def _counts(values: Floats, edges: Floats) -> Floats:

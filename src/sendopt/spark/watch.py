@@ -25,8 +25,11 @@ from sendopt.tracking import Registered, Tracker
 
 ALERTS = "sendopt.alerts"  # tag of the champion's run: the last night looked at, and what drifted on it
 _SALT, _MILLION = "drift", 1_000_000
-_TABLES = ("user_features", "user_slot_features", "slot_features")
-_AGEING = re.compile(r"tenure|mature|successes|sends_90d|hour_sends|weekday")  # grow with the log's age, night by night
+_TABLES = ("user_features", "user_slot_features")
+_UNWATCHED = re.compile(
+    r"tenure|mature|successes"  # grow with the log's age, night by night
+    r"|sends|fatigue|since_send|rate_7d"  # moved by the plans themselves, by how many they send
+)
 
 
 def reference(night: Night, model: OpenModel) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def reference(night: Night, model: OpenModel) -> dict[str, Any]:
     share = dict(zip(model.card.features, gain / max(gain.sum(), 1e-9), strict=True))
     columns = _columns(night)
     least = night.settings.drift.min_importance
-    watched = [name for name in columns if share.get(name, 0.0) >= least and not _AGEING.search(name)]
+    watched = [name for name in columns if share.get(name, 0.0) >= least and not _UNWATCHED.search(name)]
     return {"plan_date": str(night.plan_date), "features": drift.describe(columns, watched)}
 
 
@@ -99,7 +102,7 @@ def _columns(night: Night) -> dict[str, Floats]:
     share = min(1.0, night.settings.drift.max_users / count)
     found: dict[str, Floats] = {}
     for name, table in rows.items():
-        kept = table if name == "slot_features" else table.where(place < int(_MILLION * share))
+        kept = table.where(place < int(_MILLION * share))
         numeric = [c.name for c in TABLES[name].columns if c.type in ("double", "bigint") and c.name not in CELL]
         frame = kept.select(*(F.col(c).cast("double") for c in numeric)).toPandas()
         found |= {c: frame[c].to_numpy(np.float64) for c in numeric}
