@@ -122,6 +122,7 @@ def test_losses_are_compared_on_the_same_users() -> None:
     assert found.difference.low == pytest.approx(-0.01)
     assert found.difference.high == pytest.approx(-0.01)
     assert found.challenger_loss == pytest.approx(found.champion_loss - 0.01)
+    json.dumps(judge(judged(), GATE, found).as_json(), allow_nan=False)
 
 
 def drawn(seed: int, truth: np.ndarray) -> DrawnSends:

@@ -7,7 +7,7 @@ resample. Where evidence is too thin to compare, the verdict says so and what he
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def compare_losses(
     Losses of each later send in nats, shape (N,), N > 0; `user` (N,) numbers the users.
     """
     sums = resampled(np.stack([challenger_loss - champion_loss, np.ones(len(user))]), user, seed, samples)
-    difference = interval(sums[0] / sums[1], np.inf)
+    difference = replace(interval(sums[0] / sums[1], np.inf), effective=float(len(user)))  # never refused
     return Rivals(champion, float(challenger_loss.mean()), float(champion_loss.mean()), difference)
 
 
