@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo demo-large test test-fast lint install airflow bench-allocation bench-streaming bench-evaluation lock schema clean
+.PHONY: help demo demo-large test test-fast lint install airflow lock schema clean \
+	bench-allocation bench-streaming bench-scoring bench-evaluation bench-training
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -54,8 +55,14 @@ bench-allocation: $(READY) .venv-bench/.ready ## the allocator beside its peers,
 bench-streaming: $(READY) ## users by the million, a bucket at a time; about twenty minutes and 4 GB of disk
 	$(BIN)/python benchmarks/streaming.py
 
+bench-scoring: $(READY) ## scoring users × slots beside Booster.predict, two minutes on one core
+	$(BIN)/python benchmarks/scoring.py
+
 bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over known worlds, a few minutes on one core
 	$(BIN)/python benchmarks/evaluation.py
+
+bench-training: $(READY) ## training from Delta at ten million rows: peak memory and time of its own process
+	$(BIN)/python benchmarks/training.py
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock

@@ -122,13 +122,8 @@ def _peak_mib() -> float:
 def _warm(engine) -> None:
     from instances import instance
 
-    from sendopt.allocation.prices.dual import minimise
-    from sendopt.allocation.prices.revise import fill, make_fit
-
     _, market = engine.prepare(instance(2_000, seed=5))
-    best = minimise(market, np.zeros(len(market.rows.names)), market.n_users, 5, 1e-9)[-1]
-    plan = market.empty_plan()
-    fill(market, best.prices, plan, make_fit(market, best.prices, plan, market.respond(best.prices, plan=plan).use))
+    engine.solve(market, 1e-3)
 
 
 def on_spark(folder: Path, master: str, runs: int) -> list[dict[str, float]]:

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from sendopt.propensity.model import expit
+from sendopt.propensity.model import expit, logit
 
 CHANNELS, CATEGORIES = np.array(["email", "push"]), np.array(["news", "offers", "tips"])
 PRIOR = 20.0
@@ -25,10 +25,24 @@ def world(users: int = 300, days: int = 40, timing: float = 1.5, seed: int = 1) 
         kind, topic = rng.integers(0, 2, users), rng.integers(0, 3, users)
         p = expit(level + timing * (apart <= 3) - timing / 2 + 0.5 * kind)
         label = (rng.random(users) < p).astype(int)
-        frames.append(_rows(day, hour, kind, topic, label, sent, won))
+        frames.append(_rows(day, hour, kind, topic, label, sent, won).assign(truth=p))
         np.add.at(sent, (np.arange(users), hour), 1)
         np.add.at(won, (np.arange(users), hour), label)
     return pd.concat(frames, ignore_index=True)
+
+
+def points(users: int, days: int, seed: int, effect: float) -> pd.DataFrame:
+    """Decision points, each sent with probability .6 (.4 in one category), where sending helps by `effect` log-odds on
+    one channel and harms as much on the other; `uplift` is the truth."""
+    rows = world(users=users, days=days, timing=0.5, seed=seed)
+    rng = np.random.default_rng(seed + 1000)
+    chance = np.where(rows["category"] == "tips", 0.4, 0.6)
+    sent = rng.random(len(rows)) < chance
+    sign = np.where(rows["channel"] == "push", 1.0, -1.0)
+    rest = logit(rows["truth"].to_numpy())
+    p1, p0 = expit(rest + effect * sign), expit(rest)
+    label = (rng.random(len(rows)) < np.where(sent, p1, p0)).astype(int)
+    return rows.assign(sent=sent, pscore=chance, label=label, uplift=p1 - p0)
 
 
 def _rows(day, hour, kind, topic, label, sent, won) -> pd.DataFrame:  # type: ignore[no-untyped-def]
@@ -62,6 +76,7 @@ def _rows(day, hour, kind, topic, label, sent, won) -> pd.DataFrame:  # type: ig
             "category_rate": base,
             "channel_rate": base,
             **dict.fromkeys(("rate_7d", "rate_30d", "rate_90d"), rate),
+            "successes_90d": x,
             **dict.fromkeys(("mature_7d", "mature_30d", "mature_90d", "sends_7d", "sends_30d"), n),
             **dict.fromkeys(("sessions_7d", "sessions_30d"), 0),
             **dict.fromkeys(("days_since_send", "days_since_open", "days_since_session"), never),

@@ -82,10 +82,13 @@ def message_reason(reasons: Iterable[str]) -> str:
 
 
 def values(
-    p_open: NDArray[np.float64], p_opt_out: NDArray[np.float64], weight: NDArray[np.float64], opt_out_cost: float
+    worth: NDArray[np.float64], p_opt_out: NDArray[np.float64], weight: NDArray[np.float64], opt_out_cost: float
 ) -> NDArray[np.float64]:
-    """v = w * p_open - opt_out_cost * p_opt_out, in opens (¶8; without decay and novelty); shape (N,)."""
-    return weight * p_open - opt_out_cost * p_opt_out
+    """v = w * worth - opt_out_cost * p_opt_out, in opens (¶8; without decay and novelty); shape (N,).
+
+    `worth` is p_open, or what sending adds to it where the objective is incremental (¶6).
+    """
+    return weight * worth - opt_out_cost * p_opt_out
 
 
 def _among(rows: pd.DataFrame, item: str, collection: str) -> Flags:

@@ -8,6 +8,9 @@ label is final, so that a rate is unbiased: sends whose window is still open are
     mature_at     sent_at + label.window_hours, the time of a send's (mature, success) counts
     success       the send has an interaction of label.kind with sent_at <= at <= mature_at
     open          an interaction of label.kind with a send, at >= sent_at, inside the window or later
+    suspected     label.kind is open, and the open came within label.machine_open_seconds of its send, or is one of
+                  three or more opens of its user in one second: a mail server's, not a person's. Such a send is a send,
+                  but in no mature, success, rate nor days_since_open, for nobody knows what the person did
     local hour, weekend   of a send in its own zone, of a session in its user's zone; unknown zone: in no hour feature
     k             prior_sends           shrink(s, m, prior) = (s + k prior) / (m + k)
 
@@ -50,6 +53,7 @@ from sendopt.domain.tables import TABLES
 
 WINDOWS = (7, 30, 90)  # days of sends, mature, successes, rate
 SESSION_WINDOWS = (7, 30)
+BURST = 3  # opens of one user in one second that no person makes
 DEFAULT_HALF_LIFE_HOURS = 72.0
 DAY_MICROSECONDS = 86_400_000_000
 CELLS = tuple((hour, weekend) for hour in range(24) for weekend in (False, True))
@@ -61,7 +65,7 @@ FEATURE_COLUMNS = (
 )
 TRAINING_KEYS = (
     *("send_key", "user_id", "sent_at_utc", "plan_date", "local_hour", "weekend", "weekday"),
-    *("channel", "category", "campaign_id", "pscore", "label"),
+    *("channel", "category", "campaign_id", "pscore", "label", "suspected"),
 )
 SCORING_KEYS = ("user_id", "plan_date", "slot", "local_hour", "weekend", "weekday", "channel", "category")
 
@@ -77,6 +81,7 @@ class Rules:
     history_days: int
     half_life_hours: float
     points: dict[str, float] | None  # by channel; None: each send has 1 point
+    machine_open_seconds: float = 0.0  # 0: no open is suspected
 
     @property
     def window_microseconds(self) -> int:
@@ -96,6 +101,7 @@ def rules_of(grid: Grid, label: Label, features: FeatureSettings, fatigue: Fatig
         history_days=features.history_days,
         half_life_hours=fatigue.half_life_hours if fatigue else DEFAULT_HALF_LIFE_HOURS,
         points=dict(fatigue.points_per_send) if fatigue else None,
+        machine_open_seconds=label.machine_open_seconds if label.kind == "open" else 0.0,
     )
 
 
@@ -172,7 +178,7 @@ class Reference:
             "days_since_session": self._days(as_of, sessions["at"][self._within(plan_date, sessions["at"])]),
         }
         for w in WINDOWS:
-            mature = sends[self._within(plan_date, sends.mature_at, w)]
+            mature = sends[self._within(plan_date, sends.counted_at, w)]
             found[f"sends_{w}d"] = int(self._within(plan_date, sends["at"], w).sum())
             found[f"mature_{w}d"] = len(mature)
             found[f"successes_{w}d"] = int(mature.label.sum())
@@ -243,7 +249,7 @@ class Reference:
         return float((mature.label.sum() + 1) / (len(mature) + 2))
 
     def _mature(self, plan_date: date) -> pd.DataFrame:
-        return self.sends[self._within(plan_date, self.sends.mature_at)]
+        return self.sends[self._within(plan_date, self.sends.counted_at)]
 
     def _shrink(self, sends: pd.DataFrame, prior: float) -> float:
         k = self.rules.prior_sends
@@ -277,6 +283,12 @@ def _exposures(sends: pd.DataFrame, interactions: pd.DataFrame, rules: Rules) ->
     rows["open_at"] = pd.Series([opened.get(key, -1) for key in rows.send_key], dtype="int64")
     rows.loc[rows.open_at < rows["at"], "open_at"] = -1  # before every window
     rows["label"] = ((rows.open_at >= 0) & (rows.open_at <= rows.mature_at)).astype("int64")
+    second = rows.open_at // 1_000_000
+    alike = rows.groupby([rows.user_id, second]).open_at.transform("size")
+    early = rows.open_at - rows["at"] <= rules.machine_open_seconds * 1e6
+    rows["suspected"] = (rules.machine_open_seconds > 0) & (rows.open_at >= 0) & (early | (alike >= BURST))
+    rows["counted_at"] = rows.mature_at.where(~rows.suspected, -1)  # -1: before every window
+    rows.loc[rows.suspected, "open_at"] = -1
     return _localised(rows, rows.timezone)
 
 

@@ -714,14 +714,6 @@ BAD = [
     ),
     pytest.param(
         "defaults.yaml",
-        "objective: {kind: incremental}\n",
-        [
-            'conf/defaults.yaml:1: objective.kind: incremental value is not built yet; got "incremental"; expected open',
-        ],
-        id="incremental",
-    ),
-    pytest.param(
-        "defaults.yaml",
         ("arms:\n  holdout_fraction: 0.9\n  uniform_time_fraction: 0.2\n"),
         [
             "conf/defaults.yaml:1: arms: holdout_fraction + uniform_time_fraction must stay <= 0.95, or nobody is treated",

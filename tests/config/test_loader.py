@@ -89,7 +89,7 @@ def test_all_faults_of_all_files_come_at_once(write_conf: Write) -> None:
     with pytest.raises(ConfigError) as caught:
         _load(
             write_conf,
-            defaults="grid:\n  slot_minutes: 45\nobjective: {kind: incremental}\n",
+            defaults="grid:\n  slot_minutes: 45\nobjective: {kind: clicks}\n",
             growth="""\
 channels: {push: {}}
 campaigns:
@@ -109,7 +109,8 @@ min_gap_minutes: NO
         "the configuration in conf (env local) has 11 problems:",
         "conf/defaults.yaml:2: grid.slot_minutes: not one of the choices; got 45; "
         "expected one of 15, 30, 60, 120, 240 (minutes; length of a slot)",
-        'conf/defaults.yaml:3: objective.kind: incremental value is not built yet; got "incremental"; expected open',
+        'conf/defaults.yaml:3: objective.kind: not one of the choices; got "clicks"; expected one of open, incremental '
+        "(a success, or what sending adds to its chance)",
         "conf/env/local.yaml:3: paths.data: written twice, first on line 2; keep one",
         'conf/env/local.yaml:5: sources.demo.mapping: no such file; got "gone.yaml"; '
         "expected a path from the working directory, like conf/sources/demo.yaml",

@@ -28,6 +28,7 @@ SETTINGS = {
         "features": {"history_days": 20, "prior_sends": 3.5}, "fatigue": FATIGUE, "grid": {"lead_minutes": 150},
     },
     "goal within an hour and a half": {"label": {"kind": "goal", "window_hours": 1.5}, "grid": {"lead_minutes": 0}},
+    "opens within half an hour suspected": {"label": {"machine_open_seconds": 1800.0}},
 }  # fmt: skip
 
 

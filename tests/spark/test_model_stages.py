@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,8 +18,10 @@ from pyspark.sql import functions as F
 from sendopt.config.schema import AudienceAll, Campaign, Fatigue, Gate, Mlflow, Settings, Training
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ModelError
-from sendopt.propensity.model import UserSlotBaseline
-from sendopt.spark import build_features, score_slots, train_propensity
+from sendopt.propensity.forest import Forest
+from sendopt.propensity.model import OpenModel
+from sendopt.propensity.shrinkage import USED, ShrunkBaseline, fit
+from sendopt.spark import build_features, score_slots, slot_scorer, train_propensity
 from sendopt.spark.stage import Night
 from sendopt.spark.tables import Lake, schema_of
 from sendopt.tracking.mlflow import MlflowTracker
@@ -134,16 +137,32 @@ def test_train_promote_and_score_twice_with_equal_bytes(full_lake: Lake, mlflow:
     assert sum(row["n_not_sent"] for row in evaluation["placebo"]["rows"]) == USERS * DAYS // 10
 
 
-def test_scores_are_the_champions_on_the_scoring_rows(full_lake: Lake, mlflow: Mlflow) -> None:
+def test_scores_are_the_champions_on_the_scoring_rows(
+    full_lake: Lake, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night = _night(full_lake, mlflow, gate=Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0))
     train_propensity.run(night)
-    score_slots.run(night)
+    assert score_slots.run(night).facts["scored_by"] == "forest"
     champion = MlflowTracker(mlflow).champion()
     assert champion is not None
     users = full_lake.read("users").select("user_id", "timezone")
     keys = build_features.scoring_rows(night, score_slots.scoring_keys(night, users, sorted(PAIRS))).toPandas()
     keys = keys.sort_values(["user_id", "slot", "category", "channel"], ignore_index=True)
-    np.testing.assert_array_equal(_rows(full_lake)["p_open"], champion.model.predict(keys))
+    scores = _rows(full_lake)
+    np.testing.assert_array_equal(scores["p_open"], champion.model.predict(keys))
+    pd.testing.assert_frame_equal(scores[["user_id", "slot", "local_hour"]], keys[["user_id", "slot", "local_hour"]])
+    monkeypatch.setattr(score_slots, "forest_of", lambda _: "a test")
+    assert score_slots.run(night).facts["scored_by"] == "rows (a test)"
+    pd.testing.assert_frame_equal(_rows(full_lake), scores)  # the plain path gives the same bytes
+
+    def moved(model: OpenModel) -> Forest | str:
+        return slot_scorer.forest_of(
+            OpenModel(re.sub(r"leaf_value=\S+", "leaf_value=9", model.booster_text), model.card)
+        )
+
+    monkeypatch.setattr(score_slots, "forest_of", moved)
+    with pytest.raises(ModelError, match="the fast scorer and the model disagree on"):
+        score_slots.run(night)
 
 
 def test_a_refused_challenger_leaves_the_night_in_fallback(full_lake: Lake, mlflow: Mlflow) -> None:
@@ -156,12 +175,13 @@ def test_a_refused_challenger_leaves_the_night_in_fallback(full_lake: Lake, mlfl
     scored = score_slots.run(night)
     assert (scored.facts["arm"], scored.facts["model_version"]) == ("fallback", "baseline")
     assert set(_rows(full_lake)["model_version"]) == {"baseline"}
-    rate = full_lake.read("group_features", PLAN_DATE).where("kind = 'all'").head()["group_rate"]
-    users = full_lake.read("user_features", PLAN_DATE).select("user_id", "rate_90d").toPandas()
+    users = full_lake.read("user_features", PLAN_DATE).select("user_id", *USED).toPandas()
     hours = full_lake.read("slot_features", PLAN_DATE).where("NOT weekend").select("local_hour", "hour_rate").toPandas()
     scores = _rows(full_lake)
     on_monday = scores[scores["user_id"].str[1:].astype(int) % 3 < 2]  # in New York it is still Sunday at first
-    expected = UserSlotBaseline(rate).predict(on_monday.merge(users).merge(hours, how="left"))
+    record = fit(users, night.settings.features.segment_edges)
+    assert scored.facts["shrinkage"]["kappa"] == pytest.approx(record.kappa)
+    expected = ShrunkBaseline(record).predict(on_monday.merge(users).merge(hours, how="left"))
     np.testing.assert_allclose(on_monday["p_open"], expected)
 
 

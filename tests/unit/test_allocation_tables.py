@@ -95,7 +95,7 @@ def test_an_empty_problem_has_an_empty_plan() -> None:
 
 def test_min_over_max_names_the_campaign() -> None:
     p = problem([A1], [(0, 0, 0.2)], {"campaigns": {"sale": {"min_sends": 5, "max_sends": 3}}})
-    with pytest.raises(InfeasibleError, match=r"campaigns\.sale: min_sends 5 > max_sends 3; lower the minimum"):
+    with pytest.raises(InfeasibleError, match=r"campaigns\.sale: min_sends 5 > max_sends 3; say each limit once"):
         allocate(p, EXACT)
 
 

@@ -17,7 +17,7 @@ AS_OF = datetime(2026, 3, 29, 23, tzinfo=UTC).replace(tzinfo=None)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, **features):
+def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, suspected=0.0, **features):
     """sends: (key, age, zone, channel, sent); ages are timedeltas before as_of; all of user u in campaign c."""
     users = [("u", "UTC", AS_OF - 10 * DAY)] if users is None else users
     return Reference(
@@ -33,7 +33,7 @@ def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, 
             {"at_utc": "datetime64[us]"}
         ),
         pd.DataFrame(users, columns=["user_id", "timezone", "created_at"]),
-        rules_of(Grid(), Label(), FeatureSettings(prior_sends=2.0, **features), fatigue),
+        rules_of(Grid(), Label(machine_open_seconds=suspected), FeatureSettings(prior_sends=2.0, **features), fatigue),
     )  # fmt: skip
 
 
@@ -51,6 +51,21 @@ def test_rates_count_mature_sends_and_shrink_to_the_global_rate():
     assert user["days_since_send"] == pytest.approx(5 / 24)
     assert user["days_since_open"] == pytest.approx(4 / 24)  # its label is not final, yet it was seen
     assert user["days_since_session"] is None
+
+
+def test_opens_that_no_person_makes_are_in_no_rate():
+    """At once after the send, or three in one second; the sends themselves count."""
+    sends = [send(k, 2 * DAY) for k in ("at once", "in a minute", "x", "y", "z")]
+    minute = timedelta(minutes=1)
+    opens = [("at once", 2 * DAY), ("in a minute", 2 * DAY - minute), *((k, DAY) for k in ("x", "y", "z"))]
+    log = reference(sends, opens, suspected=5.0, history_days=90)
+    user = log.user(D, "u")
+    assert (user["sends_7d"], user["mature_7d"], user["successes_7d"]) == (5, 1, 1)
+    assert user["days_since_open"] == pytest.approx(2 - 1 / (24 * 60))
+    assert log.sends.set_index("send_key").suspected.to_dict() == {
+        "at once": True, "in a minute": False, "x": True, "y": True, "z": True,
+    }  # fmt: skip
+    assert reference(sends, opens, suspected=0.0).user(D, "u")["mature_7d"] == 5
 
 
 def test_a_late_open_is_no_success_and_one_before_the_send_is_none_at_all():

@@ -20,7 +20,6 @@ from sendopt.propensity.model import (
     TIMING,
     Card,
     OpenModel,
-    UserSlotBaseline,
     calibrate,
     expit,
     fit_logistic,
@@ -29,8 +28,10 @@ from sendopt.propensity.model import (
     split,
     train,
 )
+from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
 
 SETTINGS = Training(bootstrap_samples=100)
+BASELINE = ShrunkBaseline(Shrinkage((1.0,), 0.25, (0.25, 0.25), 20.0, 100.0))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,9 @@ def evaluation(rows: pd.DataFrame, model: OpenModel) -> assess.Evaluation:
 
 
 def test_shuffling_borrows_only_from_the_same_users_earlier_days(rows: pd.DataFrame) -> None:
-    marked = rows.assign(user_hour_mature=np.arange(len(rows), dtype=float))
+    marked = rows.assign(user_hour_rate=np.arange(len(rows), dtype=float))
     borrowed = assess.shuffled_slots(marked, seed=3)
-    source = borrowed["user_hour_mature"].dropna().astype(int)
+    source = borrowed["user_hour_rate"].dropna().astype(int)
     assert len(source) == len(rows) - rows["user_id"].nunique()
     assert (marked["user_id"].to_numpy()[source] == marked["user_id"][source.index]).all()
     assert (marked["plan_date"].to_numpy()[source] < marked["plan_date"][source.index]).all()
@@ -96,8 +97,8 @@ def test_no_rows_give_no_predictions(rows: pd.DataFrame, model: OpenModel) -> No
 
 
 def test_a_missing_feature_is_named(rows: pd.DataFrame, model: OpenModel) -> None:
-    with pytest.raises(ModelError, match="tenure_days"):
-        model.predict(rows.drop(columns="tenure_days"))
+    with pytest.raises(ModelError, match="fatigue_points"):
+        model.predict(rows.drop(columns="fatigue_points"))
 
 
 def test_a_damaged_card_is_refused() -> None:
@@ -108,20 +109,17 @@ def test_a_damaged_card_is_refused() -> None:
 def test_splits_are_whole_days_in_time_order(rows: pd.DataFrame) -> None:
     parts = split(rows)
     assert parts is not None
-    assert (parts.train.astype(int) + parts.valid + parts.test == 1).all()
+    assert (parts.train != parts.test).all()
     days = rows["plan_date"]
-    assert days[parts.train].max() < days[parts.valid].min()
-    assert days[parts.valid].max() < days[parts.test].min()
-    assert [round(m.mean(), 2) for m in (parts.train, parts.valid, parts.test)] == [0.6, 0.2, 0.2]
+    assert days[parts.train].max() < days[parts.test].min()
+    assert round(parts.train.mean(), 2) == 0.8
 
 
-def test_few_days_still_fill_every_part(rows: pd.DataFrame) -> None:
+def test_three_days_leave_two_to_learn_from(rows: pd.DataFrame) -> None:
     three = rows[rows["plan_date"].isin(sorted(rows["plan_date"].unique())[:3])]
     parts = split(three)
     assert parts is not None
-    assert parts.train.any()
-    assert parts.valid.any()
-    assert parts.test.any()
+    assert three["plan_date"][parts.train].nunique() == 2
 
 
 def test_what_keeps_rows_from_training_is_said(rows: pd.DataFrame) -> None:
@@ -131,15 +129,11 @@ def test_what_keeps_rows_from_training_is_said(rows: pd.DataFrame) -> None:
     one_day = rows.assign(plan_date=rows["plan_date"].iloc[0])
     assert "at least three" in obstacles(one_day)[0]
     assert "seen 0 times" in obstacles(rows.assign(label=0))[0]
+    alone = rows.assign(user_id="u0")
+    with pytest.raises(ModelError, match=r"a fold of the users lacks one of the outcomes.*training\.folds"):
+        train(alone, SETTINGS, "open")
     with pytest.raises(ModelError, match="seen 0 times"):
         train(rows.assign(label=1), SETTINGS, "open")
-
-
-def test_the_baseline_adds_logits() -> None:
-    frame = pd.DataFrame({"rate_90d": [0.2, 0.2], "hour_rate": [0.1, 0.4]})
-    p = UserSlotBaseline(0.1).predict(frame)
-    assert p[0] == pytest.approx(0.2)
-    assert p[1] == pytest.approx(0.25 * (2 / 3) / (1 / 9) / (1 + 0.25 * (2 / 3) / (1 / 9)))
 
 
 def test_logistic_regression_finds_known_coefficients() -> None:
@@ -163,20 +157,37 @@ def test_evaluation_is_plain_json_of_the_agreed_keys(evaluation: assess.Evaluati
     text = json.dumps(evaluation, allow_nan=False)
     assert json.loads(text) == evaluation
     assert list(evaluation) == [
-        *("model_version", "kind", "label", "split", "log_loss", "gains", "calibration", "observed_over_expected"),
-        *("slot_lift", "importance", "placebo", "gate"),
+        *("model_version", "kind", "label", "split", "log_loss", "gains", "calibration"),
+        *(
+            "calibration_groups",
+            "observed_over_expected",
+            "slot_lift",
+            "machine_opens",
+            "cold_start",
+            "importance",
+            "placebo",
+            "gate",
+        ),
     ]
-    assert set(evaluation["log_loss"]) == {"model", "global_rate", "slot", "user", "user_slot", "model_shuffled_slots"}
+    assert set(evaluation["log_loss"]) == {
+        "model",
+        "global_rate",
+        "slot",
+        "user",
+        "user_slot",
+        "shrunk",
+        "model_shuffled_slots",
+    }
     assert [row["feature"] for row in evaluation["importance"]] != []
     assert {row["feature"] for row in evaluation["importance"]} == set(FEATURES)
 
 
 def test_a_baseline_is_evaluated_too_and_never_promoted(rows: pd.DataFrame) -> None:
-    found = assess.evaluate(rows, UserSlotBaseline(0.25), None, SETTINGS, "open")
+    found = assess.evaluate(rows, BASELINE, None, SETTINGS, "open")
     assert found["kind"] == "baseline"
     assert found["log_loss"]["model_shuffled_slots"] is None
     assert judge(found, Gate()).promoted is False
-    nothing = assess.evaluate(rows.head(0), UserSlotBaseline(0.25), None, SETTINGS, "open")
+    nothing = assess.evaluate(rows.head(0), BASELINE, None, SETTINGS, "open")
     assert set(nothing) == set(found)
     assert set(nothing["log_loss"]) == set(found["log_loss"])
 
@@ -203,12 +214,35 @@ def test_opt_out_rates_shrink_and_never_fall_with_fatigue() -> None:
     rates = opt_out.fit(counts, OptOut(prior_sends=100.0, fatigue_edges=(1.0, 2.0)))
     overall = 23 / 2200
     channel = (23 + 100 * overall) / 2200
-    pooled = (15 + 200 * channel) / 2200
+    pooled, tired = (15 + 200 * channel) / 2200, (8 + 100 * channel) / 200
+    scale = 2100 * channel / (2000 * pooled + 100 * tired)
     assert rates.overall == pytest.approx(overall)
-    assert rates.by_channel["push"] == pytest.approx((pooled, pooled, (8 + 100 * channel) / 200))
+    assert rates.by_channel["push"] == pytest.approx((scale * pooled, scale * pooled, scale * tired))
     assert list(rates.by_channel["sms"]) == sorted(rates.by_channel["sms"])
     p = rates.predict(pd.Series(["push", "push", "fax"]), np.array([0.0, 2.0, 9.0]))
-    assert p == pytest.approx([pooled, (8 + 100 * channel) / 200, overall])
+    assert p == pytest.approx([scale * pooled, scale * tired, overall])
+
+
+def test_opt_out_rates_are_calibrated_where_the_truth_is_known() -> None:
+    """30 logs of about 100 opt-outs; the true rate rises with fatigue and differs by channel."""
+    settings, truth = OptOut(), {"push": 0.0009, "email": 0.0006, "sms": 0.0018}
+    rng = np.random.default_rng(1)
+    channel = rng.choice(list(truth), 90_000, p=[0.5, 0.4, 0.1])
+    fatigue = rng.gamma(4.0, 0.6, len(channel))
+    p = pd.Series(channel).map(truth).to_numpy() * (1 + (fatigue / 3) ** 2) / 1.5
+    groups = {"all": p > 0, "tired": fatigue >= 2.0, **{c: channel == c for c in truth}}
+    log = pd.DataFrame({"channel": channel, "fatigue_bin": np.digitize(fatigue, settings.fatigue_edges)})
+    expected = dict.fromkeys(groups, 0.0)
+    for _ in range(30):
+        log["out"] = rng.random(len(p)) < p
+        counts = log.groupby(["channel", "fatigue_bin"])["out"].agg(sends="size", opt_outs="sum").reset_index()
+        rates = opt_out.fit(counts, settings)
+        assert all(list(mine) == sorted(mine) for mine in rates.by_channel.values())
+        q = rates.predict(pd.Series(channel), fatigue)
+        expected = {name: total + q[groups[name]].sum() / 30 for name, total in expected.items()}
+    for name, mine in groups.items():
+        assert p[mine].sum() / expected[name] == pytest.approx(1.0, abs=0.12), name  # 25 opt-outs a channel and log
+    assert p.sum() / expected["all"] == pytest.approx(1.0, abs=0.05)
 
 
 def test_no_history_means_no_opt_outs_are_expected() -> None:

@@ -108,6 +108,12 @@ def column(name: str, value: object) -> dict:
         (CANDIDATES, "capacity: {push: -4}", 2, "limits.yaml:1: capacity.push: out of range; got -4"),
         (CANDIDATES, "slot_minutes: 45", 2, "limits.yaml:1: slot_minutes: not one of the choices; got 45"),
         (CANDIDATES, "campaigns: {sale: {min_sends: 3, max_sends: 2}}", 4, "campaigns.sale: min_sends 3 > max_sends 2"),
+        (
+            CANDIDATES,
+            "caps: {a: {window_minutes: 60, max: 1}, b: {window_minutes: 60, max: 2}}",
+            4,
+            "caps.a: max 1 and caps.b: max 2 for the same scope and window",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, candidates, limits, code, sentence):

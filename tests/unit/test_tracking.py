@@ -16,7 +16,8 @@ from propensity_rows import world
 from sendopt.config.schema import Mlflow, Training
 from sendopt.errors import InputNotReady, ModelError
 from sendopt.propensity import evaluation as assess
-from sendopt.propensity.model import OpenModel, UserSlotBaseline, train
+from sendopt.propensity.model import OpenModel, train
+from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
 from sendopt.tracking import Lineage
 from sendopt.tracking.figures import figures
 from sendopt.tracking.mlflow import MlflowTracker
@@ -163,7 +164,9 @@ def test_an_unfinished_training_is_not_used_again(
 
 def test_a_baseline_is_kept_as_a_run_without_a_model(tracker: MlflowTracker, rows: pd.DataFrame) -> None:
     assert tracker.champion_evaluation() is None
-    found = assess.evaluate(rows, UserSlotBaseline(0.25), None, SETTINGS, "open")
+    found = assess.evaluate(
+        rows, ShrunkBaseline(Shrinkage((1.0,), 0.25, (0.25, 0.25), 20.0, 100.0)), None, SETTINGS, "open"
+    )
     kept = tracker.keep(None, found, _lineage())
     assert (kept.model_version, kept.promoted, kept.warnings) == (None, False, ())
     assert tracker.champion() is None
@@ -213,6 +216,10 @@ def test_a_model_that_would_need_pickle_or_code_is_refused(
 
 
 def test_figures_are_drawn_of_what_is_there(evaluation: assess.Evaluation, rows: pd.DataFrame) -> None:
-    assert set(figures(evaluation)) == {"calibration.png", "slot_lift.png", "importance.png", "baselines.png"}
-    nothing = assess.evaluate(rows.head(0), UserSlotBaseline(0.25), None, SETTINGS, "open")
+    assert set(figures(evaluation)) == {
+        *("calibration.png", "observed_over_expected.png", "slot_lift.png", "importance.png", "baselines.png")
+    }
+    nothing = assess.evaluate(
+        rows.head(0), ShrunkBaseline(Shrinkage((1.0,), 0.25, (0.25, 0.25), 20.0, 100.0)), None, SETTINGS, "open"
+    )
     assert figures(nothing) == {}

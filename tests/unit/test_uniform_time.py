@@ -12,7 +12,6 @@ from sendopt.config.schema import Arms
 from sendopt.domain.keys import unit_interval
 from sendopt.domain.limits import CampaignLimits, Cap, CostBudget, Limits, OptOutBudget
 from sendopt.domain.rules import Send
-from sendopt.errors import InfeasibleError
 from sendopt.measurement.experiment import arms_at
 from sendopt.measurement.uniform_time import plan_uniform_time
 
@@ -106,10 +105,15 @@ def test_draws_above_the_reservation_are_kept_unsent_never_moved():
     assert unsent < planned / 100
 
 
-def test_a_reservation_over_capacity_is_a_contradiction_that_names_both():
+def test_what_a_slot_cannot_hold_stays_planned_and_unsent_and_is_said():
     many = [(f"u{i}", f"n{i}", "sale") for i in range(100)]
-    with pytest.raises(InfeasibleError, match=r"capacity\.push in slot 1 is 30, reserved 70.*lower arms\."):
-        plan(cells(many, [1, 2]), Limits(capacity={"push": {1: 30}}))
+    arm = plan(cells(many, [1, 2]), Limits(capacity={"push": {1: 30}}))
+    (warning,) = arm.warnings
+    assert "wants 70 of capacity.push in slot 1, which is 30" in warning
+    drawn = arm.drawn[arm.drawn["slot"] == 1]
+    assert drawn["planned"].sum() == 30 < len(drawn)
+    assert (arm.drawn["pscore"] == 0.5).all()
+    assert arm.rest.capacity["push"][1] == 0
 
 
 def test_row_order_does_not_matter_and_an_empty_arm_is_fine():

@@ -81,9 +81,16 @@ def require_feasible(limits: Limits) -> None:
         for name, c in sorted(limits.campaigns.items())
         if c.max_sends is not None and c.min_sends > c.max_sends
     ]
+    told: dict[tuple[str, int | None, str | None], str] = {}
+    for name, cap in sorted(limits.caps.items()):
+        first = told.setdefault((cap.scope, cap.window_minutes, cap.calendar), name)
+        if limits.caps[first].max != cap.max:
+            both = f"caps.{first}: max {limits.caps[first].max} and caps.{name}: max {cap.max}"
+            contradictory.append(f"{both} for the same scope and window")
     if contradictory:
         raise InfeasibleError(
-            f"limits contradict each other: {'; '.join(contradictory)}; lower the minimum or raise the maximum",
+            f"limits contradict each other: {'; '.join(contradictory)}; say each limit once, no minimum above its "
+            "maximum",
             limits=contradictory,
         )
 

@@ -101,11 +101,6 @@ def _not_built(settings: Settings) -> Iterator[Finding]:
             ("grid", "horizon_hours"),
             f"horizons other than a day are not built yet; got {settings.grid.horizon_hours}; expected 24",
         )
-    if settings.objective.kind != "open":
-        yield (
-            ("objective", "kind"),
-            f"incremental value is not built yet; got {shown(settings.objective.kind)}; expected open",
-        )
     for name, campaign in settings.campaigns.items():
         if campaign.tier != 1:
             yield ("campaigns", name, "tier"), f"priority tiers are not built yet; got {campaign.tier}; expected 1"
@@ -120,7 +115,7 @@ def _not_built(settings: Settings) -> Iterator[Finding]:
 
 
 def _order(settings: Settings) -> Iterator[Finding]:
-    gate, edges = settings.gate, settings.opt_out.fatigue_edges
+    gate = settings.gate
     if gate.min_calibration_ratio > gate.max_calibration_ratio:
         yield (
             ("gate", "min_calibration_ratio"),
@@ -133,8 +128,10 @@ def _order(settings: Settings) -> Iterator[Finding]:
             f"above max_label_ratio; got {settings.drift.min_label_ratio:g}; "
             f"expected at most {settings.drift.max_label_ratio:g}",
         )
-    if any(later <= earlier for earlier, later in itertools.pairwise(edges)):
-        yield ("opt_out", "fatigue_edges"), f"not in rising order; got {', '.join(f'{edge:g}' for edge in edges)}"
+    for section, key in (("opt_out", "fatigue_edges"), ("features", "segment_edges")):
+        edges: tuple[float, ...] = getattr(getattr(settings, section), key)
+        if any(later <= earlier for earlier, later in itertools.pairwise(edges)):
+            yield (section, key), f"not in rising order; got {', '.join(f'{edge:g}' for edge in edges)}"
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:

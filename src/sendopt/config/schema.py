@@ -50,8 +50,11 @@ class Grid(Strict):
 
 
 class Label(Strict):
-    kind: Literal["open", "goal"] = Field("open", description="the interaction that counts as success")
+    kind: Literal["open", "click", "goal"] = Field("open", description="the interaction that counts as success")
     window_hours: Annotated[float, Field(gt=0, le=168)] = Field(24.0, description="hours after a send")
+    machine_open_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        1.0, description="seconds after a send in which an open is taken for a mail server's; 0 suspects none"
+    )
 
 
 class Support(Strict):
@@ -73,7 +76,7 @@ class Arms(Strict):
 
 
 class Objective(Strict):
-    kind: Literal["open", "incremental"] = Field("open", description="only `open` is built so far")
+    kind: Literal["open", "incremental"] = Field("open", description="a success, or what sending adds to its chance")
     opt_out_cost: NonNegative = Field(3.0, description="opens that one opt-out is worth")
 
 
@@ -86,6 +89,10 @@ class Allocation(Strict):
 class FeatureSettings(Strict):
     prior_sends: Positive = Field(20.0, description="sends; weight of the prior in shrunk rates (kappa)")
     history_days: Annotated[int, Field(ge=7, le=400)] = Field(90, description="days of log that features look back on")
+    segment_edges: tuple[Positive, ...] = Field(
+        (1.0, 10.0, 25.0, 45.0),
+        description="sessions in 30 days; where the segments begin that new users are taken for",
+    )
 
 
 class Training(Strict):
@@ -98,6 +105,15 @@ class Training(Strict):
         400, description="trees at most; early stopping may use fewer"
     )
     early_stopping_rounds: Annotated[int, Field(ge=1)] = Field(30, description="trees without gain before stopping")
+    folds: Annotated[int, Field(ge=2, le=20)] = Field(
+        4, description="folds of users; each is scored by trees of the others, to stop and to calibrate"
+    )
+    negative_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of failures to learn from, by hash; the prior is corrected"
+    )
+    max_evaluation_rows: Annotated[int, Field(ge=1000)] = Field(
+        500_000, description="sends that baselines, shuffles and intervals are worked out on; above, a hash of users"
+    )
     bootstrap_samples: Annotated[int, Field(ge=50, le=10000)] = Field(
         400, description="resamples of users per interval"
     )

@@ -203,6 +203,15 @@ FEATURES = (
     ),
 )
 
+_TIME_AND_PLACE = ("plan_date", "as_of", "user_id", "local_hour", "weekend")
+_FACTS = [c for t in FEATURES if t.name != "group_features" for c in t.columns if c.name not in _TIME_AND_PLACE]
+_SEND = """send_key string\nuser_id string\nsent_at_utc timestamp\nplan_date date\nlocal_hour int\nweekend boolean
+weekday int\nchannel string\ncategory string\ncampaign_id string\npscore double?\nlabel int label IN (0, 1)
+suspected boolean
+category_rate double\nchannel_rate double"""
+# Of the last training; MLflow names its Delta version.
+TRAINING = (Table("training_rows", ("send_key",), (*_columns(_SEND), *_FACTS)),)
+
 PLAN = (
     _table(
         "slot_scores",
@@ -215,7 +224,8 @@ PLAN = (
         channel string
         local_hour int
         p_open double p_open >= 0 AND p_open <= 1
-        p_opt_out double p_opt_out >= 0 AND p_opt_out <= 1"""
+        p_opt_out double p_opt_out >= 0 AND p_opt_out <= 1
+        incremental double? incremental >= -1 AND incremental <= 1"""
         + _VERSIONS,
         "plan_date",
     ),
@@ -235,6 +245,7 @@ PLAN = (
         reason string?
         p_open double?
         p_opt_out double?
+        incremental double?
         value double?"""
         + _VERSIONS,
         "plan_date",
@@ -386,4 +397,4 @@ MEASUREMENT = (
     ),
 )
 
-TABLES: dict[str, Table] = {t.name: t for t in (*SILVER, *FEATURES, *PLAN, *MEASUREMENT)}
+TABLES: dict[str, Table] = {t.name: t for t in (*SILVER, *FEATURES, *TRAINING, *PLAN, *MEASUREMENT)}

@@ -18,7 +18,6 @@ import pandas as pd
 from sendopt.domain.keys import keyed_hash, unit_interval
 from sendopt.domain.limits import CampaignLimits, CostBudget, Limits, OptOutBudget
 from sendopt.domain.rules import Send, first_broken
-from sendopt.errors import InfeasibleError
 
 MESSAGE = ["user_id", "notification_id"]
 SIGMAS = 4.0
@@ -28,11 +27,13 @@ PLANNED_UNSENT = "planned_unsent"
 @dataclass(frozen=True)
 class UniformArm:
     """`drawn`: user_id, notification_id, slot, pscore, planned (bool), reason (None or planned_unsent).
-    `refused`: user_id, notification_id, reason. `rest`: what the limits leave to the other arms."""
+    `refused`: user_id, notification_id, reason. `rest`: what the limits leave to the other arms.
+    `warnings`: a sentence for each slot that cannot hold what the arm may draw."""
 
     drawn: pd.DataFrame
     refused: pd.DataFrame
     rest: Limits
+    warnings: tuple[str, ...]
 
 
 class _Cell(NamedTuple):
@@ -80,13 +81,12 @@ def plan_uniform_time(
 
     `cells` holds the arm's eligible cells: user_id, notification_id, campaign_id, channel, category, slot, local_day,
     value, p_opt_out, cost. `share` in [0, 1] is the arm's part of every budget across users. The result is a function
-    of its arguments, whatever the order of rows. Raises InfeasibleError where the reservation exceeds a capacity.
+    of its arguments, whatever the order of rows.
     """
     messages = _in_hash_order(cells, salt)
     admitted, refused = _admit(messages, limits, share)
     feasible = [_feasible(m, history.get(m.user_id, ()), limits, slot_minutes) for m in admitted]
-    reserved = _reserve(admitted, feasible)
-    _require_room(reserved, limits)
+    reserved, short = _within_capacity(_reserve(admitted, feasible), limits)
     draws, missed = _draw(admitted, history, limits, slot_minutes, salt)
     planned = _hold_to(draws, reserved, limits)
     drawn = pd.DataFrame(
@@ -101,7 +101,7 @@ def plan_uniform_time(
     )
     sent = Counter(d.message.campaign_id for d, fits in zip(draws, planned, strict=True) if fits)
     refusals = pd.DataFrame(refused + missed, columns=[*MESSAGE, "reason"])
-    return UniformArm(drawn, refusals, _what_is_left(limits, admitted, reserved, sent, n_slots))
+    return UniformArm(drawn, refusals, _what_is_left(limits, admitted, reserved, sent, n_slots), tuple(short))
 
 
 def _in_hash_order(cells: pd.DataFrame, salt: str) -> list[_Message]:
@@ -186,19 +186,21 @@ def _capacity(limits: Limits, channel: str, slot: int) -> int | None:
     return known.get(slot) if isinstance(known, dict) else known
 
 
-def _require_room(reserved: Mapping[tuple[str, int], int], limits: Limits) -> None:
-    over = [
-        f"capacity.{channel} in slot {slot} is {_capacity(limits, channel, slot)}, reserved {need}"
-        for (channel, slot), need in sorted(reserved.items())
-        if (room := _capacity(limits, channel, slot)) is not None and need > room
-    ]
-    if over:
-        raise InfeasibleError(
-            f"the uniform_time arm reserves more than there is: {'; '.join(over[:3])}"
-            + (f" and {len(over) - 3} more" if len(over) > 3 else "")
-            + "; lower arms.uniform_time_fraction or raise the capacity",
-            limits=over,
-        )
+def _within_capacity(
+    wanted: Mapping[tuple[str, int], int], limits: Limits
+) -> tuple[dict[tuple[str, int], int], list[str]]:
+    """(what is reserved, a sentence for each slot that has less than is wanted): the sends that find no room there stay
+    planned and unsent, so that a night is planned all the same."""
+    reserved, short = dict(wanted), []
+    for (channel, slot), need in sorted(wanted.items()):
+        room = _capacity(limits, channel, slot)
+        if room is not None and need > room:
+            reserved[channel, slot] = room
+            short.append(
+                f"arm uniform_time wants {need} of capacity.{channel} in slot {slot}, which is {room}: what does not "
+                "fit stays unsent; lower arms.uniform_time_fraction or raise the capacity"
+            )
+    return reserved, short
 
 
 def _draw(

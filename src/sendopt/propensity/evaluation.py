@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sendopt.config.schema import Training
+from sendopt.config.schema import FeatureSettings, Training
+from sendopt.propensity.calibration import ratios
 from sendopt.propensity.model import (
     TIMING,
-    Floats,
     Model,
     OpenModel,
     Parts,
@@ -28,10 +28,14 @@ from sendopt.propensity.model import (
     logit,
     split,
 )
+from sendopt.propensity.rows import Floats, Rows
+from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
+from sendopt.propensity.shrinkage import fit as fit_shrinkage
 
 Evaluation = dict[str, Any]
 SLOT_PRIOR_SENDS = 20.0
 BINS = 10
+FEW_SENDS = 3  # mature sends up to which a user is new
 BORROW_FROM = 20  # sends of the past that a shuffled row may take its hour from
 PLACEBO_NOTE = (
     "This shows when people walk, or are active anyway: this pattern is habit, not an effect of sending, unless sent "
@@ -39,18 +43,30 @@ PLACEBO_NOTE = (
 )
 
 
-def evaluate(rows: pd.DataFrame, model: Model, shuffled: Model | None, settings: Training, label: str) -> Evaluation:
+def evaluate(
+    rows: pd.DataFrame,
+    model: Model,
+    shuffled: Model | None,
+    settings: Training,
+    label: str,
+    edges: tuple[float, ...] = FeatureSettings().segment_edges,
+) -> Evaluation:
     """The evaluation of `model` on the test days of `rows`, JSON-ready, with an empty gate and no placebo.
 
     `shuffled` is the model trained on `shuffled_slots(rows)`, where there is one. Gains are baseline loss minus model
     loss, positive where the model is better, with 95 % intervals from resampling users.
     """
+    everything, suspected = rows, np.zeros(len(rows), bool)
+    if "suspected" in rows:
+        suspected = rows["suspected"].to_numpy(bool)
+        rows = rows[~suspected].reset_index(drop=True)
     parts = split(rows)
     if parts is None:
         return _nothing_to_test(model, label)
     label_all = rows["label"].to_numpy(np.float64)
     test, y = rows[parts.test], label_all[parts.test]
-    p = {"model": model.predict(test), **baselines(rows, parts)}
+    shrinkage = shrinkage_of(rows[parts.train], edges)
+    p = {"model": model.predict(test), **baselines(rows, parts), "shrunk": ShrunkBaseline(shrinkage).predict(test)}
     if shuffled is not None:
         p["model_shuffled_slots"] = shuffled.predict(shuffled_slots(rows, settings.seed)[parts.test])
     losses = {name: log_loss(y, q) for name, q in p.items()}
@@ -65,12 +81,22 @@ def evaluate(rows: pd.DataFrame, model: Model, shuffled: Model | None, settings:
         "log_loss": {"model_shuffled_slots": None, **{name: _number(loss.mean()) for name, loss in losses.items()}},
         "gains": [{"baseline": name, **gain} for name, gain in zip(others, gains, strict=True)],
         "calibration": _calibration(y, p["model"]),
+        "calibration_groups": ratios(test, y, p["model"]),
         "observed_over_expected": _number(y.sum() / p["model"].sum()),
         "slot_lift": _slot_lift(test["local_hour"].to_numpy(), y, p["model"]),
+        "machine_opens": _with_suspected(everything, suspected, model, min(day_text(rows)[parts.test])),
+        "cold_start": _cold_start(test, y, p["model"], shrinkage, settings),
         "importance": _importance(model),
         "placebo": None,
         "gate": {"promoted": False, "reasons": []},
     }
+
+
+def shown_rows(rows: Rows, settings: Training) -> pd.DataFrame:
+    """The rows to evaluate on: all, or those of as many users, by hash, as `max_evaluation_rows` lets in memory."""
+    if len(rows) <= settings.max_evaluation_rows:
+        return rows.frame()
+    return rows.frame(rows.unit_hash("user_id", "evaluation") < settings.max_evaluation_rows / len(rows))
 
 
 def baselines(rows: pd.DataFrame, parts: Parts) -> dict[str, Floats]:
@@ -95,6 +121,43 @@ def baselines(rows: pd.DataFrame, parts: Parts) -> dict[str, Floats]:
         intercept, *slopes = fit_logistic(design[before], y[before], near)
         result[name] = clip(expit(intercept + design[parts.test] @ np.asarray(slopes)))
     return result
+
+
+def _with_suspected(rows: pd.DataFrame, suspected: NDArray[np.bool_], model: Model, first_day: str) -> dict[str, Any]:
+    """What the model's numbers would be if the opens taken for machines' were people's."""
+    later = day_text(rows) >= first_day
+    y, p = rows["label"].to_numpy(np.float64)[later], model.predict(rows[later])
+    return {
+        "suspected": int(suspected[later].sum()),
+        "share_of_sends": _number(suspected[later].mean()),
+        "log_loss": _number(log_loss(y, p).mean()),
+        "observed_over_expected": _number(y.sum() / p.sum()),
+    }
+
+
+def shrinkage_of(rows: pd.DataFrame, edges: tuple[float, ...]) -> Shrinkage:
+    """The shrinkage of the users' records as they stood at the last of these rows of each."""
+    order = np.lexsort((rows["send_key"].to_numpy(str), rows["sent_at_utc"].to_numpy()))
+    return fit_shrinkage(rows.iloc[order].drop_duplicates("user_id", keep="last"), edges)
+
+
+def _cold_start(
+    test: pd.DataFrame, y: Floats, p: Floats, shrinkage: Shrinkage, settings: Training
+) -> dict[str, Any] | None:
+    """The model beside the cohort's curve where a user has at most three mature sends, and the weights of shrinkage."""
+    mature = test["mature_90d"].to_numpy(np.float64)
+    cold = mature <= FEW_SENDS
+    weight = shrinkage.weight(mature)
+    said: dict[str, Any] = {
+        "kappa": shrinkage.kappa, "kappa_segment": shrinkage.kappa_segment, "overall": shrinkage.overall,
+        "segments": list(shrinkage.segments), "mean_weight": _number(weight.mean()), "n": int(cold.sum()),
+    }  # fmt: skip
+    if not cold.any():
+        return said | {"model": None, "cohort": None, "gain": None, "low": None, "high": None}
+    cohort = log_loss(y[cold], ShrunkBaseline(shrinkage, cohort_only=True).predict(test[cold]))
+    mine = log_loss(y[cold], p[cold])
+    gain = _cluster_intervals((cohort - mine)[:, None], test["user_id"].to_numpy()[cold], settings)[0]
+    return said | {"model": _number(mine.mean()), "cohort": _number(cohort.mean()), **gain}
 
 
 def shuffled_slots(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -204,7 +267,7 @@ def _importance(model: Model) -> list[dict[str, Any]]:
 
 def _nothing_to_test(model: Model, label: str) -> Evaluation:
     nothing: Mapping[str, None] = dict.fromkeys(
-        ("model", "global_rate", "slot", "user", "user_slot", "model_shuffled_slots")
+        ("model", "global_rate", "slot", "user", "user_slot", "shrunk", "model_shuffled_slots")
     )
     return {
         "model_version": None,
@@ -214,8 +277,11 @@ def _nothing_to_test(model: Model, label: str) -> Evaluation:
         "log_loss": dict(nothing),
         "gains": [],
         "calibration": [],
+        "calibration_groups": [],
         "observed_over_expected": None,
         "slot_lift": [],
+        "machine_opens": None,
+        "cold_start": None,
         "importance": [],
         "placebo": None,
         "gate": {"promoted": False, "reasons": []},

@@ -38,7 +38,8 @@ def fit(counts: pd.DataFrame, settings: OptOut) -> OptOutRates:
     """Rates from counts (channel, fatigue_bin, sends, opt_outs); a bin without sends has its channel's rate.
 
     bin rate = (opt_outs + k * channel rate) / (sends + k) with k = prior_sends, the channel's rate shrunk to the
-    overall one by the same k, then pooled where it would fall as fatigue grows.
+    overall one by the same k, then pooled where it would fall as fatigue grows, and scaled so that the channel expects
+    its own rate over all its sends: shrunk bins of few sends would otherwise move the whole.
     """
     k = settings.prior_sends
     sends = float(counts["sends"].sum())
@@ -50,6 +51,7 @@ def fit(counts: pd.DataFrame, settings: OptOut) -> OptOutRates:
         np.add.at(n, mine["fatigue_bin"], mine["sends"])
         np.add.at(x, mine["fatigue_bin"], mine["opt_outs"])
         rates = non_decreasing((x + k * channel_rate) / (n + k), n + k)
+        rates = np.minimum(rates * (n.sum() * channel_rate / max((n * rates).sum(), 1e-300)), 1.0)
         by_channel[str(channel)] = tuple(float(r) for r in rates)
     return OptOutRates(tuple(settings.fatigue_edges), overall, by_channel)
 

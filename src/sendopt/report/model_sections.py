@@ -39,7 +39,7 @@ def _split_words(evaluation: Mapping[str, Any]) -> str:
         return f"{name}. How its sends were split in time is missing from the evaluation."
     sizes = ", ".join(
         f"{words.count(size)} to {use}"
-        for key, use in (("train", "learn"), ("valid", "tune"), ("test", "test"))
+        for key, use in (("train", "learn and calibrate"), ("test", "test"))
         if (size := words.number(split.get(key))) is not None
     )
     period = (

@@ -59,6 +59,7 @@ BASELINES: dict[str, str] = {
     "slot": "The hour's popularity",
     "user": "The person's own rate",
     "user_slot": "Person's rate + hour",
+    "shrunk": "Person's shrunk rate + hour",
     "model_shuffled_slots": "The model, hours shuffled",
     "model": "The model",
 }

@@ -64,6 +64,7 @@ def run(night: Night) -> StageResult:
     facts: dict[str, object] = {
         "plan_version": versions.plan_version, "gap": solution.gap, "method": solution.method,
         "termination": solution.termination, "value": solution.value, "shortfall": dict(solution.shortfall),
+        "warnings": [*uniform.warnings],
     }  # fmt: skip
     return StageResult(inputs.messages, len(chosen), reasons, facts)
 

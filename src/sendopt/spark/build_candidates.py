@@ -27,7 +27,7 @@ def run(night: Night) -> StageResult:
     treated = FALLBACK if versions.model_version == lineage.BASELINE else TREATMENT
     cells = _cells(night)
     scored = cells.join(
-        scores.select("user_id", "slot", "category", "channel", "p_open", "p_opt_out"),
+        scores.select("user_id", "slot", "category", "channel", "p_open", "p_opt_out", "incremental"),
         ["user_id", "slot", "category", "channel"],
         "left",
     )
@@ -136,7 +136,7 @@ def _cells(night: Night) -> DataFrame:
 def _judged_schema() -> str:
     return (
         "user_id string, notification_id string, slot int, campaign_id string, channel string, category string, "
-        "arm string, eligible boolean, reason string, p_open double, p_opt_out double, value double"
+        "arm string, eligible boolean, reason string, p_open double, p_opt_out double, incremental double, value double"
     )
 
 
@@ -158,9 +158,11 @@ def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Ite
             result = rows[["user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm"]].copy()
             result["eligible"] = reason == None  # noqa: E711
             result["reason"] = reason
-            result["p_open"], result["p_opt_out"] = rows["p_open"], rows["p_opt_out"]
+            for column in ("p_open", "p_opt_out", "incremental"):
+                result[column] = rows[column]
+            worth = rows["incremental" if settings.objective.kind == "incremental" else "p_open"]
             result["value"] = candidates.values(
-                rows["p_open"].to_numpy(), rows["p_opt_out"].to_numpy(), rows["weight"].to_numpy(),
+                worth.to_numpy(), rows["p_opt_out"].to_numpy(), rows["weight"].to_numpy(),
                 settings.objective.opt_out_cost,
             )  # fmt: skip
             yield result

@@ -64,17 +64,19 @@ def run(night: Night) -> StageResult:
     )
 
 
-def training_rows(night: Night, days: int) -> DataFrame:
+def training_rows(night: Night, days: int, decided: bool = False) -> DataFrame:
     """One row a labelled send of the `days` plan dates before the night's, with the features of its own night.
 
     Columns: TRAINING_KEYS then FEATURE_COLUMNS of `sendopt.features`; label is int 0 or 1. A send counts to the plan
     date of its UTC day and must be mature at the night's as_of. Sends without a known zone are left out;
-    `training_left_out` counts them.
+    `training_left_out` counts them. `decided`: one row an available decision point of kind `send` instead, sent or
+    not, with the column `sent`.
     """
     first = night.plan_date - timedelta(days=days)
     log = read_log(night, first)
-    sends = mature_sends(log.exposures, night, first, log.rules).where(F.col("local_hour").isNotNull())
-    return with_features(log, sends).select(*TRAINING_KEYS, *FEATURE_COLUMNS)
+    points = exposures_of(night, first, log.rules, decided=True) if decided else log.exposures
+    sends = mature_sends(points, night, first, log.rules).where(F.col("local_hour").isNotNull())
+    return with_features(log, sends).select(*TRAINING_KEYS, *FEATURE_COLUMNS, *(["sent"] if decided else []))
 
 
 def with_features(log: Log, rows: DataFrame) -> DataFrame:
@@ -101,12 +103,32 @@ def training_left_out(night: Night, days: int) -> dict[str, int]:
     return {"zone_unknown": unknown} if unknown else {}
 
 
+def decided_counts(night: Night) -> DataFrame:
+    """sent, n, successes of the mature available decision points of kind `send`."""
+    first = night.plan_date - timedelta(days=night.settings.training.days)
+    rules = rules_of_night(night)
+    points = mature_sends(exposures_of(night, first, rules, decided=True), night, first, rules)
+    return points.groupBy("sent").agg(F.count("*").alias("n"), F.sum("label").alias("successes"))
+
+
 def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
     """The keys with the stored features of the plan_date, by the names of `training_rows` (no label).
 
     `keys`: user_id, slot, local_hour, weekend, weekday, channel, category, one row a score. A channel or category
     without a history has the global rate. Raises InputNotReady where the plan_date has no features yet.
     """
+    stored = stored_features(night)
+    joined = (
+        keys.join(stored["user_features"].drop("plan_date", "as_of"), ["user_id"], "left")
+        .join(stored["user_slot_features"].drop("plan_date"), ["user_id", *CELL], "left")
+        .join(F.broadcast(stored["slot_features"].drop("plan_date")), list(CELL), "left")
+        .withColumn("plan_date", F.lit(night.plan_date))
+    )
+    return _with_group_rates(joined, stored["group_features"], "plan_date").select(*SCORING_KEYS, *FEATURE_COLUMNS)
+
+
+def stored_features(night: Night) -> dict[str, DataFrame]:
+    """The feature tables of the plan_date by name; raises InputNotReady where it has none yet."""
     stored = {
         name: night.lake.read(name, night.plan_date)
         for name in ("user_features", "user_slot_features", "slot_features", "group_features")
@@ -116,13 +138,7 @@ def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
             f"table group_features: no rows of plan_date {night.plan_date}, expected some; run build_features first",
             table="group_features",
         )
-    joined = (
-        keys.join(stored["user_features"].drop("plan_date", "as_of"), ["user_id"], "left")
-        .join(stored["user_slot_features"].drop("plan_date"), ["user_id", *CELL], "left")
-        .join(F.broadcast(stored["slot_features"].drop("plan_date")), list(CELL), "left")
-        .withColumn("plan_date", F.lit(night.plan_date))
-    )
-    return _with_group_rates(joined, stored["group_features"], "plan_date").select(*SCORING_KEYS, *FEATURE_COLUMNS)
+    return stored
 
 
 def mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:

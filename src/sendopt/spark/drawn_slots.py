@@ -41,7 +41,8 @@ def score(night: Night, first: date, models: Mapping[str, Model]) -> Scored | No
     log = read_log(night, first)
     drawn = night.lake.read("sends").where("decision_kind = 'slot' AND pscore < 1").select("send_key", "timezone")
     known = F.col("local_hour").isNotNull()
-    sends = mature_sends(log.exposures, night, first, log.rules).where(known).join(drawn, "send_key")
+    people = mature_sends(log.exposures, night, first, log.rules).where(known & ~F.col("suspected"))  # no machines
+    sends = people.join(drawn, "send_key")
     sends = _at_most(sends, night.settings.gate.max_policy_sends).drop(*CELL, "weekday").localCheckpoint()
     zones = [str(row[0]) for row in sends.select("timezone").distinct().collect()]
     if not zones:

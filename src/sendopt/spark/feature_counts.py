@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from sendopt.domain import slots
-from sendopt.features import DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
+from sendopt.features import BURST, DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
 from sendopt.spark.fatigue import HALF_LIVES, with_fatigue
 from sendopt.spark.stage import Night
 from sendopt.spark.zones import with_local_time
@@ -74,16 +74,20 @@ def _held(rows: DataFrame) -> DataFrame:
     return rows.repartition(partitions, "user_id").localCheckpoint()
 
 
-def exposures_of(night: Night, first: date, rules: Rules) -> DataFrame:
-    """One row a send that was sent and available: its times in microseconds, its feature days, label, local time."""
+def exposures_of(night: Night, first: date, rules: Rules, decided: bool = False) -> DataFrame:
+    """One row a send that was sent and available: its times in microseconds, its feature days, label, local time.
+
+    `decided`: instead one row an available decision point of kind `send`, sent or not.
+    """
     lookback = max(
         timedelta(days=rules.history_days, hours=rules.window_hours),
         timedelta(hours=HALF_LIVES * rules.half_life_hours),
     )
     since = slots.as_of(first, rules.lead_minutes) - lookback
     before = F.lit(night.as_of)
+    wanted = (F.col("decision_kind") == "send") if decided else F.col("sent")
     sends = night.lake.read("sends").where(
-        F.col("sent") & F.col("available") & (F.col("sent_at_utc") >= F.lit(since)) & (F.col("sent_at_utc") < before)
+        wanted & F.col("available") & (F.col("sent_at_utc") >= F.lit(since)) & (F.col("sent_at_utc") < before)
     )
     opens = night.lake.read("interactions").where((F.col("kind") == rules.label_kind) & (F.col("at_utc") < before))
     opened = opens.select("send_key", F.unix_micros("at_utc").alias("opened"))
@@ -94,18 +98,39 @@ def exposures_of(night: Night, first: date, rules: Rules) -> DataFrame:
         .withColumn("sent_at", F.unix_micros("sent_at_utc"))
         .withColumn("mature_at", sent_at + F.lit(rules.window_microseconds))
         .withColumn("open_at", F.when(F.col("opened") >= sent_at, F.col("opened")))
+        .withColumn("suspected", _suspected(rules))
         .select(
-            *("send_key", "user_id", "campaign_id", "channel", "category", "sent_at_utc", "pscore"),
+            *(
+                "send_key",
+                "user_id",
+                "campaign_id",
+                "channel",
+                "category",
+                "sent_at_utc",
+                "pscore",
+                "sent",
+                "suspected",
+            ),
             *CELL,
             F.weekday("local_time").alias("weekday"),
             *("sent_at", "mature_at", "open_at"),
             F.coalesce(open_at <= mature_at, F.lit(False)).cast("int").alias("label"),
             _feature_day(sent_at, rules).alias("sent_day"),
-            _feature_day(mature_at, rules).alias("mature_day"),
-            _feature_day(open_at, rules).alias("open_day"),
+            _feature_day(F.when(~F.col("suspected"), mature_at), rules).alias("mature_day"),
+            _feature_day(F.when(~F.col("suspected"), open_at), rules).alias("open_day"),
             F.unix_date(F.to_date("sent_at_utc")).cast("bigint").alias("day"),
         )
     )
+
+
+def _suspected(rules: Rules) -> Column:
+    """Is the open a machine's? False where there is none, and everywhere with the rule switched off."""
+    if rules.machine_open_seconds <= 0:
+        return F.lit(False)
+    open_at = F.col("open_at")
+    early = open_at - F.col("sent_at") <= F.lit(rules.machine_open_seconds * 1e6)
+    alike = F.count(open_at).over(Window.partitionBy("user_id", F.floor(open_at / 1_000_000)))
+    return F.coalesce(open_at.isNotNull() & (early | (alike >= BURST)), F.lit(False))
 
 
 def user_counts(log: Log, requests: DataFrame) -> DataFrame:

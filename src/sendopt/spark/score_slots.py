@@ -5,22 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import numpy as np
 import pandas as pd
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.errors import ModelError
 from sendopt.propensity import opt_out
-from sendopt.propensity.model import Model, UserSlotBaseline
+from sendopt.propensity.forest import Forest
+from sendopt.propensity.model import Model
+from sendopt.propensity.shrinkage import USED, Shrinkage, ShrunkBaseline, fit
+from sendopt.propensity.uplift import Gain
+from sendopt.spark import uplift
 from sendopt.spark.build_features import scoring_rows
 from sendopt.spark.fatigue import with_fatigue
 from sendopt.spark.feature_counts import rules_of_night
 from sendopt.spark.lineage import BASELINE, Versions, plan_version
+from sendopt.spark.slot_scorer import DISAGREE, fast_scores, forest_of
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import slot_readings
 from sendopt.tracking.mlflow import MlflowTracker
 
-_SCORES = "user_id string, slot int, category string, channel string, local_hour int, p_open double, p_opt_out double"
+_SCORES = (
+    "user_id string, slot int, category string, channel string, local_hour int, p_open double, p_opt_out double, "
+    "incremental double"
+)
 
 
 def run(night: Night) -> StageResult:
@@ -29,16 +39,28 @@ def run(night: Night) -> StageResult:
     Scored by the champion; where none was promoted by the baseline, and facts name the arm `fallback`. Raises
     InputNotReady where the registry or the night's features are missing, ModelError where the champion does not fit.
     """
-    model, version = _model(night)
+    record = users_shrinkage(night)
+    model, version = _model(night, record)
+    gain, version = uplift.of_night(night, version)
     rates = opt_out.fit(opt_out_counts(night).toPandas(), night.settings.opt_out)
     pairs = sorted({(c.channel, c.category) for c in night.settings.campaigns.values()})
     users = night.lake.read("users").where(F.col("created_at") < F.lit(night.as_of)).select("user_id", "timezone")
-    keys = scoring_keys(night, users, pairs)
-    scored = scoring_rows(night, keys).mapInPandas(_scorer(model, rates), _SCORES)
+    n_users, forest = users.count(), forest_of(model) if gain is None else f"objective {night.settings.objective.kind}"
+    if isinstance(forest, Forest):
+        scored = fast_scores(night, model, forest, rates, users, pairs, n_users)
+        scored = scored.withColumn("incremental", F.lit(None).cast("double"))
+    else:
+        rows = scoring_rows(night, scoring_keys(night, users, pairs))
+        scored = rows.mapInPandas(_scorer(model, rates, gain), _SCORES)
     versions = Versions(plan_version(night, version), night.config_hash, version)
     rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
-    written = night.lake.replace("slot_scores", rows, night.plan_date)
-    asked = users.count() * night.n_slots * len(pairs)
+    try:
+        written = night.lake.replace("slot_scores", rows, night.plan_date)
+    except PySparkException as error:
+        if DISAGREE not in str(error):
+            raise
+        raise ModelError(f"{DISAGREE} on {version}, expected equal bits; report this", model_version=version) from None
+    asked = n_users * night.n_slots * len(pairs)
     return StageResult(
         rows_in=asked,
         rows_out=written,
@@ -46,6 +68,9 @@ def run(night: Night) -> StageResult:
         facts={
             **vars(versions),
             "arm": "fallback" if version == BASELINE else None,
+            "scored_by": "forest" if isinstance(forest, Forest) else f"rows ({forest})",
+            "shrinkage": {"kappa": record.kappa, "kappa_segment": record.kappa_segment, "segments": record.segments},
+            "objective": night.settings.objective.kind,
             "opt_out_rates": {"overall": rates.overall, **{name: list(r) for name, r in rates.by_channel.items()}},
         },
     )
@@ -95,11 +120,17 @@ def _with_fatigue(night: Night) -> DataFrame:
     return with_fatigue(made, made, rules, middle)
 
 
-def _model(night: Night) -> tuple[Model, str]:
+def users_shrinkage(night: Night) -> Shrinkage:
+    """How far each user's record is believed this night: from the records of all, with or without a send (¶17)."""
+    users = night.lake.read("user_features", night.plan_date)
+    records = users.groupBy(*USED).agg(F.count("*").alias("users")).toPandas()
+    return fit(records.sort_values(list(USED), ignore_index=True), night.settings.features.segment_edges)
+
+
+def _model(night: Night, record: Shrinkage) -> tuple[Model, str]:
     champion = MlflowTracker(night.settings.mlflow).champion()
     if champion is None:
-        common = night.lake.read("group_features", night.plan_date).where("kind = 'all'").head()
-        return UserSlotBaseline(0.5 if common is None else float(common["group_rate"])), BASELINE
+        return ShrunkBaseline(record), BASELINE
     label = night.settings.label.kind
     if champion.model.card.label != label:
         raise ModelError(
@@ -110,14 +141,18 @@ def _model(night: Night) -> tuple[Model, str]:
     return champion.model, champion.model_version
 
 
-def _scorer(model: Model, rates: opt_out.OptOutRates) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+def _scorer(
+    model: Model, rates: opt_out.OptOutRates, gain: Gain | None
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function of each partition; the trees travel in it as text."""
 
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in batches:
+            p_open = model.predict(rows)
             yield rows[["user_id", "slot", "category", "channel", "local_hour"]].assign(
-                p_open=model.predict(rows),
+                p_open=p_open,
                 p_opt_out=rates.predict(rows["channel"], rows["fatigue_points"].to_numpy(float)),
+                incremental=np.nan if gain is None else gain.incremental(rows, p_open),
             )
 
     return score

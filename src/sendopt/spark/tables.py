@@ -91,9 +91,25 @@ class Lake:
                 rows.coalesce(2)
                 .write.format("delta")
                 .mode("overwrite")
+                .option("mergeSchema", "true")  # a contract may have got columns since
                 .option("replaceWhere", f"plan_date = '{plan_date}'" + (f" AND {only}" if only else ""))
                 .save(self.path(name))
             )
+        finally:
+            rows.unpersist()
+        return count
+
+    def overwrite(self, name: str, rows: DataFrame) -> int:
+        """Number of rows that now are the whole table, put there in one atomic commit, in files of their order.
+
+        Raises ContractError where a row breaks the table's contract; nothing is written then.
+        """
+        table = TABLES[name]
+        rows = conform(rows, table).persist()
+        try:
+            count = require_contract(rows, table)
+            self._create(table)
+            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path(name))
         finally:
             rows.unpersist()
         return count

@@ -16,16 +16,22 @@ from pyspark.sql import functions as F
 from sendopt.config.schema import Settings
 from sendopt.measurement import gate, slot_policies
 from sendopt.measurement.drift import GATE, Alert
+from sendopt.propensity import calibration, shrinkage
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
-from sendopt.spark import build_features, challenge, watch
+from sendopt.propensity import rows as arrow
+from sendopt.spark import build_features, challenge, uplift, watch
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import with_local_time
 from sendopt.tracking import REFERENCE, Kept, Lineage, Tracker
 from sendopt.tracking.mlflow import MlflowTracker
 
 READ = ("sends", "interactions", "sessions", "users")
-COLUMNS = ("plan_date", "sent_at_utc", "send_key", "user_id", "label", *learn.FEATURES)
+COLUMNS = (
+    *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", "mature_90d", "successes_90d"),
+    *learn.FEATURES,
+)
+CODE = (learn, assess, arrow, calibration, shrinkage, gate, slot_policies)  # whose text decides what a training gives
 
 
 def run(night: Night) -> StageResult:
@@ -37,12 +43,13 @@ def run(night: Night) -> StageResult:
     """
     tracker: Tracker = MlflowTracker(night.settings.mlflow)
     champion = tracker.champion_version()
+    gains = {"uplift": uplift.train(night)} if night.settings.objective.kind == "incremental" else {}
     if champion is not None and not night.retrain:
-        return StageResult(0, 0, facts={"trained": False, "model_version": champion, "arm": None})
-    rows = training_frame(night)
+        return StageResult(0, 0, facts={"trained": False, "model_version": champion, "arm": None, **gains})
+    rows = training_rows(night)
     mark = fingerprint(rows, night.settings)
     kept = tracker.trained(mark)
-    facts: dict[str, object] = {"trained": kept is None}
+    facts: dict[str, object] = {"trained": kept is None, **gains}
     refused: list[Alert] = []
     if kept is None:
         kept, found = _train(night, rows, mark, tracker)
@@ -63,38 +70,42 @@ def run(night: Night) -> StageResult:
     return StageResult(len(rows) + sum(dropped.values()), len(rows), dropped, facts)
 
 
-def training_frame(night: Night) -> pd.DataFrame:
-    """The labelled sends with their features, in an order that does not depend on partitions."""
-    found = build_features.training_rows(night, night.settings.training.days).select(*COLUMNS).toPandas()
-    found["plan_date"] = found["plan_date"].astype(str)
-    return found.sort_values(["plan_date", "sent_at_utc", "send_key"], ignore_index=True)
+def training_rows(night: Night) -> arrow.Rows:
+    """The labelled sends with their features, kept as table `training_rows`, in an order free of partitions."""
+    rows = build_features.training_rows(night, night.settings.training.days)
+    night.lake.overwrite("training_rows", rows.orderBy("plan_date", "sent_at_utc", "send_key"))
+    return arrow.Rows.of_delta(night.lake.path("training_rows"))
 
 
-def fingerprint(rows: pd.DataFrame, settings: Settings) -> str:
+def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
     """32 hex digits of training data, settings and code; equal ones give the same model."""
-    digest = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
+    digest = hashlib.sha256()
+    for batch in rows.batches(COLUMNS):
+        digest.update(pd.util.hash_pandas_object(batch.to_pandas(), index=False).to_numpy().tobytes())
     sections = {
         name: getattr(settings, name).model_dump(mode="json") for name in ("training", "label", "gate", "drift")
     }
-    code = [inspect.getsource(module) for module in (learn, assess, gate, slot_policies)]
+    code = [inspect.getsource(module) for module in CODE]
     digest.update(json.dumps([sections, code, installed("lightgbm")], sort_keys=True).encode())
     return digest.hexdigest()[:32]
 
 
-def _train(night: Night, rows: pd.DataFrame, mark: str, tracker: Tracker) -> tuple[Kept, assess.Evaluation]:
+def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple[Kept, assess.Evaluation]:
     settings, label = night.settings.training, night.settings.label.kind
+    edges = night.settings.features.segment_edges
     obstacles = learn.obstacles(rows)
     clock = time.monotonic()
     model = None if obstacles else learn.train(rows, settings, label)
     seconds = time.monotonic() - clock
+    shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
     if model is None:
-        rate = float(rows["label"].mean()) if len(rows) else 0.5
-        found = assess.evaluate(rows, learn.UserSlotBaseline(rate), None, settings, label)
+        fallback = shrinkage.ShrunkBaseline(assess.shrinkage_of(shown, edges))
+        found = assess.evaluate(shown, fallback, None, settings, label, edges)
     else:
-        shuffled = learn.train(assess.shuffled_slots(rows, settings.seed), settings, label)
-        found = assess.evaluate(rows, model, shuffled, settings, label)
+        shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label)
+        found = assess.evaluate(shown, model, shuffled, settings, label, edges)
     found["placebo"] = assess.placebo(_decision_points(night), settings)
-    verdict, facts = challenge.judge(night, model, found, rows, tracker, seconds)
+    verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds)
     found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
     documents = {} if model is None else {REFERENCE: watch.reference(night, model)}
     return tracker.keep(model, found, _lineage(night, mark), documents), found
@@ -127,7 +138,7 @@ def _decision_points(night: Night) -> pd.DataFrame:
 
 def _lineage(night: Night, mark: str) -> Lineage:
     settings: dict[str, Any] = night.settings.training.model_dump(mode="json")
-    versions = {name: night.lake.version(name) for name in READ}
+    versions = {name: night.lake.version(name) for name in (*READ, "training_rows")}
     return Lineage(
         fingerprint=mark,
         tags={

@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 
 BLUE, GREY, ORANGE = "#1f5fa8", "#9aa4b0", "#c8641e"
 MOST_FEATURES = 15
+SIZES = {"observed_over_expected.png": (7.0, 9.0)}  # inches; the others are 7 × 4.5
+WIDEST_RATIO = 2.0
 
 
 def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
     """File name -> figure; those whose numbers the evaluation lacks are left out."""
     draw: dict[str, tuple[Callable[[Axes, dict[str, Any]], None], bool]] = {
         "calibration.png": (_calibration, bool(evaluation["calibration"])),
+        "observed_over_expected.png": (_ratios, bool(evaluation["calibration_groups"])),
         "slot_lift.png": (_slot_lift, bool(evaluation["slot_lift"])),
         "importance.png": (_importance, bool(evaluation["importance"])),
         "baselines.png": (_baselines, bool(evaluation["gains"])),
@@ -23,7 +26,7 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
     result = {}
     for name, (fill, there) in draw.items():
         if there:
-            figure = Figure(figsize=(7, 4.5), layout="constrained")
+            figure = Figure(figsize=SIZES.get(name, (7, 4.5)), layout="constrained")
             axes = figure.add_subplot()
             axes.spines[["top", "right"]].set_visible(False)
             fill(axes, evaluation)
@@ -41,6 +44,21 @@ def _calibration(axes: Axes, evaluation: dict[str, Any]) -> None:
     axes.set(xlabel="expected rate", ylabel="observed rate", xlim=(0, top), ylim=(0, top))
     axes.set_title("Calibration on later days" + (f": observed / expected {ratio:.3f}" if ratio else ""))
     axes.legend(frameon=False)
+
+
+def _ratios(axes: Axes, evaluation: dict[str, Any]) -> None:
+    rows = evaluation["calibration_groups"][::-1]
+    axes.axvspan(0.95, 1.05, color=BLUE, alpha=0.12, linewidth=0, label="0.95 to 1.05")
+    axes.axvline(1, color=GREY, linewidth=0.8)
+    for i, row in enumerate(rows):
+        colour = BLUE if row["calibrated"] else ORANGE
+        axes.plot([row["low"], row["high"]], [i, i], color=colour, linewidth=1.5)
+        axes.plot(min(row["ratio"], WIDEST_RATIO), i, "o", color=colour, markersize=4)
+    names = [row["name"] if row["by"] in ("overall", "channel", "slot") else f"decile {row['name']}" for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set(xlabel="observed / expected, with 95 % interval over users", xlim=(0.4, WIDEST_RATIO))
+    axes.set_title("Calibration on later days, overall and by slot, decile, channel")
+    axes.legend(frameon=False, loc="upper right")
 
 
 def _slot_lift(axes: Axes, evaluation: dict[str, Any]) -> None:

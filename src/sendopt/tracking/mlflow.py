@@ -28,6 +28,7 @@ from sendopt.tracking.figures import figures
 CHAMPION, CHALLENGER = rollback.CHAMPION, "challenger"
 MOST_TAG_LETTERS = 4000
 CARD, EVALUATION, MODEL_CARD = "card.json", "evaluation.json", "model_card.md"
+CALIBRATION = "calibration.json"  # observed over expected by group, as MLflow shows tables
 _FINGERPRINT, _VERSION = "sendopt.fingerprint", "sendopt.model_version"
 _ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -273,12 +274,18 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
         client.set_tag(run_id, "mlflow.note.content", text)  # the run's description
         client.set_tag(run_id, "mlflow.source.name", "sendopt train_propensity")
 
+    def groups() -> None:
+        rows = evaluation["calibration_groups"]
+        if rows:
+            client.log_table(run_id, {key: [row[key] for row in rows] for key in rows[0]}, CALIBRATION)
+
     def tables() -> None:
         for name, columns in page.tables(evaluation).items():
             client.log_table(run_id, columns, name)
 
     steps: dict[str, Callable[[], None]] = {
-        "tables": tables, "metrics": metrics, "parameters": parameters, "figures": drawings, "the model card": card,
+        "tables": tables, "metrics": metrics, "parameters": parameters, "figures": drawings,
+        "the calibration table": groups, "the model card": card,
     }  # fmt: skip
     warned = []
     for what, step in steps.items():
@@ -293,13 +300,21 @@ def _metrics(evaluation: dict[str, Any]) -> dict[str, float]:
     found = {f"log_loss_{name}": value for name, value in evaluation["log_loss"].items()}
     for row in evaluation["gains"]:
         found |= {f"gain_over_{row['baseline']}{end}": row[key] for key, end in _ENDS.items()}
+    for name, value in (evaluation["cold_start"] or {}).items():
+        found |= {f"cold_start_{name}": value} if not isinstance(value, list) else {}
+    for name, value in (evaluation["machine_opens"] or {}).items():
+        found |= {f"with_machine_opens_{name}": value}
     found["observed_over_expected"] = evaluation["observed_over_expected"]
     found |= page.metrics(evaluation)
+    for row in evaluation["calibration_groups"]:
+        if row["by"] in ("overall", "channel"):
+            found |= {f"observed_over_expected_{row['name']}{end}": row[key] for key, end in _RATIO_ENDS.items()}
     found |= {f"rows_{part}": evaluation["split"][part] for part in ("train", "valid", "test")}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
 _ENDS = {"gain": "", "low": "_low", "high": "_high"}
+_RATIO_ENDS = {"ratio": "", "low": "_low", "high": "_high"}
 
 
 def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
@@ -309,8 +324,8 @@ def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
         f"# {evaluation['model_version'] or 'Baseline, not registered'}",
         "",
         f"Chance of a success ({evaluation['label']}) of one send, kind {evaluation['kind']}.",
-        f"Learned from {split['train']} sends, tuned on {split['valid']}, tested on {split['test']} "
-        f"of {split['test_from']} to {split['test_to']}, all later than those it learned from.",
+        f"Learned from {split['train']} sends, each of which also was scored by trees that had not seen its user, to "
+        f"stop and to calibrate; tested on {split['test']} of {split['test_from']} to {split['test_to']}, all later.",
         "It is deployed as it was tested.",
         "",
         "| log loss on the test days | |",

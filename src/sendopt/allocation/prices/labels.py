@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from sendopt.allocation.prices.instance import ALL, ROLLING, Instance
-from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.relaxation import level_of
 from sendopt.allocation.prices.scratch import CUT, LEAST, MAX_LABELS, SEARCHED, Scratch
 from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, caps_allow, counts_message, may_join
+from sendopt.compiled import kernel
 
 _BITS = 62
 BEAM = 8  # labels of the first pass

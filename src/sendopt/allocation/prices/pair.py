@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sendopt.allocation.prices.instance import Instance
-from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.scratch import LEAST, Prices, Scratch
 from sendopt.allocation.prices.user_rules import may_join
 from sendopt.allocation.problem import Floats
+from sendopt.compiled import kernel
 
 
 @kernel(inline="always")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from sendopt.allocation.prices.instance import ALL, Instance
-from sendopt.allocation.prices.kernel import kernel
 from sendopt.allocation.prices.scratch import LEAST, MAX_STATES, MAX_TRACKED, Prices, Scratch
 from sendopt.allocation.prices.user_rules import counts_message, counts_past
+from sendopt.compiled import kernel
 
 
 @kernel()

@@ -7,7 +7,6 @@ ones may still reach is a bound.
 from __future__ import annotations
 
 from sendopt.allocation.prices.instance import Instance
-from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.labels import search
 from sendopt.allocation.prices.pair import pair
 from sendopt.allocation.prices.relaxation import (
@@ -21,6 +20,7 @@ from sendopt.allocation.prices.relaxation import (
 )
 from sendopt.allocation.prices.scratch import FAST, TRACKED, Prices, Scratch
 from sendopt.allocation.prices.user_rules import may_join
+from sendopt.compiled import entry, kernel
 
 
 @entry(inline="always")

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Instance
-from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.scratch import LEAST, Prices, Scratch
 from sendopt.allocation.prices.sweep import NONE, Market, message_of
 from sendopt.allocation.prices.user_rules import cost_of, opt_out_of
 from sendopt.allocation.problem import Floats, Ints
+from sendopt.compiled import entry, kernel
 
 ROUNDING = 1e-9  # of sums of probabilities and money
 EVICTIONS = 12  # rounds; each makes what is still overfull dearer

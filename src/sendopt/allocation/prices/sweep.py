@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Compiled, Instance
-from sendopt.allocation.prices.kernel import entry, kernel
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.scratch import CUT, FAST, SEARCHED, Prices, Scratch, scratch_for
 from sendopt.allocation.prices.user_rules import cost_of, opt_out_of
 from sendopt.allocation.problem import Floats, Ints
+from sendopt.compiled import entry, kernel
 
 Flags = NDArray[np.bool_]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import ALL, CATEGORY, CHANNEL, DAY, ROLLING, Instance, Rules
-from sendopt.allocation.prices.kernel import entry, kernel
+from sendopt.compiled import entry, kernel
 
 POINTS_TOLERANCE = 1e-9
 _WEEK_OFFSET = 3  # 1970-01-01 was a Thursday

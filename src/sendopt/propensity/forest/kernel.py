@@ -1,0 +1,81 @@
+"""The walk: codes of values, the AND of their rows, and the sum of the exit leaves in the trees' order."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sendopt.compiled import entry, kernel
+from sendopt.propensity.forest.tables import BLOCK, LEAVES, Tables
+from sendopt.propensity.forest.trees import ZERO, Floats, Ints, Words
+from sendopt.propensity.forest.words import and_rows, below, trailing_zeros
+
+Codes = NDArray[np.uint16]
+
+
+@entry()
+def encode(t: Tables, features: Ints, x: Floats, codes: Codes, value: Floats, place: Ints) -> None:
+    """Codes of x (N, K), whose columns are `features`, into codes (N, K); `value` and `place` (L,) are scratch.
+
+    All values of a stretch take each step of the search together, so that none waits for its own last step.
+    """
+    for k in range(len(features)):
+        f = features[k]
+        edges = t.edges[t.first_edge[f] :]
+        for start in range(0, x.shape[0], len(value)):
+            n = min(len(value), x.shape[0] - start)
+            for i in range(n):
+                v = x[start + i, k]
+                value[i] = 0.0 if abs(v) <= ZERO else v
+                place[i] = -1
+            step = (1 << t.depth[f]) >> 1
+            while step > 0:
+                for i in range(n):
+                    place[i] += step & below(edges, place[i] + step, value[i])
+                step >>= 1
+            for i in range(n):
+                missing = value[i] != value[i]
+                code = t.n_edges[f] + 1 if missing else min(place[i] + 1, t.n_edges[f])
+                codes[start + i, k] = t.first_code[f] + code
+
+
+@entry()
+def open_by_slot(t: Tables, codes: Codes, width: int, masks: Words) -> None:
+    """ANDs what the features of the slots leave open into masks (B, S * BLOCK); codes (S * width,)."""
+    for b in range(len(t.first_row) - 1):
+        rows, row_of, mine = t.rows[t.first_row[b] :], t.row_of[b], masks[b]
+        for s in range(masks.shape[1] // BLOCK):
+            i = s * BLOCK
+            and_rows(mine, i, mine, i, mine, i, rows, row_of, codes, s * width, width)
+
+
+@entry()
+def add_scores(
+    t: Tables, own: Codes, n_own: int, by_slot: Words, cells: Codes, width: int, score: Floats, masks: Words
+) -> None:
+    """Adds the trees' values to score (U, S): codes own (U * n_own,), cells (U * S * width,), by_slot (B, S * BLOCK).
+
+    Block by block for all users, whose rows then stay in the cache. `masks` is scratch of (S + 2) * BLOCK words.
+    """
+    n_users, n_slots = score.shape
+    mine, ones = n_slots * BLOCK, (n_slots + 1) * BLOCK
+    for i in range(ones, ones + BLOCK):
+        masks[i] = ~np.uint64(0)
+    for b in range(len(t.first_row) - 1):
+        rows, row_of, slots = t.rows[t.first_row[b] :], t.row_of[b], by_slot[b]
+        leaf_value = t.leaf_value[b * BLOCK * LEAVES : (b + 1) * BLOCK * LEAVES]
+        for u in range(n_users):
+            and_rows(masks, mine, masks, ones, masks, ones, rows, row_of, own, u * n_own, n_own)
+            for s in range(n_slots):
+                i = s * BLOCK
+                and_rows(masks, i, masks, mine, slots, i, rows, row_of, cells, (u * n_slots + s) * width, width)
+            for s in range(n_slots):
+                score[u, s] = _plus_exits(score[u, s], masks[s * BLOCK : (s + 1) * BLOCK], leaf_value)
+
+
+@kernel(inline="always")
+def _plus_exits(score: float, masks: Words, leaf_value: Floats) -> float:
+    """The score plus the values of the leaves that are left, tree by tree: another order has other last bits."""
+    for t in range(BLOCK):
+        score += leaf_value[t * LEAVES + trailing_zeros(masks[t])]
+    return score

@@ -1,0 +1,155 @@
+"""Labelled sends as Arrow batches, from Delta's files or a frame, and LightGBM's view of them (model ¶5).
+
+A log of ten million sends is never whole in memory: LightGBM gets it batch by batch and keeps one byte a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from numpy.typing import NDArray
+
+from sendopt.errors import ModelError
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+BATCH_ROWS = 65_536
+
+
+class Rows:
+    """Rows in a fixed order; a column is read when it is asked for."""
+
+    def __init__(self, source: ds.Dataset) -> None:
+        self._source = source
+        self._count = int(source.count_rows())
+
+    @classmethod
+    def of(cls, rows: Rows | pd.DataFrame) -> Rows:
+        """Rows themselves, or those of a frame in its order."""
+        if isinstance(rows, Rows):
+            return rows
+        return cls(ds.dataset(pa.Table.from_pandas(rows, preserve_index=False)))
+
+    @classmethod
+    def of_delta(cls, uri: str) -> Rows:
+        """The rows of a Delta table, in the order in which `Lake.overwrite` put them there."""
+        table = DeltaTable(uri).to_pyarrow_dataset()
+        files = sorted(table.get_fragments(), key=lambda file: str(file.path).rpartition("/")[2])
+        return cls(ds.FileSystemDataset(files, table.schema, table.format, table.filesystem))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._source.schema.names)
+
+    def batches(self, names: Sequence[str], keep: Flags | None = None) -> Iterator[pa.RecordBatch]:
+        """Batches of at most 65,536 rows with these columns, of the rows that `keep` (shape (N,)) marks, in order.
+
+        Raises ModelError where a column is missing.
+        """
+        absent = [name for name in names if name not in self.columns]
+        if absent:
+            raise ModelError(
+                f"the rows to learn from lack the column(s) {', '.join(absent)}; run build_features of this version "
+                "again and train with --train"
+            )
+        start = 0
+        # read ahead by little: the default of 16 batches and 4 files is what memory would go to
+        options = {"batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+        for batch in self._source.to_batches(columns=list(names), **options):
+            mine = None if keep is None else keep[start : start + batch.num_rows]
+            start += batch.num_rows
+            if mine is None or mine.all():
+                yield batch
+            elif mine.any():
+                yield batch.filter(pa.array(mine))
+
+    def column(self, name: str) -> NDArray[np.generic]:
+        """One column, shape (N,): text as objects, dates as datetime64, missing numbers as NaN."""
+        parts = [b.column(0).to_numpy(zero_copy_only=False) for b in self.batches([name])]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def words(self, name: str, keep: Flags) -> tuple[str, ...]:
+        """The different words of a column among the kept rows, sorted."""
+        found: set[str] = set()
+        for batch in self.batches([name], keep):
+            found.update(word for word in pc.unique(batch.column(0)).to_pylist() if word is not None)
+        return tuple(sorted(found))
+
+    def frame(self, keep: Flags | None = None) -> pd.DataFrame:
+        """All columns of the kept rows."""
+        table = pa.Table.from_batches(list(self.batches(self.columns, keep)), self._source.schema)
+        frame: pd.DataFrame = table.to_pandas(date_as_object=True)
+        return frame
+
+    def unit_hash(self, name: str, salt: str) -> Floats:
+        """A number in [0, 1) for each row from its text in this column, the same on any machine; shape (N,)."""
+        found = np.empty(len(self))
+        start = 0
+        for batch in self.batches([name]):
+            words = batch.column(0).to_numpy(zero_copy_only=False)
+            hashed = pd.util.hash_array(words, hash_key=f"{salt:<16.16}", categorize=False)  # takes 16 bytes
+            found[start : start + len(words)] = (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+            start += len(words)
+        return found
+
+
+class Blocks(lgb.Sequence):  # type: ignore[misc]
+    """Features of the kept rows as LightGBM reads them: in rising order, one batch in memory at a time.
+
+    LightGBM first asks for single rows, a sample that its bins come from, then for slices of `batch_size`.
+    """
+
+    batch_size = BATCH_ROWS
+
+    def __init__(
+        self, rows: Rows, names: Sequence[str], keep: Flags, encode: Callable[[pa.RecordBatch], Floats]
+    ) -> None:
+        self._rows, self._names, self._keep, self._encode = rows, names, keep, encode
+        self._length = int(keep.sum())
+        self._width = len(names)
+        self._rewind()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int | slice | list[int]) -> Floats:
+        if isinstance(index, slice):
+            start, stop, _ = index.indices(self._length)
+            return self._slice(start, stop)
+        if isinstance(index, list):
+            return np.stack([self[i] for i in index])
+        self._seek(index)
+        return np.asarray(self._block[index - self._start], dtype=np.float64)
+
+    def _slice(self, start: int, stop: int) -> Floats:
+        parts = []
+        while start < stop:
+            self._seek(start)
+            part = self._block[start - self._start : stop - self._start]
+            parts.append(part)
+            start += len(part)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.empty((0, self._width))
+
+    def _rewind(self) -> None:
+        self._blocks = map(self._encode, self._rows.batches(self._names, self._keep))
+        self._start, self._block = 0, np.empty((0, self._width))
+
+    def _seek(self, index: int) -> None:
+        """Make `_block` the batch that holds row `index`."""
+        if index < self._start:
+            self._rewind()
+        while index >= self._start + len(self._block):
+            self._start += len(self._block)
+            self._block = next(self._blocks)

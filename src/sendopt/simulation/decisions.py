@@ -1,0 +1,79 @@
+"""A trial in the simulated world: messages held back at random, and what people did with and without them (model ¶6).
+
+Its truth is known: a goal (a visit within the hour) comes of itself with a chance that follows the user's habit, and a
+message moves its log-odds by the user's own receptiveness, which for some is below zero.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from sendopt.errors import ConfigError
+from sendopt.simulation.clock import iso
+from sendopt.simulation.draws import Floats, Ints, normal, uniform
+from sendopt.simulation.nature import Memory
+from sendopt.simulation.policy import legacy_night
+from sendopt.simulation.population import ZONES
+from sendopt.simulation.world import World
+
+GOAL_HOURS = 1.0
+RECEPTIVE, RECEPTIVE_SPREAD = 0.35, 0.5  # log-odds that a message adds: mean and spread over users
+PUSHED = 0.4  # more on push than on other channels, in log-odds
+BY_ITSELF = -1.2  # log-odds of a visit within an hour, at a habit of zero
+
+
+def p_goal(world: World, user: Ints, at: Ints, channel: Ints) -> tuple[Floats, Floats]:
+    """The true (p(goal | sent), p(goal | not sent)) at epoch seconds `at`; all of shape (N,)."""
+    by_itself = BY_ITSELF + world.habit(user, at)
+    receptive = RECEPTIVE + RECEPTIVE_SPREAD * normal(world.people.seeds, "receptive")[user]
+    pushed = np.array([PUSHED if name == "push" else 0.0 for name in world.channels])[channel]
+    return np.asarray(expit(by_itself + receptive + pushed)), np.asarray(expit(by_itself))
+
+
+def decision_points(world: World, days: int, share_sent: float = 0.6) -> pd.DataFrame:
+    """One row a decision point of the `days` nights before `world.start`, each sent with probability `share_sent`.
+
+    Columns as a raw log would have them (user, id, campaign, channel, category, at, tz, pscore, sent, outcome 0/1,
+    outcome_at) and the truth: p_sent, p_not_sent. The same arguments give the same rows. Raises ConfigError where
+    `share_sent` is not inside (0, 1): an arm would be empty.
+    """
+    if not 0 < share_sent < 1:
+        raise ConfigError(
+            f"share of a trial's messages to send: got {share_sent!r}, expected a number between 0 and 1; both arms "
+            "need their points"
+        )
+    memory = Memory.blank(world)
+    nights = [world.start - timedelta(days=n) for n in range(days, 0, -1)]
+    people, names, zones = world.people, np.array(list(world.campaigns), object), np.array(list(ZONES), object)
+    found = []
+    for night in (legacy_night(world, day, memory) for day in nights):
+        offers = night.offers
+        user, at, seeds = offers.user, offers.at, offers.seeds
+        sent = uniform(seeds, "held back") < share_sent
+        with_it, without = p_goal(world, user, at, offers.channel)
+        came = uniform(seeds, "goal") < np.where(sent, with_it, without)
+        delay = (uniform(seeds, "goal delay") * GOAL_HOURS * 3600).astype(np.int64)
+        found.append(
+            pd.DataFrame(
+                {
+                    "user": people.ids[user],
+                    "id": night.ids,
+                    "campaign": names[night.campaign],
+                    "channel": np.array(world.channels, object)[offers.channel],
+                    "category": np.array(world.categories, object)[offers.category],
+                    "at": iso(at),
+                    "tz": pd.Series(zones[people.zone[user]]).where(people.zone_known[user], None),
+                    "pscore": share_sent,
+                    "sent": sent,
+                    "outcome": came.astype(int),
+                    "outcome_at": pd.Series(iso(at + delay), dtype=object).where(came, None),
+                    "p_sent": with_it,
+                    "p_not_sent": without,
+                }
+            )
+        )
+    return pd.concat(found, ignore_index=True)

@@ -1,0 +1,189 @@
+"""The incremental value in a night: decision points sent and not sent, their learner, its place in MLflow (¶6)."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from importlib.metadata import version as installed
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import functions as F
+
+from sendopt.config.schema import Gate, Mlflow
+from sendopt.errors import ModelError
+from sendopt.propensity import evaluation as assess
+from sendopt.propensity import model as learn
+from sendopt.propensity import uplift as effect
+from sendopt.propensity.model import OpenModel
+from sendopt.spark import build_features
+from sendopt.spark.stage import Night
+from sendopt.tracking import Lineage, Registered
+from sendopt.tracking.mlflow import MlflowTracker
+
+ARMS = ("sent", "not_sent")
+READ = ("sends", "interactions", "sessions", "users")
+
+
+def train(night: Night) -> dict[str, object]:
+    """What became of the training, as facts of the stage; nothing where a learner is deployed and none is asked for.
+
+    Raises ModelError where the log has no decision points left unsent: then nothing tells what sending adds.
+    """
+    if not night.retrain and _deployed(night) is not None:
+        return {"trained": False}
+    rows = decision_points(night)
+    if rows.empty or rows["sent"].all():
+        raise ModelError(
+            "objective.kind is incremental, but the log has no mature decision point (decision_kind send, available) "
+            "that was left unsent; log some, or set objective.kind to open"
+        )
+    if obstacles := effect.uplift_obstacles(rows):
+        return {"trained": False, "gate": {"promoted": False, "reasons": obstacles}}
+    mark = _fingerprint(rows, night)
+    trackers = _trackers(night.settings.mlflow)
+    kept = {arm: tracker.trained(f"{mark}-{arm}") for arm, tracker in trackers.items()}
+    if all(found is not None for found in kept.values()):
+        return {"trained": False, "versions": {arm: k.model_version for arm, k in kept.items() if k}}
+    settings, label = night.settings.training, night.settings.label.kind
+    model, said = effect.train_uplift(rows, settings, label)
+    found = {arm: _evaluation(arm, model, rows, night) for arm in ARMS}
+    promoted, reasons = gate(said, found, night.settings.gate)
+    facts: dict[str, object] = {"trained": True, **said, "gate": {"promoted": promoted, "reasons": reasons}}
+    facts["versions"] = {
+        arm: trackers[arm]
+        .keep(
+            getattr(model, arm),
+            {**found[arm], "uplift": said, "gate": {"promoted": promoted, "reasons": reasons}},
+            _lineage(night, f"{mark}-{arm}", model.learner),
+        )
+        .model_version
+        for arm in ARMS
+    }
+    return facts
+
+
+def of_night(night: Night, version: str) -> tuple[effect.Gain | None, str]:
+    """(what gives the incremental value, the scores' model version): none where the objective is `open`."""
+    if night.settings.objective.kind != "incremental":
+        return None, version
+    deployed = _deployed(night)
+    if deployed is None:
+        return _constant(night), version
+    model, names = deployed
+    return model, "+".join((version, *names))
+
+
+def gate(said: dict[str, Any], found: dict[str, assess.Evaluation], settings: Gate) -> tuple[bool, list[str]]:
+    """(may the learner value a night, why or why not as sentences)."""
+    passed, reasons = True, []
+    for arm, evaluation in found.items():
+        ratio = evaluation["observed_over_expected"]
+        inside = ratio is not None and settings.min_calibration_ratio <= ratio <= settings.max_calibration_ratio
+        passed &= inside
+        reasons.append(
+            f"Decision points {arm.replace('_', ' ')}: observed over expected is "
+            f"{'not known' if ratio is None else f'{ratio:.3f}'}, {'within' if inside else 'outside'} "
+            f"{settings.min_calibration_ratio:g} to {settings.max_calibration_ratio:g}."
+        )
+    test = said["test"]
+    ranks = test["high"] > 0
+    reasons.append(
+        f"Qini on later days is {test['coefficient']:.4f} ({test['low']:.4f} to {test['high']:.4f}): the order of "
+        f"gains is {'not ' if ranks else ''}shown to be worse than chance."
+    )
+    return bool(passed and ranks), reasons
+
+
+def decision_points(night: Night) -> pd.DataFrame:
+    """Mature available decision points with the features of their own night, in a fixed order."""
+    rows = build_features.training_rows(night, night.settings.training.days, decided=True).where(~F.col("suspected"))
+    found = rows.select(*_COLUMNS).toPandas()
+    found["plan_date"] = found["plan_date"].astype(str)
+    return found.sort_values(["plan_date", "sent_at_utc", "send_key"], ignore_index=True)
+
+
+_RECORD = ("mature_90d", "successes_90d")
+_COLUMNS = ("plan_date", "sent_at_utc", "send_key", "user_id", "label", "pscore", "sent", *_RECORD, *learn.FEATURES)
+
+
+def _deployed(night: Night) -> tuple[effect.UpliftModel, tuple[str, ...]] | None:
+    """The champions of both arms, of one training, or None. Raises ModelError where their label is another."""
+    found: dict[str, Registered | None] = {
+        arm: tracker.champion() for arm, tracker in _trackers(night.settings.mlflow).items()
+    }
+    sent, not_sent = found["sent"], found["not_sent"]
+    if sent is None or not_sent is None or _pair(sent) != _pair(not_sent):
+        return None
+    label = night.settings.label.kind
+    if sent.model.card.label != label:
+        raise ModelError(
+            f"champion {sent.model_version} predicts {sent.model.card.label!r}, label.kind is {label!r}; train one for "
+            "it with --train",
+            model_version=sent.model_version,
+        )
+    learner: effect.Learner = "s" if effect.SENT in sent.model.card.features else "t"
+    return effect.UpliftModel(learner, sent.model, not_sent.model), (sent.model_version, not_sent.model_version)
+
+
+def _pair(registered: Registered) -> str:
+    """The fingerprint without its arm."""
+    return registered.fingerprint.rpartition("-")[0]
+
+
+def _constant(night: Night) -> effect.ConstantShare:
+    rates = {
+        bool(row["sent"]): (row["successes"] + 0.5) / (row["n"] + 1.0)
+        for row in build_features.decided_counts(night).collect()
+    }
+    if set(rates) != {True, False}:
+        return effect.ConstantShare(0.0)  # nothing is known of what sending adds: nothing is sent
+    return effect.ConstantShare(1.0 - rates[False] / rates[True])
+
+
+def _trackers(settings: Mlflow) -> dict[str, MlflowTracker]:
+    """Of each arm: a registered model of its own, in an experiment beside that of p_open."""
+    return {
+        arm: MlflowTracker(
+            settings.model_copy(
+                update={
+                    "model_name": f"{settings.model_name}-{arm.replace('_', '-')}",
+                    "experiment": f"{settings.experiment}-uplift",
+                }
+            )
+        )
+        for arm in ARMS
+    }
+
+
+def _evaluation(arm: str, model: effect.UpliftModel, rows: pd.DataFrame, night: Night) -> assess.Evaluation:
+    mine = rows[rows["sent"] == (arm == "sent")]
+    one: OpenModel = getattr(model, arm)
+    edges = night.settings.features.segment_edges
+    return assess.evaluate(mine, one, None, night.settings.training, night.settings.label.kind, edges)
+
+
+def _fingerprint(rows: pd.DataFrame, night: Night) -> str:
+    digest = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
+    sections = {
+        name: getattr(night.settings, name).model_dump(mode="json")
+        for name in ("training", "label", "gate", "objective")
+    }
+    code = [inspect.getsource(module) for module in (learn, effect, assess)]
+    digest.update(json.dumps([sections, code, installed("lightgbm")], sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _lineage(night: Night, mark: str, learner: str) -> Lineage:
+    versions = {name: night.lake.version(name) for name in READ}
+    return Lineage(
+        fingerprint=mark,
+        tags={
+            "plan_date": str(night.plan_date),
+            "config_hash": night.config_hash,
+            "delta_versions": json.dumps(versions, sort_keys=True),
+            "learner": learner,
+        },
+        parameters={**night.settings.training.model_dump(mode="json"), "label": night.settings.label.kind},
+    )
