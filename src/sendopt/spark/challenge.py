@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sendopt.errors import ModelError
 from sendopt.measurement import slot_policies
 from sendopt.measurement.drift import GATE, Alert
 from sendopt.measurement.gate import Rivals, Verdict, compare_losses
@@ -30,19 +32,36 @@ def judge(
 ) -> tuple[Verdict, dict[str, Any]]:  # fmt: skip
     """The verdict on `model`, whose evaluation is `found`, and what to keep beside it: policy values and cost in time.
 
-    A champion of another label is no rival.
+    A champion that cannot be read, or predicts something else, is no rival: the simple rules decide.
     """
     if model is None:
         return verdict_of(found, night.settings.gate), {"policies": [], "cost": None}
-    champion = tracker.champion()
-    if champion is not None and champion.model.card.label != model.card.label:
-        champion = None
+    champion, why = _rival(tracker, model, rows)
     rivals = None if champion is None else _rivals(night, champion, model, rows)
     policies = _policies(night, model, champion, found["split"]["test_from"])
     drift = [] if champion is None or not night.settings.drift.hold_promotion else watch.holding(night, champion)
     verdict = verdict_of(found, night.settings.gate, rivals, policies, drift)
+    if why:
+        verdict = replace(verdict, reasons=(*verdict.reasons, why))
     facts = {"policies": [] if policies is None else policies.rows(), "cost": _cost(model, rows, train_seconds)}
     return verdict, facts
+
+
+def _rival(tracker: Tracker, model: learn.OpenModel, rows: pd.DataFrame) -> tuple[Registered | None, str | None]:
+    """(the champion, None where it is no rival, and then why, as a sentence)."""
+    try:
+        champion = tracker.champion()
+    except ModelError as error:
+        return None, f"The champion cannot be compared with: {error.message}."
+    if champion is None:
+        return None, None
+    name, card = champion.model_version, champion.model.card
+    if card.label != model.card.label:
+        return None, f"Champion {name} predicts {card.label!r} and is no rival."
+    missing = [feature for feature in card.features if feature not in rows]
+    if missing:
+        return None, f"Champion {name} looks at {', '.join(missing)}, no feature any more, and is no rival."
+    return champion, None
 
 
 def refusal(champion: str | None, kept: Kept, gate: Mapping[str, Any]) -> list[Alert]:
