@@ -149,6 +149,27 @@ def demo(
     _exit(lambda: _demo(users, nights, conf, env))
 
 
+@app.command()
+def rollback(
+    to: Annotated[str | None, typer.Option(help="version to go back to; default: the champion before this one")] = None,
+    conf: Conf = Path("conf"),
+    env: Env = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON line instead of prose")] = False,
+) -> None:
+    """Make the good model before this one champion again; the next night is scored with it."""
+
+    def work() -> None:
+        import json
+
+        from sendopt.tracking.mlflow import MlflowTracker
+
+        before, after = MlflowTracker(load(conf, env).mlflow).roll_back(to)
+        said = f"Champion was {before}, now is {after}. The next night uses it; nothing is retrained by this."
+        sys.stdout.write((json.dumps({"from": before, "to": after}) if as_json else said) + "\n")
+
+    _exit(work)
+
+
 def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
     settings = load(conf, env)
     console = Console(stderr=True, highlight=False)

@@ -36,7 +36,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "build_candidates": ("users", "sends", "interactions", "messages", "send_plan", "slot_scores", "slot_features"),
     "allocate": ("candidates", "sends", "send_plan", "users"),
     "publish_schedule": ("candidates", "allocation", "suppressed", "send_plan"),
-    "measure": ("send_plan", "sends", "interactions", "candidates"),
+    "measure": (
+        *("send_plan", "sends", "interactions", "candidates", "shadow_prices"),
+        *("user_features", "user_slot_features"),
+    ),
 }
 UNEXPECTED = 1
 

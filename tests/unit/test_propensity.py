@@ -12,6 +12,7 @@ from propensity_rows import world
 
 from sendopt.config.schema import Gate, OptOut, Training
 from sendopt.errors import ModelError
+from sendopt.measurement.gate import judge
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import opt_out
 from sendopt.propensity.model import (
@@ -31,7 +32,6 @@ from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
 
 SETTINGS = Training(bootstrap_samples=100)
 BASELINE = ShrunkBaseline(Shrinkage((1.0,), 0.25, (0.25, 0.25), 20.0, 100.0))
-GATE = Gate()
 
 
 @pytest.fixture(scope="module")
@@ -186,42 +186,10 @@ def test_a_baseline_is_evaluated_too_and_never_promoted(rows: pd.DataFrame) -> N
     found = assess.evaluate(rows, BASELINE, None, SETTINGS, "open")
     assert found["kind"] == "baseline"
     assert found["log_loss"]["model_shuffled_slots"] is None
-    assert assess.gate(found, GATE, None)[0] is False
+    assert judge(found, Gate()).promoted is False
     nothing = assess.evaluate(rows.head(0), BASELINE, None, SETTINGS, "open")
     assert set(nothing) == set(found)
     assert set(nothing["log_loss"]) == set(found["log_loss"])
-
-
-def _judged(ratio: float = 1.0, model: float = 0.5, rate: float = 0.6, slot: float = 0.55) -> assess.Evaluation:
-    losses = {"model": model, "global_rate": rate, "slot": slot}
-    return {"kind": "lightgbm", "observed_over_expected": ratio, "log_loss": losses}
-
-
-@pytest.mark.parametrize(
-    ("found", "champion", "passed", "sentence"),
-    [
-        (_judged(), None, True, "There is no champion to compare with."),
-        (_judged(), 0.5, True, "Log loss 0.50000 is within the 0.50000 that the champion's 0.50000"),
-        (
-            _judged(),
-            0.49,
-            False,
-            "above the 0.49000 that the champion's 0.49000 on the same sends allows; the champion",
-        ),
-        (_judged(ratio=0.85), None, False, "is 0.850, outside 0.9 to 1.1."),
-        (_judged(ratio=1.2), None, False, "is 1.200, outside 0.9 to 1.1."),
-        (_judged(model=0.61), None, False, "Log loss 0.61000 is worse than that of one rate for everyone, 0.60000."),
-        (_judged(model=0.56), None, False, "Log loss 0.56000 is worse than that of the hour's popularity, 0.55000."),
-    ],
-)
-def test_gate(found: assess.Evaluation, champion: float | None, passed: bool, sentence: str) -> None:
-    said, reasons = assess.gate(found, GATE, champion)
-    assert said is passed
-    assert any(sentence in reason for reason in reasons), reasons
-
-
-def test_the_gate_may_allow_a_small_loss() -> None:
-    assert assess.gate(_judged(), Gate(max_log_loss_increase=0.05), 0.49)[0] is True
 
 
 def test_placebo_sets_sent_beside_not_sent() -> None:

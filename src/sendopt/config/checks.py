@@ -122,6 +122,12 @@ def _order(settings: Settings) -> Iterator[Finding]:
             f"above max_calibration_ratio; got {gate.min_calibration_ratio:g}; "
             f"expected at most {gate.max_calibration_ratio:g}",
         )
+    if settings.drift.min_label_ratio > settings.drift.max_label_ratio:
+        yield (
+            ("drift", "min_label_ratio"),
+            f"above max_label_ratio; got {settings.drift.min_label_ratio:g}; "
+            f"expected at most {settings.drift.max_label_ratio:g}",
+        )
     for section, key in (("opt_out", "fatigue_edges"), ("features", "segment_edges")):
         edges: tuple[float, ...] = getattr(getattr(settings, section), key)
         if any(later <= earlier for earlier, later in itertools.pairwise(edges)):

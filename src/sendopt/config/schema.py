@@ -123,8 +123,32 @@ class Gate(Strict):
     min_calibration_ratio: Positive = Field(0.9, description="lowest observed / expected on the test days")
     max_calibration_ratio: Positive = Field(1.1, description="highest observed / expected on the test days")
     max_log_loss_increase: NonNegative = Field(
-        0.0, description="relative log loss a challenger may lose to the champion"
+        0.01, description="relative log loss a challenger may lose to the champion, at the interval's upper end"
     )
+    max_policy_loss: NonNegative = Field(
+        0.05, description="relative off-policy value it may lose to the champion, at the interval's lower end"
+    )
+    policy_estimator: Literal["dr", "snips"] = Field("dr", description="estimator whose interval decides")
+    max_policy_sends: Annotated[int, Field(ge=100)] = Field(
+        20_000, description="sends with drawn slots that policies are valued on; above, a hash of users"
+    )
+    without_policy_evidence: Literal["log_loss", "keep"] = Field(
+        "log_loss", description="what holds where drawn slots say too little: the log loss alone, or the champion"
+    )
+
+
+class Drift(Strict):
+    max_psi: Positive = Field(0.25, description="population stability index of a feature, above what chance explains")
+    min_importance: Fraction = Field(0.01, description="share of the trees' gain below which a feature is not watched")
+    max_users: Annotated[int, Field(ge=100)] = Field(20_000, description="users whose features are looked at, by hash")
+    nights: Annotated[int, Field(ge=1, le=60)] = Field(7, description="nights before that labels and prices are from")
+    min_label_ratio: Positive = Field(0.8, description="lowest observed / expected successes of delivered plans")
+    max_label_ratio: Positive = Field(1.25, description="highest observed / expected successes of delivered plans")
+    max_price_factor: Annotated[float, Field(gt=1)] = Field(
+        5.0, description="times that a price may differ from the median of the nights before"
+    )
+    min_price: Positive = Field(0.05, description="opens; prices that stay below are not compared")
+    hold_promotion: bool = Field(True, description="whether no challenger is promoted while inputs or labels drift")
 
 
 class OptOut(Strict):
@@ -235,6 +259,7 @@ class Settings(Strict):
     features: FeatureSettings = FeatureSettings()
     training: Training = Training()
     gate: Gate = Gate()
+    drift: Drift = Drift()
     opt_out: OptOut = OptOut()
     # where it runs
     sources: dict[Name, Source] = Field(default_factory=dict, description="raw logs to ingest, by name")

@@ -367,6 +367,18 @@ MEASUREMENT = (
         "plan_date",
     ),
     _table(
+        "alerts",
+        "plan_date kind name",
+        """
+        plan_date date
+        kind string kind IN ('inputs', 'labels', 'prices', 'gate')
+        name string
+        value double?
+        bound double?
+        sentence string""",
+        "plan_date",
+    ),
+    _table(
         "runs",
         "plan_date stage",
         """

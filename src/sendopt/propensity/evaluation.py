@@ -1,4 +1,4 @@
-"""Is the model any good, is it calibrated, does timing matter at all, and may it be deployed (model ¶17).
+"""Is the model any good, is it calibrated, does timing matter at all (model ¶17).
 
 Everything is measured on test days that neither the model nor a baseline has seen.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sendopt.config.schema import FeatureSettings, Gate, Training
+from sendopt.config.schema import FeatureSettings, Training
 from sendopt.propensity.calibration import ratios
 from sendopt.propensity.model import (
     TIMING,
@@ -180,40 +180,6 @@ def shuffled_slots(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     borrowed = np.empty_like(timing)
     borrowed[order] = np.where((choices > 0)[:, None], timing[order][source], np.nan)
     return rows.assign(**{name: borrowed[:, i] for i, name in enumerate(TIMING)})
-
-
-def gate(evaluation: Evaluation, settings: Gate, champion_log_loss: float | None) -> tuple[bool, list[str]]:
-    """(may the challenger become champion, why or why not as sentences); `champion_log_loss` on the same test rows."""
-    if evaluation["kind"] != "lightgbm":
-        return False, ["A baseline is never promoted; it serves only until a model passes."]
-    ratio, loss = evaluation["observed_over_expected"], evaluation["log_loss"]
-    mine = loss["model"]
-    if ratio is None or mine is None:
-        return False, ["The test days give no calibration ratio or log loss, so nothing can be promoted."]
-    reasons, passed = [], True
-    low, high = settings.min_calibration_ratio, settings.max_calibration_ratio
-    inside = low <= ratio <= high
-    reasons.append(
-        f"Observed over expected on the test days is {ratio:.3f}, {'within' if inside else 'outside'} {low:g} to "
-        f"{high:g}."
-    )
-    passed &= inside
-    for name, words in (("global_rate", "one rate for everyone"), ("slot", "the hour's popularity")):
-        better = mine <= loss[name]
-        reasons.append(
-            f"Log loss {mine:.5f} is {'no worse' if better else 'worse'} than that of {words}, {loss[name]:.5f}."
-        )
-        passed &= better
-    if champion_log_loss is None:
-        reasons.append("There is no champion to compare with.")
-        return passed, reasons
-    allowed = champion_log_loss * (1 + settings.max_log_loss_increase)
-    kept = mine <= allowed
-    reasons.append(
-        f"Log loss {mine:.5f} is {'within' if kept else 'above'} the {allowed:.5f} that the champion's "
-        f"{champion_log_loss:.5f} on the same sends allows{'' if kept else '; the champion stays'}."
-    )
-    return passed and kept, reasons
 
 
 def placebo(points: pd.DataFrame, settings: Training) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "lift": ("plan_date", "metric", "estimate", "low", "high", "users", "sends", "note"),
     "quarantine": ("source", "table_name", "reason", "occurrences"),
+    "alerts": ("plan_date", "kind", "name", "sentence"),
     "runs": ("stage", "delta_versions", "seconds", "rows_in", "rows_out", "dropped_by_reason"),
 }  # fmt: skip
 
@@ -59,6 +60,7 @@ class ReportData:
     evaluation: Mapping[str, Any] | None = None
     measured_date: date | None = None
     missing: frozenset[str] = field(default_factory=frozenset)
+    alerts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(_COLUMNS["alerts"])))
 
     @property
     def slot_minutes(self) -> int | None:
@@ -96,7 +98,8 @@ def load(data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | No
     def read(name: str, where: ds.Expression | None) -> pd.DataFrame:
         frame = _read(f"{root}/{name}", name, where)
         if frame is None:
-            missing.add(name)
+            if name != "alerts":  # written with the first alert
+                missing.add(name)
             return pd.DataFrame(columns=list(_COLUMNS[name]))
         return frame
 
@@ -114,8 +117,16 @@ def load(data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | No
         runs=read("runs", night),
         evaluation=evaluation,
         measured_date=measured,
+        alerts=_recent(read("alerts", until), plan_date),
         missing=frozenset(missing),
     )
+
+
+def _recent(alerts: pd.DataFrame, plan_date: date) -> pd.DataFrame:
+    """The night's own alerts, and refusals of the gate in the week before it: training is weekly."""
+    since = plan_date - timedelta(days=7)
+    shown = (alerts["plan_date"] == plan_date) | ((alerts["kind"] == "gate") & (alerts["plan_date"] > since))
+    return alerts[shown.astype(bool)].sort_values(["plan_date", "kind", "name"], ignore_index=True)
 
 
 def read_table(

@@ -95,6 +95,7 @@ def notices(data: ReportData) -> list[tuple[str, str]]:
         found.append(
             ("warn", f"Below its minimum: {', '.join(short)}. A minimum is soft: it gives way where it costs too much.")
         )
+    found += [("warn", str(sentence)) for sentence in data.alerts["sentence"]]
     evaluation = data.evaluation or {}
     ratio = words.number(evaluation.get("observed_over_expected"))
     if ratio is not None and not 0.95 <= ratio <= 1.05:

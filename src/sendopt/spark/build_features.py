@@ -75,16 +75,22 @@ def training_rows(night: Night, days: int, decided: bool = False) -> DataFrame:
     first = night.plan_date - timedelta(days=days)
     log = read_log(night, first)
     points = exposures_of(night, first, log.rules, decided=True) if decided else log.exposures
-    sends = _mature_sends(points, night, first, log.rules).where(F.col("local_hour").isNotNull())
+    sends = mature_sends(points, night, first, log.rules).where(F.col("local_hour").isNotNull())
+    return with_features(log, sends).select(*TRAINING_KEYS, *FEATURE_COLUMNS, *(["sent"] if decided else []))
+
+
+def with_features(log: Log, rows: DataFrame) -> DataFrame:
+    """The rows plus plan_date and FEATURE_COLUMNS as of the night of their `day`.
+
+    `rows`: user_id, day, local_hour, weekend, channel, category and any others; days are among those of the log.
+    """
     groups = _group_rates(log)
     hours = _hour_rates(log, groups)
-    users = _user_rows(log, sends.select("user_id", "day").distinct(), groups)
-    cells = _user_hour_rows(log, sends.select("user_id", "day", *CELL).distinct(), users, hours)
-    joined = sends.join(cells, ["user_id", "day", *CELL]).join(F.broadcast(hours), ["day", *CELL])
-    return (
-        _with_group_rates(joined, groups, "day")
-        .withColumn("plan_date", F.date_from_unix_date(F.col("day").cast("int")))
-        .select(*TRAINING_KEYS, *FEATURE_COLUMNS, *(["sent"] if decided else []))
+    users = _user_rows(log, rows.select("user_id", "day").distinct(), groups)
+    cells = _user_hour_rows(log, rows.select("user_id", "day", *CELL).distinct(), users, hours)
+    joined = rows.join(cells, ["user_id", "day", *CELL]).join(F.broadcast(hours), ["day", *CELL])
+    return _with_group_rates(joined, groups, "day").withColumn(
+        "plan_date", F.date_from_unix_date(F.col("day").cast("int"))
     )
 
 
@@ -92,7 +98,7 @@ def training_left_out(night: Night, days: int) -> dict[str, int]:
     """Number of mature sends by the reason why `training_rows` has no row for them."""
     first = night.plan_date - timedelta(days=days)
     rules = rules_of_night(night)
-    mature = _mature_sends(exposures_of(night, first, rules), night, first, rules)
+    mature = mature_sends(exposures_of(night, first, rules), night, first, rules)
     unknown = mature.where(F.col("local_hour").isNull()).count()
     return {"zone_unknown": unknown} if unknown else {}
 
@@ -101,7 +107,7 @@ def decided_counts(night: Night) -> DataFrame:
     """sent, n, successes of the mature available decision points of kind `send`."""
     first = night.plan_date - timedelta(days=night.settings.training.days)
     rules = rules_of_night(night)
-    points = _mature_sends(exposures_of(night, first, rules, decided=True), night, first, rules)
+    points = mature_sends(exposures_of(night, first, rules, decided=True), night, first, rules)
     return points.groupBy("sent").agg(F.count("*").alias("n"), F.sum("label").alias("successes"))
 
 
@@ -135,7 +141,8 @@ def stored_features(night: Night) -> dict[str, DataFrame]:
     return stored
 
 
-def _mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:
+def mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:
+    """Exposures of the plan dates from `first` to the night's own, whose window is over at its as_of."""
     as_of = as_of_microseconds(F.lit(day_number(night.plan_date)), rules)
     asked = (F.col("day") >= day_number(first)) & (F.col("day") < day_number(night.plan_date))
     return exposures.where(asked & (F.col("mature_at") < as_of))

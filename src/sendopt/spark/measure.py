@@ -1,7 +1,9 @@
-"""Stage measure: what the last night whose windows are over has brought, by arm; what timing gained (¶15 to ¶18)."""
+"""Stage measure: what the last night whose windows are over has brought, by arm; what timing gained (¶15 to ¶18);
+and what drifts (¶17)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
@@ -11,12 +13,23 @@ from pyspark.sql import functions as F
 from sendopt.domain.tables import TABLES
 from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.off_policy import Estimate, difference, matched
+from sendopt.spark import watch
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
+from sendopt.tracking.mlflow import MlflowTracker
 
 
 def run(night: Night) -> StageResult:
-    """Write `outcomes` and `lift` of the last mature plan date; where none is mature, say so and succeed."""
+    """Write `outcomes` and `lift` of the last mature plan date; where none is mature, say so and succeed.
+
+    Then look for drift (table `alerts`); what is found are the fact `warnings`, and the night stays good.
+    """
+    result = _measure(night)
+    warned = watch.look(night, MlflowTracker(night.settings.mlflow))
+    return replace(result, facts={**result.facts, "warnings": warned}) if warned else result
+
+
+def _measure(night: Night) -> StageResult:
     window = timedelta(hours=night.settings.label.window_hours)
     last = (
         night.lake.read("send_plan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import time
 from datetime import timedelta
 from importlib.metadata import version as installed
 from typing import Any
@@ -13,14 +14,16 @@ import pandas as pd
 from pyspark.sql import functions as F
 
 from sendopt.config.schema import Settings
+from sendopt.measurement import gate, slot_policies
+from sendopt.measurement.drift import GATE, Alert
 from sendopt.propensity import calibration, shrinkage
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
 from sendopt.propensity import rows as arrow
-from sendopt.spark import build_features, uplift
+from sendopt.spark import build_features, challenge, uplift, watch
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import with_local_time
-from sendopt.tracking import Kept, Lineage, Registered, Tracker
+from sendopt.tracking import REFERENCE, Kept, Lineage, Tracker
 from sendopt.tracking.mlflow import MlflowTracker
 
 READ = ("sends", "interactions", "sessions", "users")
@@ -28,7 +31,7 @@ COLUMNS = (
     *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", "mature_90d", "successes_90d"),
     *learn.FEATURES,
 )
-CODE = (learn, assess, arrow, calibration, shrinkage)  # whose text decides what a training gives
+CODE = (learn, assess, arrow, calibration, shrinkage, gate, slot_policies)  # whose text decides what a training gives
 
 
 def run(night: Night) -> StageResult:
@@ -47,9 +50,12 @@ def run(night: Night) -> StageResult:
     mark = fingerprint(rows, night.settings)
     kept = tracker.trained(mark)
     facts: dict[str, object] = {"trained": kept is None, **gains}
+    refused: list[Alert] = []
     if kept is None:
         kept, found = _train(night, rows, mark, tracker)
         facts |= {key: found[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
+        refused = challenge.refusal(champion, kept, found["gate"])
+        watch.keep(night, refused, (GATE,))
     deployed = tracker.champion_version()
     facts |= {
         "model_version": deployed or "baseline",
@@ -58,7 +64,7 @@ def run(night: Night) -> StageResult:
         "promoted": kept.promoted,
         "mlflow_run_id": kept.run_id,
         "arm": None if deployed else "fallback",
-        "warnings": list(kept.warnings),
+        "warnings": [*kept.warnings, *(alert.sentence for alert in refused)],
     }
     dropped = build_features.training_left_out(night, night.settings.training.days)
     return StageResult(len(rows) + sum(dropped.values()), len(rows), dropped, facts)
@@ -76,7 +82,9 @@ def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
     digest = hashlib.sha256()
     for batch in rows.batches(COLUMNS):
         digest.update(pd.util.hash_pandas_object(batch.to_pandas(), index=False).to_numpy().tobytes())
-    sections = {name: getattr(settings, name).model_dump(mode="json") for name in ("training", "label", "gate")}
+    sections = {
+        name: getattr(settings, name).model_dump(mode="json") for name in ("training", "label", "gate", "drift")
+    }
     code = [inspect.getsource(module) for module in CODE]
     digest.update(json.dumps([sections, code, installed("lightgbm")], sort_keys=True).encode())
     return digest.hexdigest()[:32]
@@ -86,7 +94,9 @@ def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple
     settings, label = night.settings.training, night.settings.label.kind
     edges = night.settings.features.segment_edges
     obstacles = learn.obstacles(rows)
+    clock = time.monotonic()
     model = None if obstacles else learn.train(rows, settings, label)
+    seconds = time.monotonic() - clock
     shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
     if model is None:
         fallback = shrinkage.ShrunkBaseline(assess.shrinkage_of(shown, edges))
@@ -95,18 +105,10 @@ def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple
         shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label)
         found = assess.evaluate(shown, model, shuffled, settings, label, edges)
     found["placebo"] = assess.placebo(_decision_points(night), settings)
-    promoted, reasons = assess.gate(found, night.settings.gate, _champion_loss(tracker.champion(), shown, label))
-    found["gate"] = {"promoted": promoted, "reasons": [*obstacles, *reasons]}
-    return tracker.keep(model, found, _lineage(night, mark)), found
-
-
-def _champion_loss(champion: Registered | None, rows: pd.DataFrame, label: str) -> float | None:
-    """The champion's log loss on the challenger's test rows; a champion of another label is no rival."""
-    parts = learn.split(rows)
-    if champion is None or champion.model.card.label != label or parts is None:
-        return None
-    test = rows[parts.test]
-    return float(assess.log_loss(test["label"].to_numpy(float), champion.model.predict(test)).mean())
+    verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds)
+    found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
+    documents = {} if model is None else {REFERENCE: watch.reference(night, model)}
+    return tracker.keep(model, found, _lineage(night, mark), documents), found
 
 
 def _decision_points(night: Night) -> pd.DataFrame:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from sendopt.propensity.model import OpenModel
+
+REFERENCE = "reference.json"  # what the inputs looked like when the model was trained
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Registered:
     run_id: str
     model: OpenModel
     evaluation: dict[str, Any]
+    reference: dict[str, Any] | None = None  # what the inputs looked like when it was trained
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,28 @@ class Tracker(Protocol):
         """The finished training of this fingerprint, if there was one; a promotion it still awaits is made up for."""
         ...
 
-    def keep(self, model: OpenModel | None, evaluation: dict[str, Any], lineage: Lineage) -> Kept:
-        """Store the run and, where there is one, the model: alias challenger, and champion where its gate says so."""
+    def keep(
+        self,
+        model: OpenModel | None,
+        evaluation: dict[str, Any],
+        lineage: Lineage,
+        documents: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Kept:
+        """Store the run and, where there is one, the model: alias challenger, and champion where its gate says so.
+
+        `documents`: file name to JSON-ready content, kept beside the evaluation.
+        """
+        ...
+
+    def note(self, run_id: str, tags: Mapping[str, str]) -> tuple[str, ...]:
+        """Set tags on a finished run; gives warnings where they could not be set."""
+        ...
+
+    def roll_back(self, to: str | None = None) -> tuple[str, str]:
+        """("name/version" that was champion, the one that now is): the champion before it, or version `to`.
+
+        Raises ModelError where there is none, or `to` never passed its gate.
+        """
         ...
 
     def champion_evaluation(self) -> dict[str, Any] | None:

@@ -13,18 +13,20 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sendopt.config.schema import Mlflow
 from sendopt.errors import InputNotReady, ModelError
-from sendopt.propensity.model import Card, OpenModel
-from sendopt.tracking import Kept, Lineage, Registered
+from sendopt.propensity.model import OpenModel
+from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, native, page, rollback
 from sendopt.tracking.figures import figures
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER = rollback.CHAMPION, "challenger"
+MOST_TAG_LETTERS = 4000
 CARD, EVALUATION, MODEL_CARD = "card.json", "evaluation.json", "model_card.md"
 CALIBRATION = "calibration.json"  # observed over expected by group, as MLflow shows tables
 _FINGERPRINT, _VERSION = "sendopt.fingerprint", "sendopt.model_version"
@@ -80,7 +82,13 @@ class MlflowTracker:
             run = self._finished_run(client, f"tags.`{_FINGERPRINT}` != ''")
             return None if run is None else self._evaluation(client, run.info.run_id)
 
-    def keep(self, model: OpenModel | None, evaluation: dict[str, Any], lineage: Lineage) -> Kept:
+    def keep(
+        self,
+        model: OpenModel | None,
+        evaluation: dict[str, Any],
+        lineage: Lineage,
+        documents: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Kept:
         run_id = version = None
         warned: list[str] = []
         try:
@@ -92,7 +100,8 @@ class MlflowTracker:
                 if model is not None:
                     version = self._register(client, run_id, model)
                 evaluation = {**evaluation, "model_version": version}
-                client.log_dict(run_id, evaluation, EVALUATION)
+                for name, content in {**documents, EVALUATION: evaluation}.items():
+                    client.log_dict(run_id, content, name)
                 for key, value in {**lineage.tags, _FINGERPRINT: lineage.fingerprint, _VERSION: version}.items():
                     if value is not None:
                         client.set_tag(run_id, key, value)
@@ -102,6 +111,23 @@ class MlflowTracker:
             return Kept(version, run_id, promoted, tuple(warned))
         except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
             return Kept(None, run_id, False, (*warned, f"MLflow did not keep this training: {_sentence(error)}"))
+
+    def note(self, run_id: str, tags: Mapping[str, str]) -> tuple[str, ...]:
+        try:
+            with _quiet():
+                client = self._client()
+                for key, value in tags.items():
+                    client.set_tag(run_id, key, value[:MOST_TAG_LETTERS])
+            return ()
+        except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
+            return (f"MLflow did not keep a note: {_sentence(error)}",)
+
+    def roll_back(self, to: str | None = None) -> tuple[str, str]:
+        def passed(version: Any) -> bool:
+            return bool(self._evaluation(client, version.run_id)["gate"]["promoted"])
+
+        with self._reading() as client:
+            return rollback.roll_back(client, self._settings.model_name, self._by_alias(client), to, passed)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:
@@ -168,13 +194,8 @@ class MlflowTracker:
         return passed and self._promote(client, version)
 
     def _promote(self, client: Any, version: str) -> bool:
-        """True where `version` now is the champion; a newer champion stays."""
         number = int(version.rpartition("/")[2])
-        champion = self._by_alias(client)
-        if champion is not None and int(champion.version) >= number:
-            return int(champion.version) == number
-        client.set_registered_model_alias(self._settings.model_name, CHAMPION, str(number))
-        return True
+        return rollback.promote(client, self._settings.model_name, number, self._by_alias(client))
 
     def _by_alias(self, client: Any) -> Any:
         from mlflow.exceptions import MlflowException
@@ -215,14 +236,20 @@ class MlflowTracker:
             text, card = at / str(flavor["data"]), at / "extra_files" / CARD
             if not text.is_file() or not card.is_file():
                 raise ModelError(f"model {name} lacks its trees or its {CARD}; train again with --train")
-            model = OpenModel(text.read_text(), Card.from_json(card.read_text()))
+            model = native.model_of(name, text.read_bytes(), card.read_bytes())
         run = client.get_run(version.run_id)
         fingerprint = run.data.tags.get(_FINGERPRINT, "")
-        return Registered(name, fingerprint, version.run_id, model, self._evaluation(client, version.run_id))
+        evaluation = self._evaluation(client, version.run_id)
+        there = any(file.path == REFERENCE for file in client.list_artifacts(version.run_id))
+        reference = self._document(client, version.run_id, REFERENCE) if there else None
+        return Registered(name, fingerprint, version.run_id, model, evaluation, reference)
 
     def _evaluation(self, client: Any, run_id: str) -> dict[str, Any]:
+        return self._document(client, run_id, EVALUATION)
+
+    def _document(self, client: Any, run_id: str, name: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            found: dict[str, Any] = json.loads(Path(client.download_artifacts(run_id, EVALUATION, folder)).read_text())
+            found: dict[str, Any] = json.loads(Path(client.download_artifacts(run_id, name, folder)).read_text())
             return found
 
 
@@ -238,7 +265,7 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
             client.log_param(run_id, name, value)
 
     def drawings() -> None:
-        for name, figure in figures(evaluation).items():
+        for name, figure in {**figures(evaluation), **page.figures(evaluation)}.items():
             client.log_figure(run_id, figure, f"figures/{name}")
 
     def card() -> None:
@@ -252,9 +279,13 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
         if rows:
             client.log_table(run_id, {key: [row[key] for row in rows] for key in rows[0]}, CALIBRATION)
 
+    def tables() -> None:
+        for name, columns in page.tables(evaluation).items():
+            client.log_table(run_id, columns, name)
+
     steps: dict[str, Callable[[], None]] = {
-        "metrics": metrics, "parameters": parameters, "figures": drawings, "the calibration table": groups,
-        "the model card": card,
+        "tables": tables, "metrics": metrics, "parameters": parameters, "figures": drawings,
+        "the calibration table": groups, "the model card": card,
     }  # fmt: skip
     warned = []
     for what, step in steps.items():
@@ -274,6 +305,7 @@ def _metrics(evaluation: dict[str, Any]) -> dict[str, float]:
     for name, value in (evaluation["machine_opens"] or {}).items():
         found |= {f"with_machine_opens_{name}": value}
     found["observed_over_expected"] = evaluation["observed_over_expected"]
+    found |= page.metrics(evaluation)
     for row in evaluation["calibration_groups"]:
         if row["by"] in ("overall", "channel"):
             found |= {f"observed_over_expected_{row['name']}{end}": row[key] for key, end in _RATIO_ENDS.items()}
@@ -298,11 +330,12 @@ def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
         "",
         "| log loss on the test days | |",
         "|---|---|",
-        *(f"| {name} | {'' if value is None else f'{value:.5f}'} |" for name, value in evaluation["log_loss"].items()),
+        *(f"| {name} | {'' if v is None else f'{v:.5f}'} |" for name, v in page.by_value(evaluation["log_loss"])),
         "",
         f"Gate: {'promoted' if gate['promoted'] else 'not promoted'}.",
         *(f"- {reason}" for reason in gate["reasons"]),
         "",
+        *page.card_lines(evaluation),
         "A pattern over hours is what people do, not what sending causes, unless a log with unsent points shows more.",
         "",
         *(f"- {key}: {value}" for key, value in sorted(lineage.tags.items())),

@@ -1,0 +1,109 @@
+"""What the gate is given: challenger and champion on the same later sends, policies' values, drift (¶17, ¶18)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sendopt.errors import ModelError
+from sendopt.measurement import slot_policies
+from sendopt.measurement.drift import GATE, Alert
+from sendopt.measurement.gate import Rivals, Verdict, compare_losses
+from sendopt.measurement.gate import judge as verdict_of
+from sendopt.measurement.slot_policies import CHALLENGER, CHAMPION, PolicyValues
+from sendopt.propensity import model as learn
+from sendopt.propensity.evaluation import Evaluation, log_loss
+from sendopt.spark import drawn_slots, watch
+from sendopt.spark.stage import Night
+from sendopt.tracking import Kept, Registered, Tracker
+
+TIMED_ROWS = 20_000
+
+
+def judge(
+    night: Night, model: learn.OpenModel | None, found: Evaluation, rows: pd.DataFrame, tracker: Tracker,
+    train_seconds: float,
+) -> tuple[Verdict, dict[str, Any]]:  # fmt: skip
+    """The verdict on `model`, whose evaluation is `found`, and what to keep beside it: policy values and cost in time.
+
+    A champion that cannot be read, or predicts something else, is no rival: the simple rules decide.
+    """
+    if model is None:
+        return verdict_of(found, night.settings.gate), {"policies": [], "cost": None}
+    champion, why = _rival(tracker, model, rows)
+    rivals = None if champion is None else _rivals(night, champion, model, rows)
+    policies = _policies(night, model, champion, found["split"]["test_from"])
+    drift = [] if champion is None or not night.settings.drift.hold_promotion else watch.holding(night, champion)
+    verdict = verdict_of(found, night.settings.gate, rivals, policies, drift)
+    if why:
+        verdict = replace(verdict, reasons=(*verdict.reasons, why))
+    facts = {"policies": [] if policies is None else policies.rows(), "cost": _cost(model, rows, train_seconds)}
+    return verdict, facts
+
+
+def _rival(tracker: Tracker, model: learn.OpenModel, rows: pd.DataFrame) -> tuple[Registered | None, str | None]:
+    """(the champion, None where it is no rival, and then why, as a sentence)."""
+    try:
+        champion = tracker.champion()
+    except ModelError as error:
+        return None, f"The champion cannot be compared with: {error.message}."
+    if champion is None:
+        return None, None
+    name, card = champion.model_version, champion.model.card
+    if card.label != model.card.label:
+        return None, f"Champion {name} predicts {card.label!r} and is no rival."
+    missing = [feature for feature in card.features if feature not in rows]
+    if missing:
+        return None, f"Champion {name} looks at {', '.join(missing)}, no feature any more, and is no rival."
+    return champion, None
+
+
+def refusal(champion: str | None, kept: Kept, gate: Mapping[str, Any]) -> list[Alert]:
+    """The alert of a challenger that the gate refused beside a champion, else none."""
+    if champion is None or gate["promoted"]:
+        return []
+    name = kept.model_version or "the challenger"
+    said = f"{name} was not promoted, {champion} stays: {' '.join(gate['reasons'])}"
+    return [Alert(GATE, name, None, None, said)]
+
+
+def _rivals(night: Night, champion: Registered, model: learn.OpenModel, rows: pd.DataFrame) -> Rivals | None:
+    if "suspected" in rows:
+        rows = rows[~rows["suspected"].to_numpy(bool)]
+    parts = learn.split(rows)
+    if parts is None:
+        return None
+    test = rows[parts.test]
+    y, user = test["label"].to_numpy(np.float64), pd.factorize(test["user_id"], sort=True)[0].astype(np.int64)
+    mine, theirs = (log_loss(y, m.predict(test)) for m in (model, champion.model))
+    settings = night.settings.training
+    return compare_losses(champion.model_version, mine, theirs, user, settings.seed, settings.bootstrap_samples)
+
+
+def _policies(
+    night: Night, model: learn.OpenModel, champion: Registered | None, test_from: str | None
+) -> PolicyValues | None:
+    if test_from is None:
+        return None
+    models = {CHALLENGER: model} | ({} if champion is None else {CHAMPION: champion.model})
+    scored = drawn_slots.score(night, date.fromisoformat(test_from), models)
+    if scored is None:
+        return None
+    settings = night.settings.training
+    return slot_policies.value(scored.sends, scored.predictions, settings.seed, settings.bootstrap_samples)
+
+
+def _cost(model: learn.OpenModel, rows: pd.DataFrame, train_seconds: float) -> dict[str, float]:
+    """Seconds that training took, and microseconds a row that scoring takes here, on one thread."""
+    some = rows.head(TIMED_ROWS)
+    model.predict(some.head(1))  # the trees are read first
+    clock = time.monotonic()
+    model.predict(some)
+    each = (time.monotonic() - clock) / len(some) * 1e6
+    return {"train_seconds": train_seconds, "score_microseconds_per_row": each, "trees": float(model.card.trees)}

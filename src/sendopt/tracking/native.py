@@ -1,0 +1,36 @@
+"""A model from the bytes of a store: LightGBM's own text and a JSON card, read as data. Nothing is unpickled or run."""
+
+from __future__ import annotations
+
+import lightgbm
+
+from sendopt.errors import ModelError
+from sendopt.propensity.model import Card, OpenModel
+
+FIRST_LINE = b"tree\n"  # of every booster that LightGBM writes as text
+
+
+def model_of(name: str, trees: bytes, card: bytes) -> OpenModel:
+    """The model `name` of its two files; raises ModelError where they are anything but a booster's text and its card.
+
+    The trees are parsed here, on the driver, so that a broken model fails before a night is scored with it.
+    """
+    if not trees.startswith(FIRST_LINE):
+        raise ModelError(
+            f"the trees of model {name} are not a LightGBM booster in text form (a pickle, or a damaged file); models "
+            "are never unpickled: train again with --train, or go back with `sendopt rollback`"
+        )
+    try:
+        model = OpenModel(trees.decode("utf-8"), Card.from_json(card.decode("utf-8")))
+        features = model.booster.num_feature()
+    except (UnicodeDecodeError, lightgbm.basic.LightGBMError) as error:
+        raise ModelError(
+            f"model {name} cannot be read ({type(error).__name__}); train again with --train, or go back with "
+            "`sendopt rollback`"
+        ) from None
+    if features != len(model.card.features):
+        raise ModelError(
+            f"model {name} has trees on {features} features and a card of {len(model.card.features)}; train again with "
+            "--train, or go back with `sendopt rollback`"
+        )
+    return model

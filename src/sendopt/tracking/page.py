@@ -1,0 +1,139 @@
+"""What a run's page says of policies, lift by slot and cost in time: metrics, tables, a figure, the card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sendopt.measurement.slot_policies import CHALLENGER
+
+BLUE, GREY, ORANGE = "#1f5fa8", "#9aa4b0", "#c8641e"
+NAMES = {
+    "challenger": "this model's best slot",
+    "champion": "the champion's best slot",
+    "hour": "the hour's popularity",
+    "uniform": "times drawn uniformly",
+}
+SHOWN = ("snips", "dr")
+
+
+def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
+    """Policy values with their intervals, the differences to champion and uniform times, lift by hour, cost in time.
+
+    The part before a slash is the heading that MLflow groups charts by.
+    """
+    found: dict[str, float | None] = {}
+    for row in _policies(evaluation):
+        name = f"policy/{row['policy']}_{row['estimator']}"
+        found |= {f"{name}{end}": row[key] for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))}
+        if row["policy"] == CHALLENGER:
+            for against in ("champion", "uniform"):
+                said = f"policy/minus_{against}_{row['estimator']}"
+                found |= {f"{said}{end}": row[f"minus_{against}{end}"] for end in ("", "_low", "_high")}
+            found["policy/effective_sends"] = row["effective"]
+    found |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
+    apart = (evaluation.get("gate") or {}).get("log_loss")
+    if apart:
+        found |= {f"log_loss_minus_champion{end}": apart[key] for key, end in _ENDS}
+    found |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
+    return found
+
+
+_ENDS = (("value", ""), ("low", "_low"), ("high", "_high"))
+
+
+def tables(evaluation: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """File name to columns, as MLflow shows tables; those without rows are left out."""
+    rows = {"policies.json": list(evaluation.get("policies") or []), "slot_lift.json": _lift(evaluation)}
+    return {name: {key: [r[key] for r in found] for key in found[0]} for name, found in rows.items() if found}
+
+
+def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
+    """policies.png, where policies were valued."""
+    rows = [r for r in _policies(evaluation) if r["value"] is not None]
+    if not rows:
+        return {}
+    figure = Figure(figsize=(7, 1.2 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    for i, row in enumerate(rows[::-1]):
+        colour = BLUE if row["policy"] == CHALLENGER else ORANGE if row["policy"] == "champion" else GREY
+        axes.plot([row["low"], row["high"]], [i, i], color=colour, linewidth=2)
+        axes.plot(row["value"], i, "o", color=colour)
+    words = [f"{NAMES.get(r['policy'], r['policy'])} ({r['estimator'].upper()})" for r in rows[::-1]]
+    axes.set_yticks(range(len(rows)), words, fontsize=8)
+    axes.set(xlabel="success rate, with 95 % interval over users")
+    axes.set_title(f"Success by timing policy, {rows[0]['sends']:,} later sends", loc="left")
+    return {"policies.png": figure}
+
+
+def card_lines(evaluation: dict[str, Any]) -> list[str]:
+    """Markdown for the model card: value of the policies, lift by slot, cost in time, as far as they are known."""
+    lines: list[str] = []
+    rows = list(_policies(evaluation))
+    if rows:
+        lines += [
+            f"Each message in the slot where it is predicted most, on {rows[0]['sends']:,} later sends whose time was "
+            "drawn with a known probability:",
+            "",
+            "| success rate of | estimator | value | 95 % interval | effective sends |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {NAMES.get(r['policy'], r['policy'])} | {r['estimator'].upper()} | {_value(r['value'])} | "
+                f"{_interval(r)} | {r['effective']:,.0f} |"
+                for r in rows
+            ),
+            "",
+        ]
+    elif "policies" in evaluation:
+        lines += ["No later send had its time drawn with a known probability, so no policy of timing is valued.", ""]
+    lift = sorted((r for r in _lift(evaluation) if r["lift"] is not None), key=lambda r: -r["lift"])
+    if len(lift) > 1:
+        first, last = lift[0], lift[-1]
+        lines += [
+            f"Local hours: success is {first['lift']:.2f} times the mean at {first['local_hour']:02d}:00 and "
+            f"{last['lift']:.2f} times at {last['local_hour']:02d}:00 (figures/slot_lift.png, slot_lift.json).",
+            "",
+        ]
+    cost = evaluation.get("cost")
+    if cost:
+        lines += [
+            f"Cost in time, on one thread: trained in {cost['train_seconds']:.1f} s, {cost['trees']:.0f} trees; scores "
+            f"a row in {cost['score_microseconds_per_row']:.1f} µs.",
+            "",
+        ]
+    return lines
+
+
+def by_value(losses: dict[str, float | None]) -> list[tuple[str, float | None]]:
+    """The lowest first, those unknown last."""
+    return sorted(losses.items(), key=lambda item: (item[1] is None, item[1] or 0.0))
+
+
+def _policies(evaluation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return (row for row in evaluation.get("policies") or [] if row["estimator"] in SHOWN)
+
+
+def _lift(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Success by local hour over the mean of all test sends, observed and as the model expects it."""
+    rows = evaluation.get("slot_lift") or []
+    sends = sum(r["n"] for r in rows)
+    seen = {key: sum(r["n"] * (r[key] or 0.0) for r in rows) / max(sends, 1) for key in ("observed", "expected")}
+    return [
+        {
+            **row,
+            "lift": row["observed"] / seen["observed"] if seen["observed"] else None,
+            "expected_lift": row["expected"] / seen["expected"] if seen["expected"] else None,
+        }
+        for row in rows
+    ]
+
+
+def _value(value: float | None) -> str:
+    return "refused" if value is None else f"{value:.4f}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"

@@ -1,0 +1,77 @@
+"""Which champion came before which, on record in the registry, and the way back (MLflow's client is handed in)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sendopt.errors import ModelError
+
+CHAMPION = "champion"
+BEFORE = "sendopt.champion_before"  # tag of a version that was promoted: the champion's number then, or `none`
+ROLLED_BACK = "sendopt.rolled_back_to"
+NONE = "none"
+
+
+def promote(client: Any, name: str, number: int, champion: Any) -> bool:
+    """True where version `number` now is the champion. A newer champion stays, and so does one that a rollback chose:
+    a version that was champion once comes back by a rollback only."""
+    if champion is not None:
+        if int(champion.version) == number:
+            return True
+        if int(champion.version) > number or BEFORE in client.get_model_version(name, str(number)).tags:
+            return False
+    client.set_model_version_tag(name, str(number), BEFORE, NONE if champion is None else str(champion.version))
+    client.set_registered_model_alias(name, CHAMPION, str(number))
+    return True
+
+
+def roll_back(client: Any, name: str, champion: Any, to: str | None, passed: Callable[[Any], bool]) -> tuple[str, str]:
+    """("name/version" before, after); `passed` says of a version whether its gate let it through.
+
+    Raises ModelError, and changes nothing, where there is no version to go back to or `to` is not one.
+    """
+    if champion is None:
+        raise ModelError(f"model {name} has no champion, so there is nothing to roll back; train one with --train")
+    number = str(champion.version)
+    known = {str(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
+    target = _before(number, known, name) if to is None else _named(to, number, known, name, passed)
+    if int(target) < int(number):  # forward again says nothing against the one left behind
+        client.set_model_version_tag(name, number, ROLLED_BACK, target)
+    if BEFORE not in known[target].tags:  # passed, but never promoted: from now on it was
+        client.set_model_version_tag(name, target, BEFORE, NONE)
+    if ROLLED_BACK in known[target].tags:
+        client.delete_model_version_tag(name, target, ROLLED_BACK)
+    client.set_registered_model_alias(name, CHAMPION, target)
+    return f"{name}/{number}", f"{name}/{target}"
+
+
+def _before(number: str, known: dict[str, Any], name: str) -> str:
+    """The last champion before `number` that is still there and was not itself rolled back."""
+    seen = {number}
+    before = known[number].tags.get(BEFORE)
+    while before in known and before not in seen:
+        if ROLLED_BACK not in known[before].tags:
+            return str(before)
+        seen.add(before)
+        before = known[before].tags.get(BEFORE)
+    others = ", ".join(sorted(set(known) - {number}, key=int)) or "none"
+    raise ModelError(
+        f"model {name}/{number} is champion and no good version before it is on record; name one with --to VERSION "
+        f"(other versions: {others})"
+    )
+
+
+def _named(to: str, number: str, known: dict[str, Any], name: str, passed: Callable[[Any], bool]) -> str:
+    wanted = to.removeprefix(f"{name}/")
+    if wanted not in known:
+        there = ", ".join(sorted(known, key=int))
+        raise ModelError(f"--to: model {name} has no version {to!r}; expected one of {there}")
+    if wanted == number:
+        raise ModelError(f"--to: version {wanted} of model {name} is the champion already; nothing was changed")
+    if not passed(known[wanted]):
+        raise ModelError(
+            f"--to: version {wanted} of model {name} never passed its gate, so it is no good version; nothing was "
+            "changed"
+        )
+    return wanted
