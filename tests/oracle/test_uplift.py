@@ -69,6 +69,6 @@ def test_no_effect_is_not_claimed() -> None:
 
 def test_what_keeps_a_log_from_telling_is_said() -> None:
     log = points(users=60, days=10, seed=3, effect=0.5)
-    assert "Decision points not sent: 0 mature sends" in uplift_obstacles(log.assign(sent=True))[0]
+    assert "Decision points not sent: 0 mature sends" in uplift_obstacles(log.assign(sent=True), 2)[0]
     with pytest.raises(ModelError, match="with certainty"):
         train_uplift(log.assign(pscore=1.0), SETTINGS, "goal")

@@ -123,14 +123,14 @@ def test_three_days_leave_two_to_learn_from(rows: pd.DataFrame) -> None:
 
 
 def test_what_keeps_rows_from_training_is_said(rows: pd.DataFrame) -> None:
-    assert obstacles(rows) == []
-    assert obstacles(rows.head(0)) == ["0 mature sends to learn from; at least 200 are needed."]
-    assert obstacles(rows.head(199)) == ["199 mature sends to learn from; at least 200 are needed."]
+    assert obstacles(rows, 4) == []
+    assert obstacles(rows.head(0), 4) == ["0 mature sends to learn from; at least 200 are needed."]
+    assert obstacles(rows.head(199), 4) == ["199 mature sends to learn from; at least 200 are needed."]
     one_day = rows.assign(plan_date=rows["plan_date"].iloc[0])
-    assert "at least three" in obstacles(one_day)[0]
-    assert "seen 0 times" in obstacles(rows.assign(label=0))[0]
+    assert "at least three" in obstacles(one_day, 4)[0]
+    assert "seen 0 times" in obstacles(rows.assign(label=0), 4)[0]
     alone = rows.assign(user_id="u0")
-    with pytest.raises(ModelError, match=r"a fold of the users lacks one of the outcomes.*training\.folds"):
+    with pytest.raises(ModelError, match=r"A fold of the users lacks one of the outcomes.*training\.folds"):
         train(alone, SETTINGS, "open")
     with pytest.raises(ModelError, match="seen 0 times"):
         train(rows.assign(label=1), SETTINGS, "open")

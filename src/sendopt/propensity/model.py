@@ -38,6 +38,10 @@ MIN_ROWS = 200
 MIN_POSITIVES = 20  # of each outcome, among the rows that trees learn from
 TRAIN_UNTIL = 0.8  # share of the rows, in time order, whole days
 LEAST_P = 1e-6
+ONE_SIDED = (
+    "A fold of the users lacks one of the outcomes: too few users for {} folds; set training.folds lower, or wait for "
+    "more sends."
+)
 
 
 class Model(Protocol):
@@ -108,7 +112,7 @@ class OpenModel:
         return clip(expit(self.card.intercept + self.card.slope * np.asarray(raw, dtype=np.float64)))
 
 
-def obstacles(rows: Rows | pd.DataFrame) -> list[str]:
+def obstacles(rows: Rows | pd.DataFrame, folds: int) -> list[str]:
     """Sentences that say why these rows cannot train a model; empty where they can."""
     if len(rows) < MIN_ROWS:
         return [f"{len(rows)} mature sends to learn from; at least {MIN_ROWS} are needed."]
@@ -119,6 +123,9 @@ def obstacles(rows: Rows | pd.DataFrame) -> list[str]:
     fewest = int(min(label.sum(), len(label) - label.sum()))
     if fewest < MIN_POSITIVES:
         return [f"The rarer outcome was seen {fewest} times among the training sends; at least {MIN_POSITIVES} needed."]
+    fold = fold_of(rows, folds)[parts.train]
+    if not all(_both_outcomes(label[fold == k]) and _both_outcomes(label[fold != k]) for k in range(folds)):
+        return [ONE_SIDED.format(folds)]
     return []
 
 
@@ -155,7 +162,7 @@ def train(
     ModelError where `obstacles` finds any.
     """
     rows = Rows.of(rows)
-    if parts is None and (found := obstacles(rows)):
+    if parts is None and (found := obstacles(rows, settings.folds)):
         raise ModelError(" ".join(found))
     parts = parts or split(rows)
     assert parts is not None, "obstacles would have said so"
@@ -172,10 +179,7 @@ def train(
     for k in range(settings.folds):
         out = parts.train & (fold == k)
         if not _both_outcomes(target[learned & out]) or not _both_outcomes(target[learned & ~out]):
-            raise ModelError(
-                f"a fold of the users lacks one of the outcomes: too few users for {settings.folds} folds; set "
-                "training.folds lower, or wait for more sends"
-            )
+            raise ModelError(ONE_SIDED.format(settings.folds))
         booster = _boost(rows, card, target, learned & ~out, settings, stop=learned & out)
         trees.append(booster.best_iteration)
         raw[out] = _raw_scores(booster, rows, card, out) + thinned
@@ -273,7 +277,7 @@ def day_text(rows: pd.DataFrame) -> NDArray[np.str_]:
     return days[of_day] if len(rows) else np.empty(0, dtype=str)
 
 
-def _both_outcomes(target: Floats) -> bool:
+def _both_outcomes(target: NDArray[Any]) -> bool:
     return bool(len(target)) and 0 < target.sum() < len(target)
 
 

@@ -71,11 +71,11 @@ class Qini:
     curve: tuple[tuple[float, float], ...]  # (share of points sent, gain)
 
 
-def uplift_obstacles(rows: pd.DataFrame) -> list[str]:
+def uplift_obstacles(rows: pd.DataFrame, folds: int) -> list[str]:
     """Sentences that say why these decision points cannot tell what sending brings; empty where they can."""
     found = []
     for arm, name in ((True, "sent"), (False, "not sent")):
-        found += [f"Decision points {name}: {reason}" for reason in obstacles(rows[rows[SENT] == arm])]
+        found += [f"Decision points {name}: {reason}" for reason in obstacles(rows[rows[SENT] == arm], folds)]
     return found
 
 
@@ -86,7 +86,7 @@ def train_uplift(rows: pd.DataFrame, settings: Training, label: str) -> tuple[Up
     plan_date, user_id, send_key. The test days are seen by no learner. Raises ModelError where `uplift_obstacles` finds
     any, or a probability leaves no chance to one arm.
     """
-    if found := uplift_obstacles(rows):
+    if found := uplift_obstacles(rows, settings.folds):
         raise ModelError(" ".join(found))
     chance = rows["pscore"].to_numpy(np.float64)
     if not ((chance > 0) & (chance < 1)).all():

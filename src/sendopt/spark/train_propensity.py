@@ -93,7 +93,7 @@ def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
 def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple[Kept, assess.Evaluation]:
     settings, label = night.settings.training, night.settings.label.kind
     edges = night.settings.features.segment_edges
-    obstacles = learn.obstacles(rows)
+    obstacles = learn.obstacles(rows, settings.folds)
     clock = time.monotonic()
     model = None if obstacles else learn.train(rows, settings, label)
     seconds = time.monotonic() - clock

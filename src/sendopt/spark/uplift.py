@@ -39,15 +39,16 @@ def train(night: Night) -> dict[str, object]:
             "objective.kind is incremental, but the log has no mature decision point (decision_kind send, available) "
             "that was left unsent; log some, or set objective.kind to open"
         )
-    if obstacles := effect.uplift_obstacles(rows):
-        return {"trained": False, "gate": {"promoted": False, "reasons": obstacles}}
     mark = _fingerprint(rows, night)
     trackers = _trackers(night.settings.mlflow)
     kept = {arm: tracker.trained(f"{mark}-{arm}") for arm, tracker in trackers.items()}
     if all(found is not None for found in kept.values()):
         return {"trained": False, "versions": {arm: k.model_version for arm, k in kept.items() if k}}
     settings, label = night.settings.training, night.settings.label.kind
-    model, said = effect.train_uplift(rows, settings, label)
+    try:
+        model, said = effect.train_uplift(rows, settings, label)
+    except ModelError as error:  # too little to learn from: the night goes on with a constant share
+        return {"trained": False, "gate": {"promoted": False, "reasons": [str(error)]}}
     found = {arm: _evaluation(arm, model, rows, night) for arm in ARMS}
     promoted, reasons = gate(said, found, night.settings.gate)
     facts: dict[str, object] = {"trained": True, **said, "gate": {"promoted": promoted, "reasons": reasons}}
