@@ -46,7 +46,7 @@ PLAN = [
     *((1_000, name, seed, "prices", 1e-5, 3) for name, seed in FIVE),
     *((1_000, name, seed, "PuLP+HiGHS", 1e-5, 1) for name, seed in FIVE),
     *((1_000, "plain", 1, peer, 1e-5, 3) for peer in PEERS[1:]),
-    (10_000, "plain", 1, "prices", 1e-5, 3),
+    *((10_000, "plain", 1, "prices", gap, 3) for gap in (1e-5, 1e-6)),
     *((10_000, "plain", 1, peer, 1e-5, 1) for peer in PEERS),
     *((20_000, f"{k} messages, cap 4", 1, "prices", 1e-4, 3) for k in (4, 20)),
     *((100_000, name, 1, "prices", 1e-4, 3) for name in ("plain", "rough scores", "ties", *HARD)),
@@ -100,6 +100,7 @@ def main() -> None:
     """Print the table as it grows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=10**9, help="leave out larger instances")
+    parser.add_argument("--smallest", type=int, default=0, help="leave out smaller instances")
     parser.add_argument("--only", default="", help="only lines whose method holds this text")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -116,7 +117,7 @@ def main() -> None:
     say("|---" * len(heads) + "|")
     done: dict[tuple[int, str, int, str], float] = {}
     for users, variant, seed, method, gap, repeats in PLAN:
-        if users <= given.largest and given.only in method:
+        if given.smallest <= users <= given.largest and given.only in method:
             runs = [run(users, variant, seed, method, gap) for _ in range(repeats)]
             done[users, variant, seed, method] = statistics.median(r["seconds"] for r in runs)
             say(line(users, variant if seed == 1 else f"{variant}, seed {seed}", method, runs))

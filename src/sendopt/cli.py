@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+EXACT_GAP = 1e-6  # relative, where the exact method is asked for
 Conf = Annotated[Path, typer.Option(help="folder of settings", envvar="SENDOPT_CONF")]
 Env = Annotated[str, typer.Option(help="name of env/NAME.yaml in that folder", envvar="SENDOPT_ENV")]
 PlanDate = Annotated[str, typer.Option(help="the date to plan, YYYY-MM-DD")]
@@ -240,7 +241,8 @@ def _solve(
 
     problem = files.read_problem(candidates, load_limits(limits), history)
     seconds = {"read": lap()}
-    settings = Allocation(exact_max_users=largest[method])
+    gap = EXACT_GAP if method == "exact" else Allocation().relative_gap
+    settings = Allocation(exact_max_users=largest[method], relative_gap=gap)
     solution = allocation.allocate(problem, settings)
     seconds["solve"] = lap()
     allocation.check(problem, solution)

@@ -129,3 +129,38 @@ def test_a_thousand_small_problems_are_planned_within_their_certificates() -> No
         assert audit(p, priced).violations == (), seed
         proven += exact.objective - priced.objective <= tolerance
     assert proven >= 900  # ten users decide little about prices: some plans are a send away
+
+
+@pytest.mark.parametrize(("slot_minutes", "days", "per_user"), [(15, 7, 3), (30, 1, 20), (120, 3, 20), (240, 7, 6)])
+def test_every_grid_horizon_and_number_of_messages(slot_minutes: int, days: int, per_user: int) -> None:
+    """With a cap in every kind of window, fatigue, spacing and a history; nobody's search is cut."""
+    slots = days * 1440 // slot_minutes
+    draw = np.random.default_rng(slot_minutes + per_user)
+    users = [f"u{i:02d}" for i in range(40)]
+    messages = [
+        (u, f"{u}m{k}", f"c{(i + k) % 6}", ("push", "sms")[k % 2], f"k{k % 3}")
+        for i, u in enumerate(users)
+        for k in range(per_user)
+    ]
+    picked = [(m, s) for m in range(len(messages)) for s in draw.choice(slots, min(slots, 20), replace=False)]
+    cells = [
+        (m, int(s), float(draw.gamma(2.0, 0.05)), 0.01, 0.1, 20_000 + int(s) * slot_minutes // 1440) for m, s in picked
+    ]
+    history = [(u, float(draw.integers(-300, 4000)), "push", "k0", "c0", 19_999, 0.0, 0.0) for u in users[::2]]
+    limits = {
+        "caps": {
+            "day": {"window_minutes": 1440, "max": 3},
+            "week": {"calendar": "week", "max": 8},
+            "kind": {"scope": "category:k1", "window_minutes": 2880, "max": 1},
+        },
+        "min_gap_minutes": 120,
+        "fatigue": {"half_life_hours": 36.0, "points_per_send": {"push": 1.0, "sms": 1.5}, "max_points": 4.0},
+        "capacity": {"push": 4},
+        "campaigns": {f"c{i}": {"max_sends": 25} for i in range(6)},
+    }
+    p = problem(messages, cells, limits, history, n_slots=slots, slot_minutes=slot_minutes)
+    solution = allocate(p, PRICES)
+    assert audit(p, solution).violations == ()
+    assert solution.cut_users == 0
+    assert len(solution.chosen) > len(users)
+    assert 0 <= solution.gap < 0.03
