@@ -17,15 +17,9 @@ from sendopt.allocation.prices.user_rules import strike_out
 from sendopt.allocation.problem import Floats, Ints, Problem
 
 CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
-PACES = (
-    (0.3, False),
-    (0.3, False),
-    (0.1, False),
-    (0.1, True),
-    (0.03, True),
-    (0.03, True),
-)  # gain, from the plan before?
-FIRST_JUDGED = 4
+# of each pass: the gain, and whether users replace what they had in the plan of the pass before
+PACES = ((0.3, False), (0.3, False), (0.1, False), (0.1, True), (0.03, True), (0.03, True))
+FIRST_JUDGED = 4  # before, prices still move much
 
 
 @dataclass(frozen=True)
