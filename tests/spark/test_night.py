@@ -147,6 +147,12 @@ def test_later_nights_are_planned_from_delivered_logs_and_measured(nights, setti
     assert len(versions) == 2
 
 
+def test_normal_nights_have_no_alert(nights, settings):
+    assert read_table(settings.paths.data, "alerts").empty
+    measured = read_table(settings.paths.data, "runs").query("stage == 'measure'")
+    assert not any(json.loads(facts).get("warnings") for facts in measured["facts"])
+
+
 def test_the_record_of_a_night_reconciles(nights, settings):
     runs = read_table(settings.paths.data, "runs", nights[0][0]).set_index("stage")
     assert set(runs.index) == set(runtime.STAGES)

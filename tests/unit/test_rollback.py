@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from sendopt.config.schema import Mlflow, Training
 from sendopt.errors import ModelError
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity.model import OpenModel, train
-from sendopt.tracking import REFERENCE, Lineage, rollback
+from sendopt.tracking import REFERENCE, Lineage, native, rollback
 from sendopt.tracking.mlflow import MlflowTracker
 
 SETTINGS = Training(bootstrap_samples=50, max_trees=20)
@@ -257,3 +258,14 @@ def test_code_that_a_model_brings_along_is_not_imported(tracker: MlflowTracker, 
     champion = tracker.champion()
     assert champion is not None, "only the native text is read; the loader of python_function is never asked"
     assert not (tmp_path / "ran").exists()
+
+
+def test_trees_that_stand_elsewhere_than_the_header_says_are_refused_before_lightgbm_sees_them(
+    model: OpenModel,
+) -> None:
+    """LightGBM itself aborts the whole process on some of them."""
+    whole, card = model.booster_text.encode(), model.card.to_json().encode()
+    assert native.model_of("m/1", whole, card) == model
+    for text in (re.sub(rb"leaf_value=\S+", b"leaf_value=9", whole), whole[: len(whole) // 3], b"tree\nversion=v4\n"):
+        with pytest.raises(ModelError, match="not a LightGBM booster in text form"):
+            native.model_of("m/1", text, card)

@@ -15,7 +15,7 @@ def model_of(name: str, trees: bytes, card: bytes) -> OpenModel:
 
     The trees are parsed here, on the driver, so that a broken model fails before a night is scored with it.
     """
-    if not trees.startswith(FIRST_LINE):
+    if not trees.startswith(FIRST_LINE) or not _whole(trees):
         raise ModelError(
             f"the trees of model {name} are not a LightGBM booster in text form (a pickle, or a damaged file); models "
             "are never unpickled: train again with --train, or go back with `sendopt rollback`"
@@ -34,3 +34,16 @@ def model_of(name: str, trees: bytes, card: bytes) -> OpenModel:
             "--train, or go back with `sendopt rollback`"
         )
     return model
+
+
+def _whole(trees: bytes) -> bool:
+    """Whether every tree stands where the header's sizes say: LightGBM itself ends the process where one does not."""
+    start = trees.find(b"\nTree=0\n") + 1
+    sizes = [line for line in trees[:start].splitlines() if line.startswith(b"tree_sizes=")]
+    if not start or len(sizes) != 1:
+        return False
+    for number, size in enumerate(sizes[0].removeprefix(b"tree_sizes=").split()):
+        if not size.isdigit() or not trees.startswith(b"Tree=%d\n" % number, start):
+            return False
+        start += int(size)
+    return trees.startswith(b"end of trees", start)
