@@ -17,6 +17,7 @@ from sendopt.compiled import entry, kernel
 
 ROUNDING = 1e-9  # of sums of probabilities and money
 EVICTIONS = 12  # rounds; each makes what is still overfull dearer
+LITTLE = 1e-6  # of the plan's value: a round that gains no more is the last
 FILLS = (1.0, 0.9, 0.5, 0.0, 0.0)  # of the prices that a send into free room must be worth
 
 
@@ -247,7 +248,7 @@ def _dearer(prices: Prices, left: Left, factor: float) -> Prices:
 def fill(market: Market, by_row: Floats, plan: Ints, left: Left) -> None:
     """Uses what is left: each user may take more or other sends; those who gain most come first."""
     everyone = np.arange(market.n_users)
-    for share in FILLS:
+    for turn, share in enumerate(FILLS):
         pay = Pay(market.prices(by_row), _shortfall(market), share, share)
         gains = np.zeros(market.n_users)
         trial = Left(*(part.copy() for part in left))
@@ -256,6 +257,8 @@ def fill(market: Market, by_row: Floats, plan: Ints, left: Left) -> None:
         who = np.flatnonzero(gains > ROUNDING)
         order = who[np.lexsort((who, -gains[who]))].astype(np.int64)
         _revise(market, pay, order, False, True, plan, left, np.zeros(len(order)))
+        if turn > 0 and gains[who].sum() < LITTLE * market.d.value[plan[plan != NONE]].sum():
+            return
 
 
 def _shortfall(market: Market) -> Floats:
