@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from sendopt.allocation.contract import canonical, require_sound
-from sendopt.allocation.coupling import rows_of
+from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.exact import plan_exactly
 from sendopt.allocation.prices.engine import bound_by_prices, plan_by_prices, prepare
-from sendopt.allocation.problem import Ints, Problem
+from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.allocation.solution import Price, Solution, Tier
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.config.schema import Allocation
@@ -34,7 +35,8 @@ def allocate(problem: Problem, settings: Allocation) -> Solution:
         planned, tier = _plan_tier(part, number, settings)
         chosen = np.sort(np.concatenate([chosen, rows[planned]]))
         tiers.append(tier)
-    return _solution(problem, chosen, tiers)
+    across = rows_of(problem)
+    return add_up(across, across.used(problem, chosen), chosen, tiers)
 
 
 def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Ints, Tier]:
@@ -64,9 +66,8 @@ def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Int
     return cells, Tier(number, value, penalty, objective, bound, gap, method, termination, cut, by_row)
 
 
-def _solution(problem: Problem, chosen: Ints, tiers: list[Tier]) -> Solution:
-    rows = rows_of(problem)
-    used = rows.used(problem, chosen)
+def add_up(rows: Rows, used: Floats, chosen: Ints, tiers: Sequence[Tier]) -> Solution:
+    """The solution of all `tiers`, whose sends and committed ones use `used` (R,) of `rows`."""
     value, penalty = (math.fsum(getattr(t, name) for t in tiers) for name in ("value", "penalty"))
     objective, bound = value - penalty, math.fsum(t.bound for t in tiers)
     worst = max(tiers, key=lambda t: ("optimal", "gap_reached", "passes_done", "time_limit").index(t.termination))

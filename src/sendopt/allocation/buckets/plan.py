@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sendopt.allocation.audit_parts import AuditPart, audit_part
 from sendopt.allocation.buckets.store import read_buckets
 from sendopt.allocation.coupling import Rows
-from sendopt.allocation.prices.engine import fitted, objective, paced, prepare
+from sendopt.allocation.prices.engine import arrays, fitted, objective, paced
 from sendopt.allocation.prices.mixture import use_of_plan
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.problem import Floats, Ints, Problem
@@ -104,7 +104,7 @@ def counting(task: Task, tier: int) -> Floats:
 
 def market_of(problem: Problem, rows: Rows, room: Floats, counts: Floats) -> tuple[Ints, Market]:
     """(row of problem.cells of each cell, the market of these users) with `room` (R,) to share among them."""
-    compiled, _ = prepare(problem)
+    compiled = arrays(problem)
     shared = replace(
         rows, limit=room * counts, committed=np.zeros(len(room)), shortfall_price=rows.shortfall_price * counts
     )

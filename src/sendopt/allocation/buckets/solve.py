@@ -24,7 +24,8 @@ from sendopt.allocation.files import as_json
 from sendopt.allocation.prices import engine
 from sendopt.allocation.prices.sweep import NONE
 from sendopt.allocation.problem import Cells, Floats, Messages, Problem
-from sendopt.allocation.solution import Price, Solution, Tier
+from sendopt.allocation.solution import Solution, Tier
+from sendopt.allocation.solve import add_up
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import ContractError
@@ -211,28 +212,7 @@ def _solution(task: Task, parts: list[Part], relative_gap: float) -> Solution:
         by_row = dict(zip(rows.names, prices.tolist(), strict=True))
         cut = sum(part.cut for part in mine)
         tiers.append(Tier(tier, value, penalty, objective, bound, gap, "prices", ended, cut, by_row))
-    value, penalty = math.fsum(t.value for t in tiers), math.fsum(t.penalty for t in tiers)
-    objective, bound = value - penalty, math.fsum(t.bound for t in tiers)
-    highest = np.max([p for p in task.prices.values()], axis=0)
-    stated = zip(rows.names, rows.kinds, rows.limit.tolist(), used.tolist(), highest.tolist(), strict=True)
-    return Solution(
-        chosen=np.empty(0, np.int64),
-        value=value,
-        penalty=penalty,
-        objective=objective,
-        bound=bound,
-        gap=(bound - objective) / max(1.0, abs(value)),
-        method="prices",
-        termination=max((t.termination for t in tiers), key=("gap_reached", "passes_done").index),
-        cut_users=sum(t.cut_users for t in tiers),
-        prices=tuple(Price(*one) for one in stated),
-        shortfall={
-            name.removeprefix("campaign_min:"): round(short)
-            for name, short in zip(rows.names, rows.missing(used).tolist(), strict=True)
-            if short > 0
-        },
-        tiers=tuple(tiers),
-    )
+    return add_up(rows, used, np.empty(0, np.int64), tiers)
 
 
 def _empty(limits: Limits, n_slots: int) -> Problem:

@@ -32,12 +32,18 @@ class Priced:
     cut_users: int
 
 
-def prepare(problem: Problem) -> tuple[Compiled, Market]:
+def arrays(problem: Problem) -> Compiled:
     """The problem's arrays with what the past forbids struck out."""
     compiled = compile_problem(problem)
     rules = compiled.instance.rules
     everyone = bool((rules.cap_max < 1).any() or rules.points.max(initial=0.0) > rules.max_points)
     strike_out(compiled.instance, everyone, np.zeros(1, np.int64))
+    return compiled
+
+
+def prepare(problem: Problem) -> tuple[Compiled, Market]:
+    """The same, and the market of them."""
+    compiled = arrays(problem)
     return compiled, Market(compiled)
 
 
