@@ -131,13 +131,7 @@ def _model(night: Night, record: Shrinkage) -> tuple[Model, str]:
     champion = MlflowTracker(night.settings.mlflow).champion()
     if champion is None:
         return ShrunkBaseline(record), BASELINE
-    label = night.settings.label.kind
-    if champion.model.card.label != label:
-        raise ModelError(
-            f"champion {champion.model_version} predicts {champion.model.card.label!r}, label.kind is {label!r}; "
-            "train one for it with --train",
-            model_version=champion.model_version,
-        )
+    champion.require_label(night.settings.label.kind)
     return champion.model, champion.model_version
 
 

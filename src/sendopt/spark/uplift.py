@@ -117,13 +117,7 @@ def _deployed(night: Night) -> tuple[effect.UpliftModel, tuple[str, ...]] | None
     sent, not_sent = found["sent"], found["not_sent"]
     if sent is None or not_sent is None or _pair(sent) != _pair(not_sent):
         return None
-    label = night.settings.label.kind
-    if sent.model.card.label != label:
-        raise ModelError(
-            f"champion {sent.model_version} predicts {sent.model.card.label!r}, label.kind is {label!r}; train one for "
-            "it with --train",
-            model_version=sent.model_version,
-        )
+    sent.require_label(night.settings.label.kind)
     learner: effect.Learner = "s" if effect.SENT in sent.model.card.features else "t"
     return effect.UpliftModel(learner, sent.model, not_sent.model), (sent.model_version, not_sent.model_version)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from sendopt.errors import ModelError
 from sendopt.propensity.model import OpenModel
 
 REFERENCE = "reference.json"  # what the inputs looked like when the model was trained
@@ -31,6 +32,15 @@ class Registered:
     model: OpenModel
     evaluation: dict[str, Any]
     reference: dict[str, Any] | None = None  # what the inputs looked like when it was trained
+
+    def require_label(self, label: str) -> None:
+        """Nothing, or ModelError where the model predicts another label."""
+        if self.model.card.label != label:
+            raise ModelError(
+                f"champion {self.model_version} predicts {self.model.card.label!r}, label.kind is {label!r}; "
+                "train one for it with --train",
+                model_version=self.model_version,
+            )
 
 
 @dataclass(frozen=True)
