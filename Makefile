@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .PHONY: help demo demo-large test test-fast lint install airflow lock schema clean \
-	bench-allocation bench-streaming bench-scoring bench-evaluation bench-training
+	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -55,8 +55,11 @@ bench-allocation: $(READY) .venv-bench/.ready ## the allocator beside its peers,
 bench-streaming: $(READY) ## users by the million, a bucket at a time; about twenty minutes and 4 GB of disk
 	$(BIN)/python benchmarks/streaming.py
 
-bench-scoring: $(READY) ## scoring users × slots beside Booster.predict, two minutes on one core
+bench-scoring: $(READY) .venv-bench/.ready ## scoring users × slots beside Booster.predict, two minutes on one core
 	$(BIN)/python benchmarks/scoring.py
+
+bench-scoring-spark: $(READY) ## a million users × 24 slots within Spark; about ten minutes and 3 GB of disk
+	$(BIN)/python benchmarks/scoring_spark.py
 
 bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over known worlds, a few minutes on one core
 	$(BIN)/python benchmarks/evaluation.py

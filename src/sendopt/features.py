@@ -30,7 +30,7 @@ label is final, so that a rate is unbiased: sends whose window is still open are
     hour_sends           sends by sent_at; hour_mature, hour_successes by mature_at
     hour_rate            shrink(hour_successes, hour_mature, global)
 
-    user_slot_features   (plan_date, user_id, local_hour, weekend), over history_days
+    user_features too, by place local_hour + 24 * weekend (0 to 47), over history_days
     user_hour_rate       shrink(user_hour_successes, user_hour_mature, min(1, rate_90d * hour_rate / global))
     user_daypart_rate    the same over the hours h-1, h, h+1 (circular), weekdays and weekends pooled
     user_hour_activity   (sessions in h + k p) / (sessions + k), p = (everyone's in h + 1) / (everyone's + 24)
@@ -49,17 +49,16 @@ import pandas as pd
 from sendopt.config.schema import FeatureSettings, Grid, Label
 from sendopt.domain import slots
 from sendopt.domain.limits import Fatigue
-from sendopt.domain.tables import TABLES
+from sendopt.domain.tables import SLOT_FEATURES, TABLES, USER_FEATURES, USER_SLOT_FEATURES
 
 WINDOWS = (7, 30, 90)  # days of sends, mature, successes, rate
 SESSION_WINDOWS = (7, 30)
 BURST = 3  # opens of one user in one second that no person makes
 DEFAULT_HALF_LIFE_HOURS = 72.0
 DAY_MICROSECONDS = 86_400_000_000
-CELLS = tuple((hour, weekend) for hour in range(24) for weekend in (False, True))
-_KEYS = {"plan_date", "as_of", "user_id", "local_hour", "weekend"}
+CELLS = tuple((hour, weekend) for weekend in (False, True) for hour in range(24))  # by place
 FEATURE_COLUMNS = (
-    *(c for t in ("user_features", "user_slot_features", "slot_features") for c in TABLES[t].names if c not in _KEYS),
+    *(c.name for c in (*USER_FEATURES, *USER_SLOT_FEATURES, *SLOT_FEATURES)),
     "category_rate",
     "channel_rate",
 )
@@ -124,21 +123,21 @@ class Reference:
         )
 
     def tables(self, plan_date: date) -> dict[str, pd.DataFrame]:
-        """The four tables of the contract as of `plan_date`, for the users created before as_of."""
+        """The tables of the contract as of `plan_date`, for the users created before as_of."""
         as_of = slots.as_of(plan_date, self.rules.lead_minutes)
         known = self.users[_microseconds(self.users.created_at) < self._as_of(plan_date)]
         stamp: dict[str, object] = {"plan_date": plan_date}
         population = {cell: self.slot(plan_date, *cell) for cell in CELLS}
-        users, user_slots = [], []
-        for user in known.user_id:
+        users = []
+        for user, zone in zip(known.user_id, known.timezone, strict=True):
             mine = self.user(plan_date, user)
-            users.append({**stamp, "as_of": as_of.replace(tzinfo=None), "user_id": user, **mine})
-            for (hour, weekend), common in population.items():
-                cell = {"user_id": user, "local_hour": hour, "weekend": weekend}
-                user_slots.append({**stamp, **cell, **self.user_slot(plan_date, user, hour, weekend, mine, common)})
+            cells = [self.user_slot(plan_date, user, *cell, mine, common) for cell, common in population.items()]
+            by_place = {name: [cell[name] for cell in cells] for name in cells[0]}
+            users.append(
+                {**stamp, "as_of": as_of.replace(tzinfo=None), "user_id": user, "timezone": zone, **mine, **by_place}
+            )
         rows: dict[str, list[dict[str, object]]] = {
             "user_features": users,
-            "user_slot_features": user_slots,
             "slot_features": [{**stamp, "local_hour": h, "weekend": w, **r} for (h, w), r in population.items()],
             "group_features": [{**stamp, **row} for row in self.groups(plan_date)],
         }

@@ -32,13 +32,13 @@ STAGES: dict[str, tuple[str, ...]] = {
     "ingest": (),
     "build_features": ("sends", "interactions", "sessions", "users"),
     "train_propensity": ("sends", "interactions", "sessions", "users"),
-    "score_slots": ("users", "user_features", "user_slot_features", "slot_features", "group_features"),
+    "score_slots": ("sends", "interactions", "user_features", "slot_features", "group_features"),
     "build_candidates": ("users", "sends", "interactions", "messages", "send_plan", "slot_scores", "slot_features"),
     "allocate": ("candidates", "sends", "send_plan", "users"),
     "publish_schedule": ("candidates", "allocation", "suppressed", "send_plan"),
     "measure": (
         *("send_plan", "sends", "interactions", "candidates", "shadow_prices"),
-        *("user_features", "user_slot_features"),
+        "user_features",
     ),
 }
 UNEXPECTED = 1

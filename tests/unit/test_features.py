@@ -111,7 +111,7 @@ def test_tenure_is_null_for_a_user_created_later_who_also_has_no_rows():
     assert (log.user(D, "u")["tenure_days"], log.user(D, "new")["tenure_days"]) == (10.0, None)
     tables = log.tables(D)
     assert tables["user_features"].user_id.tolist() == ["u"]
-    assert len(tables["user_slot_features"]) == len(tables["slot_features"]) == len(CELLS) == 48
+    assert len(tables["user_features"].user_hour_rate[0]) == len(tables["slot_features"]) == len(CELLS) == 48
 
 
 def test_hours_are_local_and_an_unknown_zone_counts_for_the_user_only():
@@ -141,12 +141,12 @@ def test_a_users_hour_leans_on_his_rate_times_the_hours_and_his_daypart_on_three
 def test_activity_is_a_shrunk_share_that_sums_to_one():
     monday = AS_OF - datetime(2026, 3, 23, 8, 5, tzinfo=UTC).replace(tzinfo=None)
     log = reference(sessions=[monday, monday - 5 * DAY])  # Monday and Saturday, 8h
-    cells = log.tables(D)["user_slot_features"].set_index(["local_hour", "weekend"])
-    assert cells.user_hour_activity[8, False] == cells.user_hour_activity[8, True] == (2 + 2 * 3 / 26) / 4
-    assert cells.user_weekpart_activity[8, True] == (1 + 2 * 2 / 25) / 3
-    for weekend in (False, True):
-        assert cells.xs(weekend, level="weekend").user_hour_activity.sum() == pytest.approx(1)
-        assert cells.xs(weekend, level="weekend").user_weekpart_activity.sum() == pytest.approx(1)
+    user = log.tables(D)["user_features"].iloc[0]
+    assert user.user_hour_activity[8] == user.user_hour_activity[24 + 8] == (2 + 2 * 3 / 26) / 4
+    assert user.user_weekpart_activity[24 + 8] == (1 + 2 * 2 / 25) / 3
+    for part in (slice(0, 24), slice(24, 48)):
+        assert sum(user.user_hour_activity[part]) == pytest.approx(1)
+        assert sum(user.user_weekpart_activity[part]) == pytest.approx(1)
 
 
 def test_training_rows_see_the_night_of_their_own_date():
@@ -173,7 +173,7 @@ def test_groups_without_mature_sends_have_no_row():
 
 
 def test_feature_columns_are_the_contracts():
-    contract = [c for t in ("user_features", "user_slot_features", "slot_features") for c in TABLES[t].names]
+    contract = [c for t in ("user_features", "slot_features") for c in TABLES[t].names]
     assert set(FEATURE_COLUMNS) - {"category_rate", "channel_rate"} <= set(contract)
     assert len(set(FEATURE_COLUMNS)) == len(FEATURE_COLUMNS) == 31
     assert not {"plan_date", "as_of", "user_id", "local_hour", "weekend", "campaign_rate"} & set(FEATURE_COLUMNS)

@@ -1,4 +1,4 @@
-"""A partition of features in, scores out: users whole or torn, in any order, against the model row by row."""
+"""A partition of features in, scores out, against the model row by row."""
 
 from __future__ import annotations
 
@@ -49,38 +49,35 @@ def _scorer(model: OpenModel) -> Scorer:
 
 
 def _night(scorer: Scorer, n_users: int = 40) -> tuple[pd.DataFrame, pa.Table]:
-    """(the frame of all scores, the partition's rows in any order). Every 7th user lacks its own values, every 5th a
-    cell; every 9th has no known zone."""
+    """(the frame of all scores, the partition's rows). Every 7th user lacks its own values, every 5th those of an
+    hour."""
     rng = np.random.default_rng(2)
+    names = scorer.forest.features["user_slot"]
+    first, end = CELLS.min(), CELLS.max() + 1
     rows, frames = [], []
     for u in range(n_users):
         zone = u % 2
-        own = rng.random(3) if u % 7 else np.full(3, np.nan)
-        cells = rng.random((48, 2))
-        if u % 7:
-            rows.append((f"u{u}", -1, own))
+        own = dict(zip(OWN, rng.random(3) if u % 7 else [None] * 3, strict=True))
+        cells = {name: list(rng.random(48)) for name in names}
         if u % 5 == 0:
-            cells[CELLS[zone, 2]] = np.nan
-        rows += [(f"u{u}", c, cells[c]) for c in range(48) if not (u % 5 == 0 and c == CELLS[zone, 2])]
-        if u % 9 == 0:
-            continue
-        rows.append((f"u{u}", -2, np.array([zone])))
-        mine = dict(zip(OWN, own, strict=True))
+            for name in names:
+                cells[name][CELLS[zone, 2]] = None
+        rows.append({"user_id": f"u{u}", "zone": zone, **own, **{n: v[first:end] for n, v in cells.items()}})
         for (channel, category), (channel_rate, category_rate) in zip(PAIRS, PAIR_RATES, strict=True):
             for slot, cell in enumerate(CELLS[zone]):
-                both = dict(zip(scorer.forest.features["user_slot"], cells[cell], strict=True))
+                both = {name: cells[name][cell] for name in names}
                 of_pair = {"channel": channel, "category": category, "channel_rate": channel_rate}
                 of_slot = {"slot": slot, "local_hour": cell % 24, "weekend": cell >= 24, "hour_rate": cell / 50}
                 known = {"user_id": f"u{u}", "category_rate": category_rate}
-                frames.append({**known, **of_pair, **of_slot, **mine, **both})
-    rows = [rows[i] for i in rng.permutation(len(rows))]
-    names, places, values = zip(*rows, strict=True)
-    table = pa.table({"user_id": list(names), "place": pa.array(places, pa.int32()), "values": list(values)})
-    return pd.DataFrame(frames), table
+                frames.append({**known, **of_pair, **of_slot, **own, **both})
+    table = pa.Table.from_pylist(rows)
+    table = table.set_column(1, "zone", table["zone"].cast(pa.int32()))
+    numbers = [*OWN, *names]
+    return pd.DataFrame(frames).astype(dict.fromkeys(numbers, float)), table
 
 
 def _scored(scorer: Scorer, table: pa.Table) -> pd.DataFrame:
-    found = pa.Table.from_batches(list(scorer(iter(table.to_batches(max_chunksize=100))))).to_pandas()
+    found = pa.Table.from_batches(list(scorer(iter(table.to_batches(max_chunksize=9))))).to_pandas()
     found["slot"] = [list(range(6))] * len(found)
     found = found.explode(["p_open", "slot"])
     found["channel"], found["category"] = zip(*(PAIRS[k] for k in found["kind"]), strict=True)
@@ -91,17 +88,14 @@ def test_scores_are_the_models_to_the_last_bit(model: OpenModel) -> None:
     scorer = _scorer(model)
     frame, table = _night(scorer)
     got = frame.merge(_scored(scorer, table), on=["user_id", "slot", "channel", "category"], validate="1:1")
-    assert len(got) == len(frame) == 35 * 6 * 2
+    assert len(got) == len(frame) == 40 * 6 * 2
     np.testing.assert_array_equal(got["p_open"].to_numpy(float), model.predict(got))
     fatigue = got["fatigue_points"].to_numpy(float)
     np.testing.assert_array_equal(got["p_opt_out"], RATES.predict(got["channel"], fatigue))
 
 
-def test_a_partition_without_rows_or_zones_gives_nothing(model: OpenModel) -> None:
-    scorer = _scorer(model)
-    _, table = _night(scorer, 1)  # u0 has no known zone
-    assert list(scorer(iter(table.to_batches()))) == []
-    assert list(scorer(iter([]))) == []
+def test_a_partition_without_rows_gives_nothing(model: OpenModel) -> None:
+    assert list(_scorer(model)(iter([]))) == []
 
 
 def test_a_sample_is_compared_with_the_model(model: OpenModel) -> None:

@@ -131,6 +131,23 @@ SILVER = (
     ),
 )
 
+# What a user does at each local hour, weekday hours first: of a night 48 values in a row of user_features, by place
+# local_hour + 24 * weekend, so that scoring reads a user in one row; of a training row the one of its send.
+USER_SLOT_FEATURES = _columns("""
+user_hour_mature bigint
+user_hour_successes bigint
+user_hour_rate double user_hour_rate >= 0 AND user_hour_rate <= 1
+user_daypart_rate double user_daypart_rate >= 0 AND user_daypart_rate <= 1
+user_hour_activity double user_hour_activity >= 0 AND user_hour_activity <= 1
+user_weekpart_activity double user_weekpart_activity >= 0 AND user_weekpart_activity <= 1
+""")
+
+
+def _by_place(column: Column) -> str:
+    inside = f" AND array_min({column.name}) >= 0 AND array_max({column.name}) <= 1" if column.check else ""
+    return f"{column.name} array<{column.type}> size({column.name}) = 48{inside}"
+
+
 FEATURES = (
     _table(
         "user_features",
@@ -139,6 +156,7 @@ FEATURES = (
         plan_date date
         as_of timestamp
         user_id string
+        timezone string?
         tenure_days double? tenure_days >= 0
         days_since_send double? days_since_send >= 0
         days_since_open double? days_since_open >= 0
@@ -157,23 +175,9 @@ FEATURES = (
         rate_7d double rate_7d >= 0 AND rate_7d <= 1
         rate_30d double rate_30d >= 0 AND rate_30d <= 1
         rate_90d double rate_90d >= 0 AND rate_90d <= 1
-        fatigue_points double fatigue_points >= 0""",
-        "plan_date",
-    ),
-    _table(
-        "user_slot_features",
-        "plan_date user_id local_hour weekend",
+        fatigue_points double fatigue_points >= 0
         """
-        plan_date date
-        user_id string
-        local_hour int local_hour BETWEEN 0 AND 23
-        weekend boolean
-        user_hour_mature bigint
-        user_hour_successes bigint
-        user_hour_rate double user_hour_rate >= 0 AND user_hour_rate <= 1
-        user_daypart_rate double user_daypart_rate >= 0 AND user_daypart_rate <= 1
-        user_hour_activity double user_hour_activity >= 0 AND user_hour_activity <= 1
-        user_weekpart_activity double user_weekpart_activity >= 0 AND user_weekpart_activity <= 1""",
+        + "\n".join(map(_by_place, USER_SLOT_FEATURES)),
         "plan_date",
     ),
     _table(
@@ -203,14 +207,18 @@ FEATURES = (
     ),
 )
 
-_TIME_AND_PLACE = ("plan_date", "as_of", "user_id", "local_hour", "weekend")
-_FACTS = [c for t in FEATURES if t.name != "group_features" for c in t.columns if c.name not in _TIME_AND_PLACE]
+_PER_ROW = ("plan_date", "as_of", "user_id", "timezone", "local_hour", "weekend")
+_USER, _SLOT, _ = FEATURES
+USER_FEATURES = tuple(c for c in _USER.columns if c.name not in _PER_ROW and not c.type.startswith("array"))
+SLOT_FEATURES = tuple(c for c in _SLOT.columns if c.name not in _PER_ROW)
 _SEND = """send_key string\nuser_id string\nsent_at_utc timestamp\nplan_date date\nlocal_hour int\nweekend boolean
 weekday int\nchannel string\ncategory string\ncampaign_id string\npscore double?\nlabel int label IN (0, 1)
 suspected boolean
 category_rate double\nchannel_rate double"""
 # Of the last training; MLflow names its Delta version.
-TRAINING = (Table("training_rows", ("send_key",), (*_columns(_SEND), *_FACTS)),)
+TRAINING = (
+    Table("training_rows", ("send_key",), (*_columns(_SEND), *USER_FEATURES, *USER_SLOT_FEATURES, *SLOT_FEATURES)),
+)
 
 PLAN = (
     _table(

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from sendopt.domain.tables import TABLES
+from sendopt.domain.tables import USER_FEATURES, USER_SLOT_FEATURES
 from sendopt.errors import InputNotReady
 from sendopt.features import (
     DAY_MICROSECONDS,
@@ -40,7 +40,7 @@ from sendopt.spark.stage import Night, StageResult
 
 
 def run(night: Night) -> StageResult:
-    """Rows written: user_features, user_slot_features, slot_features and group_features of the plan_date.
+    """Rows written: user_features, slot_features and group_features of the plan_date.
 
     Users created before as_of have a row, with or without a history; `dropped` counts the others.
     """
@@ -50,7 +50,9 @@ def run(night: Night) -> StageResult:
     hours = _hour_rates(log, groups)
     users = _user_rows(log, known.crossJoin(log.days), groups).localCheckpoint()
     cells = _user_hour_rows(log, known.crossJoin(every_cell(log)), users, hours)
-    rows = {"user_features": users, "user_slot_features": cells, "slot_features": hours, "group_features": groups}
+    zones = log.users.select("user_id", "timezone")
+    users = users.join(_by_place(cells), ["user_id", "day"]).join(zones, "user_id")
+    rows = {"user_features": users, "slot_features": hours, "group_features": groups}
     written = {name: night.lake.replace(name, _stored(found, night), night.plan_date) for name, found in rows.items()}
     users_in = log.users.count()
     sends = log.exposures.agg(F.count("*"), F.count_if(F.col("local_hour").isNull())).head()
@@ -118,9 +120,10 @@ def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
     without a history has the global rate. Raises InputNotReady where the plan_date has no features yet.
     """
     stored = stored_features(night)
+    mine = {c.name: F.get(c.name, place()) for c in USER_SLOT_FEATURES}
     joined = (
-        keys.join(stored["user_features"].drop("plan_date", "as_of"), ["user_id"], "left")
-        .join(stored["user_slot_features"].drop("plan_date"), ["user_id", *CELL], "left")
+        keys.join(stored["user_features"].drop("plan_date", "as_of", "timezone"), ["user_id"], "left")
+        .withColumns(mine)
         .join(F.broadcast(stored["slot_features"].drop("plan_date")), list(CELL), "left")
         .withColumn("plan_date", F.lit(night.plan_date))
     )
@@ -130,8 +133,7 @@ def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
 def stored_features(night: Night) -> dict[str, DataFrame]:
     """The feature tables of the plan_date by name; raises InputNotReady where it has none yet."""
     stored = {
-        name: night.lake.read(name, night.plan_date)
-        for name in ("user_features", "user_slot_features", "slot_features", "group_features")
+        name: night.lake.read(name, night.plan_date) for name in ("user_features", "slot_features", "group_features")
     }
     if stored["group_features"].isEmpty():
         raise InputNotReady(
@@ -139,6 +141,11 @@ def stored_features(night: Night) -> dict[str, DataFrame]:
             table="group_features",
         )
     return stored
+
+
+def place() -> Column:
+    """Where a row's local_hour and weekend stand in a user's arrays, 0 to 47."""
+    return F.col("local_hour") + 24 * F.col("weekend").cast("int")
 
 
 def mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:
@@ -149,7 +156,7 @@ def mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) 
 
 
 def _user_rows(log: Log, requests: DataFrame, groups: DataFrame) -> DataFrame:
-    """user_features of each request (user_id, day), plus the sessions of known zone by part of the week."""
+    """A user's own features of each request (user_id, day), plus the sessions of known zone by part of the week."""
     counted = user_counts(log, requests)
     common = groups.where("kind = 'all'").select("day", F.col("group_rate").alias("global_rate"))
     rows = (
@@ -214,7 +221,7 @@ def _user_hour_rows(log: Log, requests: DataFrame, users: DataFrame, hours: Data
         .join(users, ["user_id", "day"])
         .select(
             *("user_id", "day", *CELL),
-            *(c for c in TABLES["user_features"].names if c not in ("plan_date", "as_of", "user_id")),
+            *(c.name for c in USER_FEATURES),
             F.col("mature").alias("user_hour_mature"),
             F.col("successes").alias("user_hour_successes"),
             _shrink("successes", "mature", hour_prior, rules).alias("user_hour_rate"),
@@ -222,6 +229,17 @@ def _user_hour_rows(log: Log, requests: DataFrame, users: DataFrame, hours: Data
             ((F.col("hour_sessions") + k * F.col("hour_share")) / (in_all + k)).alias("user_hour_activity"),
             ((F.col("sessions") + k * F.col("part_share")) / (in_part + k)).alias("user_weekpart_activity"),
         )
+    )
+
+
+def _by_place(cells: DataFrame) -> DataFrame:
+    """user_id, day and the features of the user's 48 hours as arrays by place."""
+    names = [c.name for c in USER_SLOT_FEATURES]
+    found = F.sort_array(F.collect_list(F.struct(place().alias("place"), *names)))
+    return (
+        cells.groupBy("user_id", "day")
+        .agg(found.alias("_cells"))
+        .select("user_id", "day", *(F.col("_cells")[name].alias(name) for name in names))
     )
 
 

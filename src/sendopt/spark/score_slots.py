@@ -18,7 +18,7 @@ from sendopt.propensity.model import Model
 from sendopt.propensity.shrinkage import USED, Shrinkage, ShrunkBaseline, fit
 from sendopt.propensity.uplift import Gain
 from sendopt.spark import uplift
-from sendopt.spark.build_features import scoring_rows
+from sendopt.spark.build_features import scoring_rows, stored_features
 from sendopt.spark.fatigue import with_fatigue
 from sendopt.spark.feature_counts import rules_of_night
 from sendopt.spark.lineage import BASELINE, Versions, plan_version
@@ -44,10 +44,11 @@ def run(night: Night) -> StageResult:
     gain, version = uplift.of_night(night, version)
     rates = opt_out.fit(opt_out_counts(night).toPandas(), night.settings.opt_out)
     pairs = sorted({(c.channel, c.category) for c in night.settings.campaigns.values()})
-    users = night.lake.read("users").where(F.col("created_at") < F.lit(night.as_of)).select("user_id", "timezone")
+    features = stored_features(night)
+    users = features["user_features"]
     n_users, forest = users.count(), forest_of(model) if gain is None else f"objective {night.settings.objective.kind}"
     if isinstance(forest, Forest):
-        scored = fast_scores(night, model, forest, rates, users, pairs, n_users)
+        scored = fast_scores(night, model, forest, rates, features, users, pairs)
         scored = scored.withColumn("incremental", F.lit(None).cast("double"))
     else:
         rows = scoring_rows(night, scoring_keys(night, users, pairs))
@@ -77,12 +78,14 @@ def run(night: Night) -> StageResult:
 
 
 def scoring_keys(night: Night, users: DataFrame, pairs: list[tuple[str, str]]) -> DataFrame:
-    """user_id, slot, local_hour, weekend, weekday, channel, category: the grain of scores; unknown zones have none."""
+    """user_id, slot, local_hour, weekend, weekday, channel, category of the users (user_id, timezone): the grain of
+    scores; unknown zones have none."""
     readings = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots).select(
         "timezone", "slot", "local_hour", "weekend", "weekday"
     )
     kinds = night.spark.createDataFrame(pairs, "channel string, category string")
-    return users.join(F.broadcast(readings), "timezone").crossJoin(F.broadcast(kinds)).drop("timezone")
+    who = users.select("user_id", "timezone")
+    return who.join(F.broadcast(readings), "timezone").crossJoin(F.broadcast(kinds)).drop("timezone")
 
 
 def opt_out_counts(night: Night) -> DataFrame:

@@ -37,6 +37,8 @@ _TYPES: dict[str, DataType] = {
     "timestamp": TimestampType(),
     "date": DateType(),
     "array<string>": ArrayType(StringType()),
+    "array<double>": ArrayType(DoubleType()),
+    "array<bigint>": ArrayType(LongType()),
 }
 
 

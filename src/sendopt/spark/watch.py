@@ -12,20 +12,18 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sendopt.domain.tables import TABLES
+from sendopt.domain.tables import TABLES, USER_FEATURES, USER_SLOT_FEATURES
 from sendopt.errors import SendoptError
 from sendopt.features import CELLS
 from sendopt.measurement import drift
 from sendopt.measurement.drift import Alert, Floats
 from sendopt.propensity.model import OpenModel
-from sendopt.spark.feature_counts import CELL
 from sendopt.spark.stage import Night
 from sendopt.spark.tables import schema_of
 from sendopt.tracking import Registered, Tracker
 
 ALERTS = "sendopt.alerts"  # tag of the champion's run: the last night looked at, and what drifted on it
 _SALT, _MILLION = "drift", 1_000_000
-_TABLES = ("user_features", "user_slot_features")
 _UNWATCHED = re.compile(
     r"tenure|mature|successes"  # grow with the log's age, night by night
     r"|sends|fatigue|since_send|rate_7d"  # moved by the plans themselves, by how many they send
@@ -90,23 +88,22 @@ def _inputs(night: Night, champion: Registered) -> list[Alert]:
     if champion.reference is None:
         return []
     features = champion.reference["features"]
-    of_user = {c.name: float(len(CELLS)) for c in TABLES["user_slot_features"].columns}
+    of_user = {c.name: float(len(CELLS)) for c in USER_SLOT_FEATURES}
     return drift.inputs(features, _columns(night), night.settings.drift, of_user)
 
 
 def _columns(night: Night) -> dict[str, Floats]:
-    """The night's features of so many users as the settings say, drawn by hash: one row a user, or a user and hour."""
-    rows = {name: night.lake.read(name, night.plan_date) for name in _TABLES}
-    count = max(1, rows["user_features"].count())
+    """The night's features of so many users as the settings say, drawn by hash: a value a user, or a user and hour."""
+    users = night.lake.read("user_features", night.plan_date)
+    count = max(1, users.count())
     place = F.pmod(F.xxhash64(F.lit(_SALT), "user_id"), F.lit(_MILLION))
     share = min(1.0, night.settings.drift.max_users / count)
-    found: dict[str, Floats] = {}
-    for name, table in rows.items():
-        kept = table.where(place < int(_MILLION * share))
-        numeric = [c.name for c in TABLES[name].columns if c.type in ("double", "bigint") and c.name not in CELL]
-        frame = kept.select(*(F.col(c).cast("double") for c in numeric)).toPandas()
-        found |= {c: frame[c].to_numpy(np.float64) for c in numeric}
-    return found
+    kept = users.where(place < int(_MILLION * share))
+    own, by_hour = ([c.name for c in columns] for columns in (USER_FEATURES, USER_SLOT_FEATURES))
+    frame = kept.select(*(F.col(c).cast("double") for c in own), *by_hour).toPandas()
+    return {c: frame[c].to_numpy(np.float64) for c in own} | {
+        c: np.concatenate([np.empty(0), *frame[c]]).astype(np.float64) for c in by_hour
+    }
 
 
 def _labels(night: Night) -> list[Alert]:
