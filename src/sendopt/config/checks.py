@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sendopt.config.schema import Campaign, Grid, LocalWindow, Settings
 from sendopt.config.yaml_tree import KeyPath, shown
+from sendopt.domain.slots import zone_or_none
 
 MINUTES_PER_DAY = 24 * 60
 Finding = tuple[KeyPath, str]
@@ -38,6 +39,7 @@ def findings(settings: Settings, names: Names, grid_is_sound: bool = True) -> li
         *_scopes(settings, names),
         *_not_built(settings),
         *_order(settings),
+        *_zones(settings),
         *_sources(settings),
         *_secrets(settings),
     ]
@@ -132,6 +134,15 @@ def _order(settings: Settings) -> Iterator[Finding]:
         edges: tuple[float, ...] = getattr(getattr(settings, section), key)
         if any(later <= earlier for earlier, later in itertools.pairwise(edges)):
             yield (section, key), f"not in rising order; got {', '.join(f'{edge:g}' for edge in edges)}"
+
+
+def _zones(settings: Settings) -> Iterator[Finding]:
+    for i, zone in enumerate(settings.zones.plausible):
+        if zone_or_none(zone) is None:
+            yield (
+                ("zones", "plausible", i),
+                f"unknown zone; got {shown(zone)}; expected an IANA name like Europe/Paris",
+            )
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:

@@ -63,6 +63,12 @@ class Support(Strict):
     )
 
 
+class Zones(Strict):
+    plausible: tuple[str, ...] = Field(
+        (), description="IANA zones that a user of unknown zone may live in; empty: every zone of the other users"
+    )
+
+
 class Arms(Strict):
     salt: Annotated[str, Field(min_length=1)] = Field("sendopt-1", description="text; key of the hash that draws arms")
     holdout_fraction: Fraction = Field(0.02, description="share of users that get no sends")
@@ -253,6 +259,7 @@ class Settings(Strict):
     grid: Grid = Grid()
     label: Label = Label()
     support: Support = Support()
+    zones: Zones = Zones()
     arms: Arms = Arms()
     objective: Objective = Objective()
     allocation: Allocation = Allocation()

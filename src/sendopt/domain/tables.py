@@ -230,7 +230,7 @@ PLAN = (
         slot int slot >= 0
         category string
         channel string
-        local_hour int
+        local_hour int?
         p_open double p_open >= 0 AND p_open <= 1
         p_opt_out double p_opt_out >= 0 AND p_opt_out <= 1
         incremental double? incremental >= -1 AND incremental <= 1"""
@@ -319,8 +319,8 @@ PLAN = (
         category string
         send_at_utc timestamp
         slot_end_utc timestamp
-        timezone string
-        send_at_local string
+        timezone string?
+        send_at_local string?
         arm string
         pscore double pscore > 0 AND pscore <= 1
         p_open double

@@ -98,7 +98,7 @@ class _Clock:
     def at(self, slot: int) -> str:
         start = (self._start + pd.Timedelta(minutes=slot * self._minutes)).to_pydatetime()
         local = local_text(start, self._zone or "")
-        return f"at {local[11:16]} local" if local else f"in slot {slot}"
+        return f"at {local[11:16]} local" if local else f"at {start:%H:%M} UTC"
 
 
 def _last_date(data_root: str) -> date:

@@ -27,13 +27,17 @@ def colour(channels: Sequence[str], channel: str) -> str:
 
 
 def local_hours(plan: pd.DataFrame) -> pd.Series:
-    """Return the local hour (0 to 23) of each planned send, from the clock reading of `send_at_local`."""
-    return plan["send_at_local"].astype(str).str.slice(11, 13).astype(int)
+    """Return the local hour (0 to 23) of each planned send, from the clock reading of `send_at_local`.
+
+    Sends to people of unknown time zone have none and are left out; the index is that of `plan`.
+    """
+    return plan["send_at_local"].dropna().astype(str).str.slice(11, 13).astype(int)
 
 
 def hours(plan: pd.DataFrame, channels: Sequence[str]) -> str:
     """Sends by local hour, stacked by channel."""
     empty = "No sends by local hour: nothing is planned for this night."
+    plan = plan[plan["send_at_local"].notna()]
     table = Counter(zip(local_hours(plan), plan["channel"], strict=True))
     total = [sum(table[hour, channel] for channel in channels) for hour in range(24)]
 

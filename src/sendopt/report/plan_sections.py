@@ -115,11 +115,19 @@ def timing(data: ReportData, channels: Sequence[str]) -> str:
         return parts.section(
             "when", "When messages go out", "", parts.missing(absent(data, "send_plan", "No sends to show"))
         )
-    by_hour = Counter(plan_figures.local_hours(data.plan))
+    lead, shown = "Hours are each person's own clock.", data.plan[data.plan["send_at_local"].notna()]
+    if unknown := len(data.plan) - len(shown):
+        lead += (
+            f" {words.plural(unknown, 'send')} to people of unknown time zone, legal in every zone they may live in,"
+        )
+        lead += " cannot be shown by hour."
+    if shown.empty:
+        return parts.section("when", "When messages go out", lead, figure)
+    by_hour = Counter(plan_figures.local_hours(shown))
     peak = min(by_hour, key=lambda hour: (-by_hour[hour], hour))
-    sends = words.plural(len(data.plan), "send")
+    sends = words.plural(len(shown), "send")
     title = f"Busiest local hour: {peak:02d}:00, with {words.count(by_hour[peak])} of {sends}"
-    planned = data.plan["channel"].value_counts()
+    planned = shown["channel"].value_counts()
     legend = parts.legend(
         [
             (plan_figures.colour(channels, name), f"{name} {words.count(planned[name])}")
@@ -127,9 +135,7 @@ def timing(data: ReportData, channels: Sequence[str]) -> str:
             if name in planned
         ]
     )
-    return parts.section(
-        "when", "When messages go out", "Hours are each person's own clock.", parts.card(title, legend, figure)
-    )
+    return parts.section("when", "When messages go out", lead, parts.card(title, legend, figure))
 
 
 def campaigns(data: ReportData, channels: Sequence[str]) -> str:

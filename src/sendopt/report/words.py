@@ -19,7 +19,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "earliest": ("Too early", "The message may only go out after this plan's day."),
     "expiry": ("Expired", "The message runs out before any slot it could have had."),
     "no_support": ("Hours never tried", "The log has too few sends at these local hours to plan there responsibly."),
-    "zone_unknown": ("Time zone unknown", "The person's local time is not known, so no legal hour can be proven."),
+    "zone_unknown": ("Time zone unknown", "No slot left is allowed in every zone the person may live in."),
     "not_eligible": ("No slot passes all rules", "Each slot is refused by some rule; no single rule refuses them all."),
     "negative_value": ("Costs more than it gives", "The expected opt-outs outweigh the expected gain."),
     "user_cap": ("Frequency cap", "The person would get more messages than a cap allows."),

@@ -16,13 +16,13 @@ from sendopt.allocation.coupling import rows_of
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
 from sendopt.allocation.solution import Solution
 from sendopt.domain.limits import Limits
+from sendopt.domain.plausible import LocalDays
 from sendopt.domain.rules import Send
-from sendopt.domain.slots import local_day, readings
 from sendopt.domain.tables import TABLES
 from sendopt.errors import AuditError
 from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.uniform_time import MESSAGE, UniformArm, plan_uniform_time
-from sendopt.spark import history, lineage
+from sendopt.spark import history, lineage, unknown_zone
 from sendopt.spark.fatigue import HALF_LIVES
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
@@ -79,13 +79,10 @@ def _read(night: Night) -> _Inputs:
     cells = eligible.toPandas().sort_values([*MESSAGE, "slot"], ignore_index=True)
     costs = {name: c.cost_per_send for name, c in night.settings.channels.items()}
     cells["cost"] = cells["channel"].map(costs).astype(float)
-    days = {
-        (zone, r.slot): r.local_day
-        for zone in cells["timezone"].unique()
-        for r in readings(zone, night.plan_start, night.settings.grid.slot_minutes, night.n_slots)
-    }
-    pairs = zip(cells["timezone"], cells["slot"], strict=True)
-    cells["local_day"] = np.array([days[p] for p in pairs], np.int64)
+    days = LocalDays(
+        unknown_zone.plausible_zones(night), night.plan_start, night.settings.grid.slot_minutes, night.n_slots
+    )
+    cells["local_day"] = days.of_cells(cells["timezone"].tolist(), cells["slot"].tolist())
     counted = (
         rows.groupBy(*MESSAGE, "campaign_id", "arm")
         .agg(F.collect_list("reason").alias("reasons"), F.max("eligible").alias("eligible"))
@@ -93,11 +90,11 @@ def _read(night: Night) -> _Inputs:
     )
     refused = counted[~counted["eligible"]].sort_values(MESSAGE, ignore_index=True)
     refused["reason"] = [candidates.message_reason(r) for r in refused["reasons"]]
-    past = _past(night, rows.where("eligible").select("user_id").distinct())
+    past = _past(night, rows.where("eligible").select("user_id").distinct(), cells, days)
     return _Inputs(cells, refused.drop(columns=["reasons", "eligible"]), past, len(counted))
 
 
-def _past(night: Night, users: DataFrame) -> pd.DataFrame:
+def _past(night: Night, users: DataFrame, cells: pd.DataFrame, days: LocalDays) -> pd.DataFrame:
     """History of these users as far back as any limit looks, in a fixed order."""
     limits = night.settings.limits()
     minutes = [limits.min_gap_minutes, *(c.window_minutes or 14 * 24 * 60 for c in limits.caps.values())]
@@ -109,9 +106,16 @@ def _past(night: Night, users: DataFrame) -> pd.DataFrame:
     sent = past["sent_at_utc"].dt.tz_localize("UTC")
     past["minutes_before"] = (pd.Timestamp(night.plan_start) - sent).dt.total_seconds() / 60.0
     calendar = any(c.calendar for c in limits.caps.values())
-    zones = past["timezone"].fillna("UTC")
-    past["local_day"] = [local_day(at, z) for at, z in zip(sent, zones, strict=True)] if calendar else 0
+    past["local_day"] = _days(past, sent, cells, days) if calendar else 0
     return past
+
+
+def _days(past: pd.DataFrame, sent: pd.Series[pd.Timestamp], cells: pd.DataFrame, days: LocalDays) -> list[int]:
+    """Local day of each past send: by its own zone where the user's is known and the send has one, else the user's."""
+    own = dict(zip(cells["user_id"], cells["timezone"], strict=True))
+    slots = cells.groupby("user_id")["slot"].agg(frozenset).to_dict()
+    found = zip(sent, past["user_id"], past["timezone"], strict=True)
+    return [days.of_past(at, zone if own[user] and zone else own[user], slots[user]) for at, user, zone in found]
 
 
 def _problem(night: Night, cells: pd.DataFrame, past: pd.DataFrame, limits: Limits) -> Problem:

@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 from sendopt import candidates
 from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
 from sendopt.measurement.experiment import FALLBACK, TREATMENT, arms_at
-from sendopt.spark import history, keys, lineage
+from sendopt.spark import history, keys, lineage, unknown_zone
 from sendopt.spark.stage import Night, StageResult
-from sendopt.spark.zones import slot_readings
+from sendopt.spark.zones import slot_readings, slot_times
 
 UNKNOWN = "unknown"  # channel and category of a message whose campaign is not configured
 
@@ -110,9 +110,11 @@ def _cells(night: Night) -> DataFrame:
         "campaign_id string, channel string, category string, weight double",
     )
     grid = slot_readings(users, night.plan_start, settings.grid.slot_minutes, night.n_slots).select(
-        "timezone", "slot", F.col("start_utc").alias("slot_start"), "local_hour", "wall_minute", "wall_length"
+        "timezone", "slot", "local_hour", "wall_minute", "wall_length"
     )
-    slots = spark.range(night.n_slots).select(F.col("id").cast("int").alias("slot"))
+    slots = slot_times(spark, night.plan_start, settings.grid.slot_minutes, night.n_slots).select(
+        "slot", F.col("start_utc").alias("slot_start")
+    )
     already = history.known_send_keys(night).select("send_key", F.lit(True).alias("already_sent"))
     return (
         offered.join(users, "user_id", "left")
@@ -143,6 +145,7 @@ def _judged_schema() -> str:
 def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function that Spark maps over batches of cells; it closes over plain settings only."""
     settings, supported = night.settings, history.supported_hours(night)
+    plausible = unknown_zone.plausible_zones(night).walls(night.plan_start, settings.grid.slot_minutes, night.n_slots)
 
     def judge(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in batches:
@@ -150,8 +153,9 @@ def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Ite
                 rows[column] = [() if c is None else c for c in rows[column]]
             rows["arm"] = arms_at(rows["position"].to_numpy(), settings.arms, treated)
             reason = candidates.refusals(
-                rows, campaigns=settings.campaigns, quiet_hours=settings.quiet_hours, supported_hours=supported
-            )
+                rows, campaigns=settings.campaigns, quiet_hours=settings.quiet_hours, supported_hours=supported,
+                plausible=plausible,
+            )  # fmt: skip
             unscored = rows["p_open"].isna().to_numpy() & (reason == None)  # noqa: E711
             if unscored.any():
                 raise ValueError(f"{unscored.sum()} eligible cells have no score: run score_slots for this plan_date")

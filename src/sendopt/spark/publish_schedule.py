@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from sendopt.errors import AuditError, InputNotReady
 from sendopt.spark import history, keys, lineage
 from sendopt.spark.stage import Night, StageResult
-from sendopt.spark.zones import slot_readings
+from sendopt.spark.zones import slot_readings, slot_times
 
 
 def run(night: Night) -> StageResult:
@@ -33,19 +33,16 @@ def run(night: Night) -> StageResult:
 
 def _rows(night: Night, candidates: DataFrame, allocation: DataFrame) -> DataFrame:
     users = night.lake.read("users").select("user_id", "timezone")
-    grid = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots).select(
-        "timezone",
-        "slot",
-        F.col("start_utc").alias("send_at_utc"),
-        F.col("end_utc").alias("slot_end_utc"),
-        F.col("start_local").alias("send_at_local"),
-    )
+    grid = night.plan_start, night.settings.grid.slot_minutes, night.n_slots
+    times = slot_times(night.spark, *grid).withColumnsRenamed({"start_utc": "send_at_utc", "end_utc": "slot_end_utc"})
+    local = slot_readings(users, *grid).select("timezone", "slot", F.col("start_local").alias("send_at_local"))
     chosen = allocation.where("planned").select("user_id", "notification_id", "slot", "arm", "pscore")
     details = candidates.where("eligible").drop("arm", "plan_version", "config_hash", "model_version")
     return (
         chosen.join(details, ["user_id", "notification_id", "slot"])
         .join(users, "user_id")
-        .join(F.broadcast(grid), ["timezone", "slot"])
+        .join(F.broadcast(times), "slot")
+        .join(F.broadcast(local), ["timezone", "slot"], "left")
         .withColumn("send_key", keys.keyed_hash("send", F.col("user_id"), F.col("notification_id")))
     )
 

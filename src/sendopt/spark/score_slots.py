@@ -17,7 +17,7 @@ from sendopt.propensity.forest import Forest
 from sendopt.propensity.model import Model
 from sendopt.propensity.shrinkage import USED, Shrinkage, ShrunkBaseline, fit
 from sendopt.propensity.uplift import Gain
-from sendopt.spark import uplift
+from sendopt.spark import unknown_zone, uplift
 from sendopt.spark.build_features import scoring_rows, stored_features
 from sendopt.spark.fatigue import with_fatigue
 from sendopt.spark.feature_counts import rules_of_night
@@ -34,8 +34,9 @@ _SCORES = (
 
 
 def run(night: Night) -> StageResult:
-    """Rows written: slot_scores of the plan_date, one a user of known zone, slot and configured (channel, category).
+    """Rows written: slot_scores of the plan_date, one a user, slot and configured (channel, category).
 
+    A user of unknown zone has the mean over the zones that are plausible (`unknown_zone`), none where none is.
     Scored by the champion; where none was promoted by the baseline, and facts name the arm `fallback`. Raises
     InputNotReady where the registry or the night's features are missing, ModelError where the champion does not fit.
     """
@@ -47,12 +48,15 @@ def run(night: Night) -> StageResult:
     features = stored_features(night)
     users = features["user_features"]
     n_users, forest = users.count(), forest_of(model) if gain is None else f"objective {night.settings.objective.kind}"
-    if isinstance(forest, Forest):
-        scored = fast_scores(night, model, forest, rates, features, users, pairs)
-        scored = scored.withColumn("incremental", F.lit(None).cast("double"))
-    else:
-        rows = scoring_rows(night, scoring_keys(night, users, pairs))
-        scored = rows.mapInPandas(_scorer(model, rates, gain), _SCORES)
+
+    def score(some: DataFrame) -> DataFrame:
+        if isinstance(forest, Forest):
+            rows = fast_scores(night, model, forest, rates, features, some, pairs)
+            return rows.withColumn("incremental", F.lit(None).cast("double"))
+        rows = scoring_rows(night, scoring_keys(night, some, pairs))
+        return rows.mapInPandas(_scorer(model, rates, gain), _SCORES)
+
+    scored, of_unknown = unknown_zone.with_unknown(night, users, score)
     versions = Versions(plan_version(night, version), night.config_hash, version)
     rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
     try:
@@ -71,6 +75,7 @@ def run(night: Night) -> StageResult:
             "arm": "fallback" if version == BASELINE else None,
             "scored_by": "forest" if isinstance(forest, Forest) else f"rows ({forest})",
             "shrinkage": {"kappa": record.kappa, "kappa_segment": record.kappa_segment, "segments": record.segments},
+            **({"unknown_zone": of_unknown} if of_unknown else {}),
             "objective": night.settings.objective.kind,
             "opt_out_rates": {"overall": rates.overall, **{name: list(r) for name, r in rates.by_channel.items()}},
         },

@@ -162,7 +162,11 @@ class Lake:
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table.name)).addColumns(schema_of(table))
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
-        builder.execute()
+        optional = {c.name for c in table.columns if c.nullable}
+        path = self.path(table.name).replace("`", "``")
+        for found in builder.execute().toDF().schema:
+            if found.name in optional and not found.nullable:  # it was required when the table was made
+                self.spark.sql(f"ALTER TABLE delta.`{path}` ALTER COLUMN `{found.name}` DROP NOT NULL")
 
 
 def conform(rows: DataFrame, table: Table) -> DataFrame:

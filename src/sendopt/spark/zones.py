@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sendopt.domain.slots import offset_periods, readings, zone_or_none
@@ -59,6 +59,13 @@ def slot_readings(users: DataFrame, start: datetime, slot_minutes: int, n_slots:
         "timezone string, slot int, start_utc timestamp, end_utc timestamp, start_local string, local_hour int, "
         "weekend boolean, weekday int, wall_minute int, wall_length int",
     )
+
+
+def slot_times(spark: SparkSession, start: datetime, slot_minutes: int, n_slots: int) -> DataFrame:
+    """slot, start_utc, end_utc: what needs no zone."""
+    begin = [start + timedelta(minutes=slot * slot_minutes) for slot in range(n_slots)]
+    rows = [(slot, at, at + timedelta(minutes=slot_minutes)) for slot, at in enumerate(begin)]
+    return spark.createDataFrame(rows, "slot int, start_utc timestamp, end_utc timestamp")
 
 
 def is_weekend(local_time: str) -> Column:
