@@ -746,6 +746,22 @@ BAD = [
     ),
     pytest.param(
         "defaults.yaml",
+        ("zones:\n  plausible:\n    - Europe/Berlin\n    - Europe/Pariss\n"),
+        [
+            'conf/defaults.yaml:4: zones.plausible.1: unknown zone; got "Europe/Pariss"; expected an IANA name like Europe/Paris',
+        ],
+        id="zones_unknown",
+    ),
+    pytest.param(
+        "defaults.yaml",
+        ("zones: {plausible: Europe/Berlin}\n"),
+        [
+            'conf/defaults.yaml:1: zones.plausible: not a list; got "Europe/Berlin"; expected a list of text (IANA zones that a user of unknown zone may live in; empty: every zone of the other users)',
+        ],
+        id="zones_no_list",
+    ),
+    pytest.param(
+        "defaults.yaml",
         ("opt_out:\n  fatigue_edges: 0.5\n"),
         [
             "conf/defaults.yaml:2: opt_out.fatigue_edges: not a list; got 0.5; expected a list of numbers above 0 (points; edges of the fatigue bins)",

@@ -153,6 +153,16 @@ def test_not_a_number_is_not_drawn(night: ReportData) -> None:
     assert not re.search(r"[\"> ]nan[\"< ]", page)
 
 
+def test_sends_without_a_local_hour_are_counted_and_not_drawn(night: ReportData) -> None:
+    some = night.plan["send_at_local"].where(night.plan.index >= 3)
+    page = render(replace(night, plan=night.plan.assign(send_at_local=some)))
+    assert "3 sends to people of unknown time zone" in page
+    assert f"of {len(night.plan) - 3:,} sends" in page
+    page = render(replace(night, plan=night.plan.assign(send_at_local=None)))
+    assert "cannot be shown by hour" in page
+    assert "sends-by-local-hour" not in figures(page)
+
+
 def test_a_plan_without_sends_keeps_its_reasons(night: ReportData) -> None:
     page = render(replace(night, plan=night.plan.iloc[:0]))
     assert f"0 of {len(night.suppressed):,} candidate messages are planned for 0 people" in page

@@ -15,11 +15,21 @@ from propensity_rows import world
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from sendopt.config.schema import AudienceAll, Campaign, Fatigue, Gate, Mlflow, Settings, Training
+from sendopt.config.schema import (
+    AudienceAll,
+    Campaign,
+    Fatigue,
+    Gate,
+    LocalWindow,
+    Mlflow,
+    QuietHours,
+    Settings,
+    Training,
+)
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ModelError
 from sendopt.propensity.forest import Forest
-from sendopt.propensity.model import OpenModel
+from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.shrinkage import USED, ShrunkBaseline, fit
 from sendopt.spark import build_features, score_slots, slot_scorer, train_propensity
 from sendopt.spark.stage import Night
@@ -110,9 +120,8 @@ def test_train_promote_and_score_twice_with_equal_bytes(full_lake: Lake, mlflow:
     json.dumps(trained.facts, allow_nan=False)
 
     scored = score_slots.run(night)
-    assert scored.rows_in == (USERS + 1) * 24 * 2
-    assert scored.rows_out == USERS * 24 * 2
-    assert scored.dropped == {"zone_unknown": 48}
+    assert scored.rows_in == scored.rows_out == (USERS + 1) * 24 * 2
+    assert scored.dropped == {}
     assert scored.facts["arm"] is None
     first = _rows(full_lake)
     assert first["p_open"].between(1e-6, 1 - 1e-6).all()
@@ -148,12 +157,16 @@ def test_scores_are_the_champions_on_the_scoring_rows(
     users = full_lake.read("users").select("user_id", "timezone")
     keys = build_features.scoring_rows(night, score_slots.scoring_keys(night, users, sorted(PAIRS))).toPandas()
     keys = keys.sort_values(["user_id", "slot", "category", "channel"], ignore_index=True)
-    scores = _rows(full_lake)
+    all_scores = _rows(full_lake)
+    scores = all_scores[all_scores["user_id"] != "lost"].reset_index(drop=True)
     np.testing.assert_array_equal(scores["p_open"], champion.model.predict(keys))
-    pd.testing.assert_frame_equal(scores[["user_id", "slot", "local_hour"]], keys[["user_id", "slot", "local_hour"]])
+    pd.testing.assert_frame_equal(
+        scores[["user_id", "slot", "local_hour"]], keys[["user_id", "slot", "local_hour"]], check_dtype=False
+    )
+    _require_mean_over_zones(night, champion.model, all_scores)
     monkeypatch.setattr(score_slots, "forest_of", lambda _: "a test")
     assert score_slots.run(night).facts["scored_by"] == "rows (a test)"
-    pd.testing.assert_frame_equal(_rows(full_lake), scores)  # the plain path gives the same bytes
+    pd.testing.assert_frame_equal(_rows(full_lake), all_scores)  # the plain path gives the same bytes
 
     def moved(model: OpenModel) -> Forest | str:
         booster = lgb.Booster(model_str=model.booster_text)
@@ -164,6 +177,23 @@ def test_scores_are_the_champions_on_the_scoring_rows(
     monkeypatch.setattr(score_slots, "forest_of", moved)
     with pytest.raises(ModelError, match="the fast scorer and the model disagree on"):
         score_slots.run(night)
+
+
+def _require_mean_over_zones(night: Night, model: Model, scores: pd.DataFrame) -> None:
+    """The user of unknown zone has the mean of what each zone's 50 users would have in its place."""
+    order = ["slot", "category", "channel"]
+    lost = scores[scores["user_id"] == "lost"].sort_values(order, ignore_index=True)
+    assert len(lost) == 24 * 2
+    assert lost["local_hour"].isna().all()
+    total = np.zeros(len(lost))
+    for zone in ZONES:
+        there = night.spark.createDataFrame([("lost", zone)], "user_id string, timezone string")
+        rows = build_features.scoring_rows(night, score_slots.scoring_keys(night, there, sorted(PAIRS))).toPandas()
+        p_open = model.predict(rows)
+        total += rows.assign(p_open=p_open).sort_values(order)["p_open"].to_numpy() * (USERS / 3) / USERS
+    np.testing.assert_allclose(lost["p_open"], total, rtol=1e-12)
+    assert lost.groupby(["category", "channel"])["p_open"].nunique().min() > 3, "the slots differ"
+    assert lost.groupby("channel")["p_opt_out"].nunique().eq(1).all()
 
 
 def test_a_refused_challenger_leaves_the_night_in_fallback(full_lake: Lake, mlflow: Mlflow) -> None:
@@ -178,7 +208,7 @@ def test_a_refused_challenger_leaves_the_night_in_fallback(full_lake: Lake, mlfl
     assert set(_rows(full_lake)["model_version"]) == {"baseline"}
     users = full_lake.read("user_features", PLAN_DATE).select("user_id", *USED).toPandas()
     hours = full_lake.read("slot_features", PLAN_DATE).where("NOT weekend").select("local_hour", "hour_rate").toPandas()
-    scores = _rows(full_lake)
+    scores = _rows(full_lake).query("user_id != 'lost'")
     on_monday = scores[scores["user_id"].str[1:].astype(int) % 3 < 2]  # in New York it is still Sunday at first
     record = fit(users, night.settings.features.segment_edges)
     assert scored.facts["shrinkage"]["kappa"] == pytest.approx(record.kappa)
@@ -188,13 +218,17 @@ def test_a_refused_challenger_leaves_the_night_in_fallback(full_lake: Lake, mlfl
 
 def test_too_few_sends_go_on_in_fallback(lake: Lake, mlflow: Mlflow) -> None:
     _fill(lake, world(users=5, days=4))
-    night = _night(lake, mlflow)
+    # from Berlin over Kolkata to New York no slot lies in everyone's waking hours: who may live in any has no scores
+    awake = QuietHours(everyone=LocalWindow(start="20:00", end="10:00"))
+    night = _night(lake, mlflow, quiet_hours=awake)
     build_features.run(night)
     trained = train_propensity.run(night)
     assert trained.facts["arm"] == "fallback"
     assert trained.facts["kind"] == "baseline"
     assert "18 mature sends" in str(trained.facts["gate"])
-    assert score_slots.run(night).rows_out == 5 * 24 * 2
+    scored = score_slots.run(night)
+    assert scored.rows_out == 5 * 24 * 2
+    assert scored.dropped == {"zone_unknown": 24 * 2}
 
 
 def test_a_champion_of_another_label_is_refused(full_lake: Lake, mlflow: Mlflow) -> None:

@@ -17,8 +17,10 @@ from sendopt.domain.keys import keyed_hash, planned_send_key
 from sendopt.domain.limits import Limits
 from sendopt.domain.tables import TABLES
 from sendopt.report.data import read_table
+from sendopt.report.explain import explain_user
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # its fixture runs whole nights
+PLAUSIBLE = ("Europe/Berlin", "Europe/Helsinki", "Europe/London")
 KEPT = {"runs": ["plan_date", "stage", "plan_version"]}  # the rest of a run is about itself: times, versions, ids
 
 
@@ -26,7 +28,21 @@ KEPT = {"runs": ["plan_date", "stage", "plan_version"]}  # the rest of a run is 
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nights")
     make_world(folder, users=120, days=21)
+    forget_zones(folder)
     return folder
+
+
+def forget_zones(folder: Path) -> None:
+    """Every third European has no zone in the log, and the settings say that such users live in Europe."""
+    path = folder / "world" / "raw" / "users.csv"
+    users = pd.read_csv(path, dtype=str, keep_default_na=False)
+    european = users.index[users["tz"].str.startswith("Europe/")]
+    users.loc[european[::3], "tz"] = ""
+    users.to_csv(path, index=False)
+    defaults = folder / "conf" / "defaults.yaml"
+    text = defaults.read_text()
+    assert "  plausible: []" in text
+    defaults.write_text(text.replace("  plausible: []", f"  plausible: [{', '.join(PLAUSIBLE)}]"))
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +98,39 @@ def test_every_candidate_message_is_planned_or_suppressed_once(nights, settings)
 
 def test_planned_sends_are_local_legal_and_keyed_for_ever(nights, settings):
     plans = pd.concat([read_table(settings.paths.data, "send_plan", d) for d in nights[0]])
-    local = plans["send_at_local"].str[11:13].astype(int)
+    known = plans["send_at_local"].notna()
+    local = plans.loc[known, "send_at_local"].str[11:13].astype(int)
     assert local.between(8, 21).all()
     assert plans["send_key"].is_unique
     keys = [planned_send_key(u, n) for u, n in zip(plans["user_id"], plans["notification_id"], strict=True)]
     assert plans["send_key"].tolist() == keys
     assert set(plans["arm"]) <= {"treatment", "uniform_time", "fallback"}
     assert plans[plans["arm"] != "uniform_time"]["pscore"].eq(1.0).all()
+
+
+def test_users_of_unknown_zone_are_sent_to_only_where_every_plausible_zone_allows_it(nights, settings):
+    users = read_table(settings.paths.data, "users")
+    lost = set(users.loc[users["timezone"].isna(), "user_id"])
+    assert len(lost) > 5
+    for day in nights[0]:
+        candidates = read_table(settings.paths.data, "candidates", day)
+        cells = candidates[candidates["user_id"].isin(lost) & candidates["eligible"]]
+        at = pd.Timestamp(day, tz="UTC") + pd.to_timedelta(cells["slot"] * settings.grid.slot_minutes, unit="m")
+        for zone in PLAUSIBLE:
+            hour = at.dt.tz_convert(zone).dt.hour
+            assert hour.between(8, 21).all(), zone
+        assert cells["p_open"].notna().all()
+        refused = set(candidates.loc[candidates["user_id"].isin(lost), "reason"].dropna())
+        assert {"zone_unknown", "quiet_hours"} <= refused
+        scores = read_table(settings.paths.data, "slot_scores", day)
+        assert set(scores["user_id"]) >= lost
+    plans = pd.concat([read_table(settings.paths.data, "send_plan", d) for d in nights[0]])
+    theirs = plans[plans["user_id"].isin(lost)]
+    assert len(theirs) > 5
+    assert theirs[["timezone", "send_at_local"]].isna().all(axis=None)
+    assert (plans["send_at_local"].isna() == plans["user_id"].isin(lost)).all()
+    (said, *_) = explain_user(settings.paths.data, theirs["user_id"].iloc[0], None, theirs["plan_date"].iloc[0], 60)
+    assert "zone unknown" in said
 
 
 def test_caps_and_gap_hold_across_nights_with_what_the_world_really_sent(nights, settings):

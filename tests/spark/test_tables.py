@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -72,6 +73,18 @@ def test_merge_inserts_updates_and_is_idempotent(spark, lake):
         assert [(r[0], r[3]) for r in rows_of(lake, "interactions")] == [("a", False), ("b", True), ("c", False)]
     with pytest.raises(ContractError, match="1 rows repeat a key"):
         lake.merge("interactions", spark.createDataFrame([("d", "open", at, True)] * 2, schema))
+
+
+def test_a_column_that_has_become_optional_takes_null_in_a_table_made_before(spark, lake, monkeypatch):
+    now = TABLES["slot_scores"]
+    before = tuple(replace(c, nullable=False) if c.name == "local_hour" else c for c in now.columns)
+    row = [D1, "u", 0, "news", "push", 9, 0.5, 0.0, None, "v", "h", "m"]
+    monkeypatch.setitem(TABLES, "slot_scores", replace(now, columns=before))
+    lake.replace("slot_scores", spark.createDataFrame([row], schema_of(now)), D1)
+    monkeypatch.undo()
+    row[5] = None
+    lake.replace("slot_scores", spark.createDataFrame([row], schema_of(now)), D1)
+    assert [r["local_hour"] for r in lake.read("slot_scores").collect()] == [None]
 
 
 def test_spark_and_python_hash_alike(spark):

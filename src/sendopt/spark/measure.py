@@ -14,6 +14,7 @@ from sendopt.domain.tables import TABLES
 from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.off_policy import Estimate, difference, matched
 from sendopt.spark import watch
+from sendopt.spark.feature_counts import rules_of_night
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
 from sendopt.tracking.mlflow import MlflowTracker
@@ -61,7 +62,8 @@ def _delivered(night: Night, day: object) -> DataFrame:
     log = night.lake.read("sends").where("sent").select("send_key", "sent_at_utc", F.lit(1).alias("sent"))
     reactions = night.lake.read("interactions").where(F.col("at_utc") < known)
     plan = night.lake.read("send_plan").where(F.col("plan_date") == F.lit(day)).join(log, "send_key", "left")
-    in_window = F.unix_seconds("at_utc") <= F.unix_seconds("sent_at_utc") + int(label.window_hours * 3600)
+    window = rules_of_night(night).window_microseconds  # to the microsecond, as labels have it
+    in_window = F.unix_micros("at_utc") <= F.unix_micros("sent_at_utc") + F.lit(window)
     wins = (
         plan.join(reactions.where(F.col("kind") == label.kind), "send_key")
         .where((F.col("at_utc") >= F.col("sent_at_utc")) & in_window)
