@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sendopt.domain.keys import keyed_hash
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import DerivedUsers, Outcome, SourceMapping, TableMapping
 from sendopt.spark import build_features, measure
+from sendopt.spark.feature_counts import exposures_of, rules_of_night
 from sendopt.spark.ingest import ingest
 from sendopt.spark.stage import Night
 from sendopt.spark.tables import schema_of
@@ -76,7 +78,11 @@ def night(lake, plan_date: date) -> Night:
 
 
 def labels(lake) -> set[str]:
-    rows = build_features.training_rows(night(lake, NOW.date()), 30).select("user_id", "label").collect()
+    """Users whose send is a success to a training of the last night."""
+    last, first = night(lake, NOW.date()), DAY - timedelta(days=20)
+    rules = rules_of_night(last)
+    sends = build_features.mature_sends(exposures_of(last, first, rules), last, first, rules)
+    rows = sends.where("local_hour IS NOT NULL").select("user_id", "label").collect()
     assert len(rows) == len(CASES)
     return {row["user_id"] for row in rows if row["label"]}
 
@@ -138,8 +144,9 @@ def test_late_opens_change_labels_features_and_outcomes_exactly_once(lake, tmp_p
 
     # both deliveries once more, the first with its imputed open: nothing changes, not even a commit
     before, version = contents(lake), lake.version("interactions")
-    for folder in (late, raw):
-        ingest(lake, MAPPING, folder, SETTINGS, NOW)
+    for file in ("sends.jsonl", "opens.jsonl"):
+        shutil.copy(raw / file, late / file)
+    ingest(lake, MAPPING, late, SETTINGS, NOW)
     assert contents(lake) == before
     assert lake.version("interactions") == version
 

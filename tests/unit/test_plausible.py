@@ -17,6 +17,7 @@ from sendopt.config.schema import AudienceAll, Campaign, LocalWindow, QuietHours
 from sendopt.domain.limits import Cap, Limits
 from sendopt.domain.plausible import LocalDays, Plausible
 from sendopt.domain.rules import Send, first_broken
+from sendopt.spark.allocate import _days
 
 ZONES = ("America/New_York", "Asia/Kathmandu", "Asia/Kolkata", "Europe/Berlin", "Europe/Lisbon", "Pacific/Auckland")
 SOME_ZONES = st.lists(st.sampled_from(ZONES), min_size=1, max_size=4, unique=True)
@@ -205,3 +206,13 @@ def test_one_plausible_zone_counts_days_as_a_known_one_does(zone):
     np.testing.assert_array_equal(one.of_cells([None] * 24, slots), none.of_cells([zone] * 24, slots))
     at = datetime(2026, 1, 6, 22, tzinfo=UTC)
     assert one.of_past(at, None, frozenset(slots)) == none.of_past(at, zone, frozenset(slots))
+
+
+def test_a_past_send_is_dated_by_its_zone_else_the_users_else_all_that_are_plausible():
+    start = datetime(2026, 1, 7, tzinfo=UTC)
+    days = LocalDays(Plausible.of(("Asia/Tokyo", "Europe/London"), {}), start, 60, 24)
+    cells = pd.DataFrame({"user_id": ["known", "known", "lost"], "timezone": ["Asia/Tokyo"] * 2 + [None], "slot": 12})
+    past = pd.DataFrame({"user_id": ["known", "known", "lost"], "timezone": ["America/New_York", None, "Asia/Tokyo"]})
+    sent = pd.Series(pd.to_datetime(["2026-01-06 02:00", "2026-01-06 16:00", "2026-01-06 16:00"], utc=True))
+    in_new_york, in_tokyo, night = days.night_day - 2, days.night_day, days.night_day
+    assert _days(past, sent, cells, days) == [in_new_york, in_tokyo, night]
