@@ -33,8 +33,11 @@ STAGES: dict[str, tuple[str, ...]] = {
     "build_features": ("sends", "interactions", "sessions", "users"),
     "train_propensity": ("sends", "interactions", "sessions", "users"),
     "score_slots": ("sends", "interactions", "user_features", "slot_features", "group_features"),
-    "build_candidates": ("users", "sends", "interactions", "messages", "send_plan", "slot_scores", "slot_features"),
-    "allocate": ("candidates", "sends", "send_plan", "users"),
+    "build_candidates": (
+        *("users", "sends", "interactions", "messages", "send_plan"),
+        *("slot_scores", "slot_features", "user_features"),
+    ),
+    "allocate": ("candidates", "sends", "send_plan", "users", "user_features"),
     "publish_schedule": ("candidates", "allocation", "suppressed", "send_plan"),
     "measure": (
         *("send_plan", "sends", "interactions", "candidates", "shadow_prices"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import date
 from functools import reduce
 
 import numpy as np
@@ -15,29 +13,29 @@ from sendopt.config.schema import QuietHours
 from sendopt.domain.plausible import Plausible, Wall
 from sendopt.domain.slots import outside, zone_or_none
 from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
 
 _KEYS = ("user_id", "slot", "category", "channel")
 _SAME = ("local_hour", "p_opt_out")  # not averaged: no reading has its hour, all have the same chance of opting out
 
 
 def plausible_zones(night: Night) -> Plausible:
-    """What the settings and the users known at as_of say."""
-    return Plausible.of(night.settings.zones.plausible, _known(_users_by_zone(night)))
+    """What the settings and the users of the night's features say."""
+    by_zone = _users_by_zone(night.lake.read("user_features", night.plan_date))
+    return Plausible.of(night.settings.zones.plausible, _known(by_zone))
 
 
 def with_unknown(
-    night: Night, users: DataFrame, n_users: int, score: Callable[[Night, DataFrame, int], DataFrame]
+    night: Night, users: DataFrame, score: Callable[[DataFrame], DataFrame]
 ) -> tuple[DataFrame, dict[str, object]]:
     """(scores of all users, what became of those of unknown zone, as facts of the stage).
 
-    `score` gives user_id, slot, category, channel, local_hour, p_opt_out and other numbers for users (user_id,
-    timezone) of known zone, about so many, from the night's features. A user of unknown zone has the mean of those
+    `users` are the night's user_features; `score` gives user_id, slot, category, channel, local_hour, p_opt_out and
+    other numbers for rows of it, read in the zone that stands there. A user of unknown zone has the mean of those
     numbers over the plausible zones, by their shares, NULL where one is NULL, and no local_hour; no row where no zone
     is plausible, or where everyone's quiet hours in one or another of them leave no slot of the night.
     """
-    scored = score(night, users, n_users)
-    by_zone = _users_by_zone(night)
+    scored = score(users)
+    by_zone = _users_by_zone(users)
     unknown = {zone: n for zone, n in by_zone.items() if n and _is_unknown(zone)}
     if not unknown:
         return scored, {}
@@ -50,21 +48,9 @@ def with_unknown(
     if not open_slots:
         return scored, facts
     names = [zone for zone in unknown if zone is not None]
-    lost = users.where(F.col("timezone").isNull() | F.col("timezone").isin(names)).select("user_id").localCheckpoint()
-    theirs, n = replace(night, lake=_FeaturesOf(night.spark, night.lake.root, lost)), sum(unknown.values())
-    readings = [(w, score(theirs, lost.withColumn("timezone", F.lit(zone)), n)) for zone, w in weights.items()]
+    lost = users.where(F.col("timezone").isNull() | F.col("timezone").isin(names))
+    readings = [(share, score(lost.withColumn("timezone", F.lit(zone)))) for zone, share in weights.items()]
     return scored.unionByName(_mean(readings)), facts
-
-
-@dataclass(frozen=True)
-class _FeaturesOf(Lake):
-    """The lake with the features of these users only: without it every reading would travel with those of all."""
-
-    users: DataFrame
-
-    def read(self, name: str, plan_date: date | None = None) -> DataFrame:
-        rows = super().read(name, plan_date)
-        return rows.join(self.users, "user_id", "left_semi") if name.startswith("user_") else rows
 
 
 def _open_slots(walls: tuple[Wall, ...], quiet: QuietHours) -> int:
@@ -77,8 +63,7 @@ def _open_slots(walls: tuple[Wall, ...], quiet: QuietHours) -> int:
     return int(np.logical_and.reduce([outside(w.minute, w.length, hours.start, hours.end) for w in walls]).sum())
 
 
-def _users_by_zone(night: Night) -> dict[str | None, int]:
-    users = night.lake.read("users").where(F.col("created_at") < F.lit(night.as_of))
+def _users_by_zone(users: DataFrame) -> dict[str | None, int]:
     return {row["timezone"]: int(row["count"]) for row in users.groupBy("timezone").count().collect()}
 
 
