@@ -15,7 +15,9 @@ class Column:
     """One column. `check` is a SQL condition that must not be false (NULL passes where `nullable`)."""
 
     name: str
-    type: str  # Spark SQL type: string, int, bigint, double, boolean, timestamp, date, array<string>
+    type: (
+        str  # Spark SQL type: string, int, bigint, double, boolean, timestamp, date, array<string>, map<string,double>
+    )
     nullable: bool = False
     check: str | None = None
 
@@ -38,9 +40,9 @@ class Table:
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """One column a line: `name type[?] [check…]`; a `?` marks a nullable column."""
+    """One column a line, or more with `;` between: `name type[?] [check…]`; a `?` marks a nullable column."""
     columns = []
-    for line in text.strip().splitlines():
+    for line in text.strip().replace(";", "\n").splitlines():
         name, kind, *check = line.split(None, 2)
         columns.append(Column(name, kind.rstrip("?"), kind.endswith("?"), check[0] if check else None))
     return tuple(columns)
@@ -209,8 +211,10 @@ _SEND = """send_key string\nuser_id string\nsent_at_utc timestamp\nplan_date dat
 weekday int\nchannel string\ncategory string\ncampaign_id string\npscore double?\nlabel int label IN (0, 1)
 suspected boolean
 category_rate double\nchannel_rate double"""
-# Of the last training; MLflow names its Delta version.
-TRAINING = (Table("training_rows", ("send_key",), (*_columns(_SEND), *_FACTS)),)
+# Of the last training, of the goal trained last; MLflow names their Delta versions.
+TRAINING = tuple(
+    Table(name, ("send_key",), (*_columns(_SEND), *_FACTS)) for name in ("training_rows", "goal_training_rows")
+)
 
 PLAN = (
     _table(
@@ -225,7 +229,8 @@ PLAN = (
         local_hour int
         p_open double p_open >= 0 AND p_open <= 1
         p_opt_out double p_opt_out >= 0 AND p_opt_out <= 1
-        incremental double? incremental >= -1 AND incremental <= 1"""
+        incremental double? incremental >= -1 AND incremental <= 1
+        p_goals map<string,double>? forall(map_values(p_goals), p -> p >= 0 AND p <= 1)"""
         + _VERSIONS,
         "plan_date",
     ),
@@ -246,6 +251,7 @@ PLAN = (
         p_open double?
         p_opt_out double?
         incremental double?
+        p_goals map<string,double>?
         value double?"""
         + _VERSIONS,
         "plan_date",
@@ -272,8 +278,7 @@ PLAN = (
         plan_date date
         row string
         kind string kind IN ('capacity', 'campaign_max', 'campaign_min', 'opt_outs', 'cost')
-        limit double
-        used double
+        limit double; used double
         kept_free double kept_free >= 0
         price double price >= 0"""
         + _VERSIONS,
@@ -284,16 +289,9 @@ PLAN = (
         "plan_date",
         """
         plan_date date
-        value double
-        penalty double
-        objective double
-        bound double
-        gap double
-        method string
-        termination string
-        users bigint
-        messages bigint
-        cells bigint
+        value double; penalty double; objective double; bound double; gap double
+        method string; termination string
+        users bigint; messages bigint; cells bigint
         sends bigint"""
         + _VERSIONS,
         "plan_date",
@@ -309,10 +307,8 @@ PLAN = (
         campaign_id string
         channel string
         category string
-        send_at_utc timestamp
-        slot_end_utc timestamp
-        timezone string
-        send_at_local string
+        send_at_utc timestamp; slot_end_utc timestamp
+        timezone string; send_at_local string
         arm string
         pscore double pscore > 0 AND pscore <= 1
         p_open double
@@ -344,13 +340,19 @@ MEASUREMENT = (
         plan_date date
         arm string
         channel string
-        planned bigint
-        sent bigint
-        successes bigint
-        opt_outs bigint
-        expected_successes double
-        expected_opt_outs double""",
+        planned bigint; sent bigint; successes bigint; opt_outs bigint
+        expected_successes double; expected_opt_outs double""",
         "plan_date",
+    ),
+    _table(
+        "goal_outcomes",
+        "plan_date goal",
+        """
+        plan_date date
+        goal string
+        sent bigint; successes bigint
+        expected_successes double""",
+        "plan_date goal",
     ),
     _table(
         "lift",
@@ -358,11 +360,8 @@ MEASUREMENT = (
         """
         plan_date date
         metric string
-        estimate double?
-        low double?
-        high double?
-        users bigint
-        sends bigint
+        estimate double?; low double?; high double?
+        users bigint; sends bigint
         note string?""",
         "plan_date",
     ),
@@ -373,8 +372,7 @@ MEASUREMENT = (
         plan_date date
         kind string kind IN ('inputs', 'labels', 'prices', 'gate')
         name string
-        value double?
-        bound double?
+        value double?; bound double?
         sentence string""",
         "plan_date",
     ),
@@ -387,10 +385,8 @@ MEASUREMENT = (
         plan_version string
         delta_versions string
         mlflow_run_id string?
-        started_utc timestamp
-        seconds double
-        rows_in bigint
-        rows_out bigint
+        started_utc timestamp; seconds double
+        rows_in bigint; rows_out bigint
         dropped_by_reason string
         facts string""",
         "plan_date stage",

@@ -19,6 +19,7 @@ from pyspark.sql.types import (
     DoubleType,
     IntegerType,
     LongType,
+    MapType,
     StringType,
     StructType,
     TimestampType,
@@ -37,6 +38,7 @@ _TYPES: dict[str, DataType] = {
     "timestamp": TimestampType(),
     "date": DateType(),
     "array<string>": ArrayType(StringType()),
+    "map<string,double>": MapType(StringType(), DoubleType()),
 }
 
 
