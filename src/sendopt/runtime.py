@@ -37,7 +37,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "allocate": ("candidates", "sends", "send_plan", "users"),
     "publish_schedule": ("candidates", "allocation", "suppressed", "send_plan"),
     "measure": (
-        *("send_plan", "sends", "interactions", "candidates", "shadow_prices"),
+        *("send_plan", "sends", "interactions", "candidates", "allocation", "shadow_prices"),
         *("user_features", "user_slot_features"),
     ),
 }

