@@ -14,7 +14,7 @@ from worlds import PLAN_DATE, make_world
 
 from sendopt import runtime
 from sendopt.config.loader import load
-from sendopt.config.schema import Gate, Goal, Objective, Settings, Training
+from sendopt.config.schema import AudienceAll, Gate, Goal, Objective, Settings, Training
 from sendopt.demo import play
 from sendopt.domain.keys import keyed_hash
 from sendopt.propensity import goals as heads
@@ -48,7 +48,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(home: Path) -> Settings:
     training = Training(days=30, folds=2, max_trees=40, min_data_in_leaf=40, bootstrap_samples=50)
     gate = Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0)
-    return load(home / "conf").model_copy(update={"training": training, "gate": gate})
+    settings = load(home / "conf")
+    alike = {"value": 1.0, "audience": AudienceAll(kind="all"), "max_sends": None, "min_sends": 0, "window": None}
+    campaigns = {name: c.model_copy(update=alike) for name, c in settings.campaigns.items()}  # what sells must be found
+    return settings.model_copy(update={"training": training, "gate": gate, "campaigns": campaigns})
 
 
 def with_goals(plain: Settings, **named: Goal) -> Settings:
