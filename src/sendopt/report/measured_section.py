@@ -25,7 +25,7 @@ def measured(data: ReportData) -> str:
             "No measured outcomes yet: the outcome windows of no plan up to this date are over, or the stage measure "
             "has not run. They appear here from the first mature night."
         )
-        return parts.section("measured", title, "", parts.missing(why))
+        return parts.section("measured", title, "", parts.missing(why), goal_parts.measured(data))
     night = data.measured_date.strftime("%A, %-d %B %Y")
     cards = [_outcomes(data.outcomes), _lift(data.lift)]
     return parts.section("measured", title, f"The last plan whose outcome windows are over is that of {night}.",
