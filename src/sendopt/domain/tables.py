@@ -145,15 +145,9 @@ FEATURES = (
         days_since_send double? days_since_send >= 0
         days_since_open double? days_since_open >= 0
         days_since_session double? days_since_session >= 0
-        sends_7d bigint
-        sends_30d bigint
-        sends_90d bigint
-        mature_7d bigint
-        mature_30d bigint
-        mature_90d bigint
-        successes_7d bigint
-        successes_30d bigint
-        successes_90d bigint
+        sends_7d bigint; sends_30d bigint; sends_90d bigint
+        mature_7d bigint; mature_30d bigint; mature_90d bigint
+        successes_7d bigint; successes_30d bigint; successes_90d bigint
         sessions_7d bigint
         sessions_30d bigint
         rate_7d double rate_7d >= 0 AND rate_7d <= 1
