@@ -155,6 +155,21 @@ def test_another_window_is_another_goal(spark: SparkSession, home: Path, plain: 
     assert isinstance(fallback.heads["order"], heads.SharedSuccess)
 
 
+def test_a_goal_that_hardly_happens_has_no_model_and_its_run_says_why(
+    spark: SparkSession, home: Path, plain: Settings, planned: dict
+) -> None:
+    rare = with_goals(plain, rare=Goal(weight=8.0, window_hours=0.01))
+    night = night_of(spark, home, rare)
+    trained = goals.train(night)
+    found = trained.facts["rare"]
+    assert (found["kind"], found["model_version"], found["promoted"]) == ("baseline", None, False)
+    assert "The rarer outcome was seen 0 times" in found["gate"]["reasons"][0]
+    assert (trained.refused, trained.warnings) == ([], [])
+    kept = registries.goal_evaluations(plain.mlflow, ["order", "rare", "never_trained"])
+    assert {name: evaluation["kind"] for name, evaluation in kept.items()} == {"order": "lightgbm", "rare": "baseline"}
+    assert goals.of_night(night, "sendopt-p-open/1").heads["rare"].share < 0.01
+
+
 def test_sends_move_to_what_sells_and_the_value_is_their_worth(
     home: Path, plain: Settings, planned: dict, world: World
 ) -> None:
