@@ -100,7 +100,7 @@ def values(
 ) -> NDArray[np.float64]:
     """v = w * worth - opt_out_cost * p_opt_out, in opens (¶8; without decay and novelty); shape (N,).
 
-    `worth` is p_open, or what sending adds to it where the objective is incremental (¶6).
+    `worth` is p_open plus each goal's weight · chance, or what sending adds where the objective is incremental (¶6).
     """
     return weight * worth - opt_out_cost * p_opt_out
 

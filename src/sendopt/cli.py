@@ -152,6 +152,7 @@ def demo(
 
 @app.command()
 def rollback(
+    model: Annotated[str, typer.Option(help="p_open | goal:NAME | uplift: whose champion")] = "p_open",
     to: Annotated[str | None, typer.Option(help="version to go back to; default: the champion before this one")] = None,
     conf: Conf = Path("conf"),
     env: Env = "local",
@@ -162,9 +163,10 @@ def rollback(
     def work() -> None:
         import json
 
-        from sendopt.tracking.mlflow import MlflowTracker
+        from sendopt.tracking import registries
 
-        before, after = MlflowTracker(load(conf, env).mlflow).roll_back(to)
+        settings = load(conf, env)
+        before, after = registries.roll_back(settings.mlflow, model, settings.objective.goals, to)
         said = f"Champion was {before}, now is {after}. The next night uses it; nothing is retrained by this."
         sys.stdout.write((json.dumps({"from": before, "to": after}) if as_json else said) + "\n")
 
@@ -194,10 +196,12 @@ def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
 def _report(day: date, settings: Settings) -> Path:
     from sendopt import report
     from sendopt.report.data import load as load_report
+    from sendopt.tracking import registries
     from sendopt.tracking.mlflow import champion_evaluation
 
     path = Path(settings.paths.out) / "report.html"
-    report.write(load_report(settings.paths.data, day, champion_evaluation(settings.mlflow)), path)
+    of_goals = registries.goal_evaluations(settings.mlflow, settings.objective.goals)
+    report.write(load_report(settings.paths.data, day, champion_evaluation(settings.mlflow), of_goals), path)
     return path
 
 

@@ -40,7 +40,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "allocate": ("candidates", "sends", "send_plan", "users", "user_features"),
     "publish_schedule": ("candidates", "allocation", "suppressed", "send_plan"),
     "measure": (
-        *("send_plan", "sends", "interactions", "candidates", "shadow_prices"),
+        *("send_plan", "sends", "interactions", "candidates", "allocation", "shadow_prices"),
         "user_features",
     ),
 }

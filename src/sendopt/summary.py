@@ -10,6 +10,7 @@ from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
 from sendopt.report.data import ReportData, load
+from sendopt.report.goal_parts import expected as expected_goals
 from sendopt.report.words import REASONS, gap_words
 from sendopt.runtime import StageReport
 
@@ -37,7 +38,8 @@ def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
     if len(plan):
         arms = ", ".join(f"{count:,} {arm}" for arm, count in plan["arm"].value_counts().items())
         opens, outs = plan["p_open"].sum(), plan["p_opt_out"].sum()
-        yield f"  Expected: {opens:,.0f} successes, {outs:.1f} opt-outs. Arms: {arms}."
+        brings = ", ".join([f"{opens:,.0f} successes", *expected_goals(night), f"{outs:.1f} opt-outs"])
+        yield f"  Expected: {brings}. Arms: {arms}."
     top = night.suppressed["reason"].value_counts().head(4)
     held = "; ".join(f"{REASONS.get(str(r), (str(r), ''))[0].lower()} {n:,}" for r, n in top.items())
     if held:

@@ -705,6 +705,26 @@ BAD = [
     ),
     pytest.param(
         "defaults.yaml",
+        "objective:\n  kind: incremental\n  goals:\n    order: {weight: 4.0}\n",
+        [
+            "conf/defaults.yaml:3: objective.goals: what sending adds to a goal is not learnt yet, so kind incremental counts none; remove the goals, or set objective.kind to open",
+        ],
+        id="incremental_goals",
+    ),
+    pytest.param(
+        "defaults.yaml",
+        "objective:\n  goals:\n    order: {kind: buy, window_hours: 200}\n    a/b: {weight: 1}\n    free: {weight: 0}\n",
+        [
+            'conf/defaults.yaml:3: objective.goals.order.kind: not one of the choices; got "buy"; expected one of goal, click, open (the interaction that counts)',
+            "conf/defaults.yaml:3: objective.goals.order.weight: missing; expected a number above 0 (opens that one of them is worth)",
+            "conf/defaults.yaml:3: objective.goals.order.window_hours: out of range; got 200; expected a number above 0, at most 168 (hours after a send)",
+            'conf/defaults.yaml:4: objective.goals.a/b: not a valid key; got "a/b"; expected a name of letters, digits, _ . or -, at most 80 characters',
+            "conf/defaults.yaml:5: objective.goals.free.weight: out of range; got 0; expected a number above 0 (opens that one of them is worth)",
+        ],
+        id="goals",
+    ),
+    pytest.param(
+        "defaults.yaml",
         ("grid:\n  horizon_hours: 25\n  slot_minutes: 240\n"),
         [
             "conf/defaults.yaml:2: grid.horizon_hours: horizons other than a day are not built yet; got 25; expected 24",

@@ -125,3 +125,18 @@ def test_a_sound_config_has_no_warnings() -> None:
 )
 def test_what_is_legal_and_suspicious_is_mentioned(settings: Settings, expected: str) -> None:
     assert expected in warnings(settings)
+
+
+def test_goals_are_said_in_opens_and_one_that_is_the_label_is_warned_of() -> None:
+    goals = {"order": {"weight": 4.0}, "visit": {"kind": "click", "window_hours": 24, "weight": 0.5}}
+    settings = _settings(objective={"goals": goals})
+    assert (
+        "Goals: beside its chance of success a send is worth 4 for each order (goal within 72 hours), 0.50 for each "
+        "visit (click within 24 hours), in opens." in forecast(settings)
+    )
+    assert not [w for w in warnings(settings) if "goals" in w]
+    assert not [line for line in forecast(_settings()) if line.startswith("Goals")]
+    again = _settings(objective={"goals": {"seen": {"kind": "open", "window_hours": 24, "weight": 1}}})
+    assert [w for w in warnings(again) if "goals" in w] == [
+        "objective.goals.seen: counts what the label counts already, so it only makes opt-outs cheaper"
+    ]

@@ -30,6 +30,7 @@ REASONS = (
 _TYPES = {
     "string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64(), "boolean": pa.bool_(),
     "timestamp": pa.timestamp("us", "UTC"), "date": pa.date32(), "array<string>": pa.list_(pa.string()),
+    "map<string,double>": pa.map_(pa.string(), pa.float64()),
 }  # fmt: skip
 
 

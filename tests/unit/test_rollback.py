@@ -21,8 +21,9 @@ from sendopt.config.schema import Mlflow, Training
 from sendopt.errors import ModelError
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity.model import OpenModel, train
-from sendopt.tracking import REFERENCE, Lineage, native, rollback
+from sendopt.tracking import REFERENCE, Lineage, native, registries, rollback
 from sendopt.tracking.mlflow import MlflowTracker
+from sendopt.tracking.registries import ARMS
 
 SETTINGS = Training(bootstrap_samples=50, max_trees=20)
 REFERENCES = {REFERENCE: {"plan_date": "2025-02-01", "features": {}}}
@@ -188,6 +189,58 @@ def test_the_command_says_from_what_to_what(tracker: MlflowTracker, tmp_path: Pa
     assert CliRunner().invoke(app, ["rollback", "--conf", str(conf)]).exit_code == 6
     done = CliRunner().invoke(app, ["rollback", "--conf", str(conf), "--to", "2", "--json"])
     assert json.loads(done.stdout) == {"from": "m/1", "to": "m/2"}
+
+
+@pytest.fixture(scope="module")
+def families(kept: MlflowTracker, model: OpenModel) -> Mlflow:
+    """In the same store, all promoted: a goal trained twice; both arms twice, one of them once more in between."""
+    settings = kept._settings.model_copy(update={"model_name": "f"})
+    rows = world(users=100, days=20)
+    found = assess.evaluate(rows, model, None, SETTINGS, "open") | {"gate": {"promoted": True, "reasons": ["because"]}}
+    stores = {"order": registries.of_goal(settings, "order")} | {a: registries.of_arm(settings, a) for a in ARMS}
+    trainings = [("order", "a"), ("order", "b"), ("sent", "a-sent"), ("not_sent", "a-not_sent"),
+                 ("not_sent", "lost-not_sent"), ("sent", "b-sent"), ("not_sent", "b-not_sent")]  # fmt: skip
+    for name, mark in trainings:
+        kept_now = MlflowTracker(stores[name]).keep(model, found, Lineage(mark, {"plan_date": "2025-02-01"}, {}))
+        assert kept_now.promoted
+    return settings
+
+
+def champions(settings: Mlflow) -> list[str | None]:
+    stores = [registries.of_goal(settings, "order"), *(registries.of_arm(settings, arm) for arm in ARMS)]
+    return [MlflowTracker(store).champion_version() for store in stores]
+
+
+@pytest.mark.slow
+def test_each_model_goes_back_alone_and_both_arms_together(families: Mlflow, tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(Path(__file__).parents[2] / "conf", conf)
+    defaults = (conf / "defaults.yaml").read_text()
+    changed = re.sub(r"  goals: \{\} ", "  goals: {order: {weight: 4.0}} ", defaults)
+    assert changed != defaults
+    (conf / "defaults.yaml").write_text(changed)
+    (conf / "env" / "local.yaml").write_text(f"mlflow: {json.dumps(families.model_dump())}\n")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["rollback", "--conf", str(conf), *arguments])
+        return done.exit_code, done.output
+
+    assert champions(families) == ["f-goal-order/2", "f-sent/2", "f-not-sent/3"]
+    code, said = run("--model", "goal:order")
+    assert (code, "Champion was f-goal-order/2, now is f-goal-order/1." in said) == (0, True), said
+    code, said = run("--model", "uplift")
+    assert "Champion was f-sent/2+f-not-sent/3, now is f-sent/1+f-not-sent/1." in said, "of one training, not by number"
+    assert champions(families) == ["f-goal-order/1", "f-sent/1", "f-not-sent/1"]
+    assert run("--model", "uplift")[0] == 6
+    code, said = run("--model", "uplift", "--to", "2", "--json")
+    assert json.loads(said) == {"from": "f-sent/1+f-not-sent/1", "to": "f-sent/2+f-not-sent/3"}
+    MlflowTracker(registries.of_arm(families, "not_sent")).roll_back("1")  # as if stopped half way
+    code, said = run("--model", "uplift")
+    assert code == 0, "the same command finishes it"
+    assert champions(families)[1:] == ["f-sent/1", "f-not-sent/1"]
+    code, said = run("--model", "goal:visit")
+    assert code == 2
+    assert "--model: got 'goal:visit', expected one of goal:order, p_open, uplift" in said
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from sendopt.simulation.clock import day_start, seconds_of
 from sendopt.simulation.delivery import PLAN_COLUMNS, Counts, deliver, simulate_history
 from sendopt.simulation.dirt import AMOUNTS
 from sendopt.simulation.draws import seeds_of
-from sendopt.simulation.nature import CONSENT, NEVER, Memory, Offers, react, sessions
+from sendopt.simulation.nature import CONSENT, NEVER, Memory, Offers, p_order, react, sessions
 from sendopt.simulation.population import QUIET, ZONES
 from sendopt.simulation.raw import remember
 from sendopt.simulation.world import World, world_file
@@ -181,6 +181,36 @@ def test_opens_are_those_of_the_truth_overall_and_by_group(world: World, played:
     assert 0.005 < sends["late"].sum() / sends["opened"].sum() < 0.03
 
 
+def test_orders_are_those_of_the_truth_overall_and_by_group(world: World, played: tuple[Path, Counts]) -> None:
+    sends = logged(world, played[0])
+    orders = {r["id"]: r["at"] for r in rows_of(played[0], "interactions") if r["kind"] == "goal"}
+    assert set(orders) <= {r["id"] for r in rows_of(played[0], "interactions") if r["kind"] == "open"}
+    assert len(orders) == played[1].orders > 100
+    wait = seconds_of([orders.get(i, "2100-01-01T00:00:00Z") for i in sends["id"]]) - sends["at"].to_numpy()
+    user, category = (sends[c].to_numpy() for c in ("user_index", "category_index"))
+    for hours in (1.0, 72.0):
+        came = pd.Series(wait <= hours * 3600)
+        p = pd.Series(p_order(world, user, category, sends["p"].to_numpy(), hours))
+        often = world.people.sessions[user] > np.median(world.people.sessions[user])
+        for group in (np.zeros(len(sends)), sends["category"], often):
+            for _, some in pd.DataFrame({"came": came, "p": p}).groupby(np.asarray(group)):
+                assert abs(surprise(some["came"], some["p"])) < 4
+    by_category = world.p_order(np.arange(USERS)[:, None], np.arange(len(world.categories))).mean(axis=0)
+    assert by_category.max() > 5 * by_category.min(), "some campaigns sell, others do not"
+
+
+def test_orders_leave_the_rest_of_the_world_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = world_of(60)
+    simulate_history(small, tmp_path / "with" / "raw", 5, dirt=False)
+    monkeypatch.setattr(World, "p_order", lambda _, user, category: 0.0 * (user + category))
+    simulate_history(small, tmp_path / "without" / "raw", 5, dirt=False)
+    whole, bare = contents(tmp_path / "with"), contents(tmp_path / "without")
+    goal = b'"kind":"goal"'
+    left = {name: b"".join(x for x in text.splitlines(True) if goal not in x) for name, text in whole.items()}
+    assert any(goal in text for text in whole.values())
+    assert {name: text for name, text in left.items() if text or name in bare} == bare
+
+
 def test_fatigue_lowers_opens_in_the_log(world: World, played: tuple[Path, Counts]) -> None:
     sends = logged(world, played[0])
     rested = pd.Series(truth(world, sends, np.zeros(len(sends))))
@@ -323,7 +353,7 @@ def test_files_have_the_raw_format(world: World, played: tuple[Path, Counts]) ->
     interactions = rows_of(raw, "interactions")
     assert all(list(r) == ["user", "id", "send_key", "kind", "at"] for r in interactions)
     kinds = Counter(r["kind"] for r in interactions)
-    assert kinds == {"open": counts.opens, "click": counts.clicks, "opt_out": counts.opt_outs}
+    assert kinds == {"open": counts.opens, "click": counts.clicks, "goal": counts.orders, "opt_out": counts.opt_outs}
     assert {r["id"] for r in interactions} <= {r["id"] for r in sends}
     for folder, field in (("sends", "sent_at"), ("interactions", "at")):
         for path in (raw / folder).glob("*.jsonl"):

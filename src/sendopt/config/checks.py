@@ -103,6 +103,12 @@ def _not_built(settings: Settings) -> Iterator[Finding]:
             ("grid", "horizon_hours"),
             f"horizons other than a day are not built yet; got {settings.grid.horizon_hours}; expected 24",
         )
+    if settings.objective.kind == "incremental" and settings.objective.goals:
+        yield (
+            ("objective", "goals"),
+            "what sending adds to a goal is not learnt yet, so kind incremental counts none; remove the goals, or set "
+            "objective.kind to open",
+        )
     for name, campaign in settings.campaigns.items():
         if campaign.tier != 1:
             yield ("campaigns", name, "tier"), f"priority tiers are not built yet; got {campaign.tier}; expected 1"

@@ -24,13 +24,19 @@ def forecast(settings: Settings) -> list[str]:
         *_per_user(settings),
         *_room(settings),
         *_across_users(settings),
+        *_worth(settings),
         _arms(settings),
     ]
 
 
 def warnings(settings: Settings) -> list[str]:
     """Settings that are legal and probably not meant; each as `dotted.path: sentence`."""
-    return [*_campaign_warnings(settings), *_channel_warnings(settings), *_user_warnings(settings)]
+    return [
+        *_campaign_warnings(settings),
+        *_channel_warnings(settings),
+        *_user_warnings(settings),
+        *_goal_warnings(settings),
+    ]
 
 
 def slots_per_day(settings: Settings) -> int:
@@ -138,6 +144,23 @@ def _across_users(settings: Settings) -> Iterator[str]:
             if channel.cost_per_send > 0
         ]
         yield f"A plan may cost {_number(settings.cost.max_total)}: {' or '.join(affordable) or 'no channel costs'}."
+
+
+def _worth(settings: Settings) -> Iterator[str]:
+    goals = settings.objective.goals
+    if goals:
+        counted = ", ".join(
+            f"{_number(goal.weight)} for each {name} ({goal.kind} within {_number(goal.window_hours)} hours)"
+            for name, goal in goals.items()
+        )
+        yield f"Goals: beside its chance of success a send is worth {counted}, in opens."
+
+
+def _goal_warnings(settings: Settings) -> Iterator[str]:
+    label = settings.label
+    for name, goal in settings.objective.goals.items():
+        if (goal.kind, goal.window_hours) == (label.kind, label.window_hours):
+            yield f"objective.goals.{name}: counts what the label counts already, so it only makes opt-outs cheaper"
 
 
 def _arms(settings: Settings) -> str:

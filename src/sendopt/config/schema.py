@@ -81,8 +81,17 @@ class Arms(Strict):
         return self
 
 
+class Goal(Strict):
+    """One more thing that a send is worth, beside the label."""
+
+    kind: Literal["goal", "click", "open"] = Field("goal", description="the interaction that counts")
+    window_hours: Annotated[float, Field(gt=0, le=168)] = Field(72.0, description="hours after a send")
+    weight: Positive = Field(description="opens that one of them is worth")
+
+
 class Objective(Strict):
     kind: Literal["open", "incremental"] = Field("open", description="a success, or what sending adds to its chance")
+    goals: dict[Name, Goal] = Field(default_factory=dict, description="name -> what else a send is worth, in opens")
     opt_out_cost: NonNegative = Field(3.0, description="opens that one opt-out is worth")
 
 

@@ -15,7 +15,9 @@ class Column:
     """One column. `check` is a SQL condition that must not be false (NULL passes where `nullable`)."""
 
     name: str
-    type: str  # Spark SQL type: string, int, bigint, double, boolean, timestamp, date, array<string>
+    type: (
+        str  # Spark SQL type: string, int, bigint, double, boolean, timestamp, date, array<string>, map<string,double>
+    )
     nullable: bool = False
     check: str | None = None
 
@@ -38,9 +40,9 @@ class Table:
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """One column a line: `name type[?] [check…]`; a `?` marks a nullable column."""
+    """One column a line, or more with `;` between: `name type[?] [check…]`; a `?` marks a nullable column."""
     columns = []
-    for line in text.strip().splitlines():
+    for line in text.strip().replace(";", "\n").splitlines():
         name, kind, *check = line.split(None, 2)
         columns.append(Column(name, kind.rstrip("?"), kind.endswith("?"), check[0] if check else None))
     return tuple(columns)
@@ -161,15 +163,9 @@ FEATURES = (
         days_since_send double? days_since_send >= 0
         days_since_open double? days_since_open >= 0
         days_since_session double? days_since_session >= 0
-        sends_7d bigint
-        sends_30d bigint
-        sends_90d bigint
-        mature_7d bigint
-        mature_30d bigint
-        mature_90d bigint
-        successes_7d bigint
-        successes_30d bigint
-        successes_90d bigint
+        sends_7d bigint; sends_30d bigint; sends_90d bigint
+        mature_7d bigint; mature_30d bigint; mature_90d bigint
+        successes_7d bigint; successes_30d bigint; successes_90d bigint
         sessions_7d bigint
         sessions_30d bigint
         rate_7d double rate_7d >= 0 AND rate_7d <= 1
@@ -215,9 +211,10 @@ _SEND = """send_key string\nuser_id string\nsent_at_utc timestamp\nplan_date dat
 weekday int\nchannel string\ncategory string\ncampaign_id string\npscore double?\nlabel int label IN (0, 1)
 suspected boolean
 category_rate double\nchannel_rate double"""
-# Of the last training; MLflow names its Delta version.
-TRAINING = (
-    Table("training_rows", ("send_key",), (*_columns(_SEND), *USER_FEATURES, *USER_SLOT_FEATURES, *SLOT_FEATURES)),
+# Of the last training, of the goal trained last; MLflow names their Delta versions.
+TRAINING = tuple(
+    Table(name, ("send_key",), (*_columns(_SEND), *USER_FEATURES, *USER_SLOT_FEATURES, *SLOT_FEATURES))
+    for name in ("training_rows", "goal_training_rows")
 )
 
 PLAN = (
@@ -233,7 +230,8 @@ PLAN = (
         local_hour int?
         p_open double p_open >= 0 AND p_open <= 1
         p_opt_out double p_opt_out >= 0 AND p_opt_out <= 1
-        incremental double? incremental >= -1 AND incremental <= 1"""
+        incremental double? incremental >= -1 AND incremental <= 1
+        p_goals map<string,double>? forall(map_values(p_goals), p -> p >= 0 AND p <= 1)"""
         + _VERSIONS,
         "plan_date",
     ),
@@ -254,6 +252,7 @@ PLAN = (
         p_open double?
         p_opt_out double?
         incremental double?
+        p_goals map<string,double>?
         value double?"""
         + _VERSIONS,
         "plan_date",
@@ -280,8 +279,7 @@ PLAN = (
         plan_date date
         row string
         kind string kind IN ('capacity', 'campaign_max', 'campaign_min', 'opt_outs', 'cost')
-        limit double
-        used double
+        limit double; used double
         kept_free double kept_free >= 0
         price double price >= 0"""
         + _VERSIONS,
@@ -292,16 +290,9 @@ PLAN = (
         "plan_date",
         """
         plan_date date
-        value double
-        penalty double
-        objective double
-        bound double
-        gap double
-        method string
-        termination string
-        users bigint
-        messages bigint
-        cells bigint
+        value double; penalty double; objective double; bound double; gap double
+        method string; termination string
+        users bigint; messages bigint; cells bigint
         sends bigint"""
         + _VERSIONS,
         "plan_date",
@@ -317,10 +308,8 @@ PLAN = (
         campaign_id string
         channel string
         category string
-        send_at_utc timestamp
-        slot_end_utc timestamp
-        timezone string?
-        send_at_local string?
+        send_at_utc timestamp; slot_end_utc timestamp
+        timezone string?; send_at_local string?
         arm string
         pscore double pscore > 0 AND pscore <= 1
         p_open double
@@ -352,13 +341,19 @@ MEASUREMENT = (
         plan_date date
         arm string
         channel string
-        planned bigint
-        sent bigint
-        successes bigint
-        opt_outs bigint
-        expected_successes double
-        expected_opt_outs double""",
+        planned bigint; sent bigint; successes bigint; opt_outs bigint
+        expected_successes double; expected_opt_outs double""",
         "plan_date",
+    ),
+    _table(
+        "goal_outcomes",
+        "plan_date goal",
+        """
+        plan_date date
+        goal string
+        sent bigint; successes bigint
+        expected_successes double""",
+        "plan_date goal",
     ),
     _table(
         "lift",
@@ -366,11 +361,8 @@ MEASUREMENT = (
         """
         plan_date date
         metric string
-        estimate double?
-        low double?
-        high double?
-        users bigint
-        sends bigint
+        estimate double?; low double?; high double?
+        users bigint; sends bigint
         note string?""",
         "plan_date",
     ),
@@ -381,8 +373,7 @@ MEASUREMENT = (
         plan_date date
         kind string kind IN ('inputs', 'labels', 'prices', 'gate')
         name string
-        value double?
-        bound double?
+        value double?; bound double?
         sentence string""",
         "plan_date",
     ),
@@ -395,10 +386,8 @@ MEASUREMENT = (
         plan_version string
         delta_versions string
         mlflow_run_id string?
-        started_utc timestamp
-        seconds double
-        rows_in bigint
-        rows_out bigint
+        started_utc timestamp; seconds double
+        rows_in bigint; rows_out bigint
         dropped_by_reason string
         facts string""",
         "plan_date stage",

@@ -19,7 +19,11 @@ from sendopt.measurement.slot_policies import PolicyValues
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-STANDARDS = (("global_rate", "one rate for everyone"), ("slot", "the hour's popularity"))
+STANDARDS = (
+    ("global_rate", "one rate for everyone"),
+    ("slot", "the hour's popularity"),
+    ("share_of_opens", "the same share of every success"),  # of a goal: what it has without a model
+)
 
 
 @dataclass(frozen=True)
@@ -69,25 +73,28 @@ def judge(
     rivals: Rivals | None = None,
     policies: PolicyValues | None = None,
     drift: Sequence[str] = (),
+    by_policy: bool = True,
 ) -> Verdict:
     """The verdict on the challenger of `evaluation` (keys kind, observed_over_expected, log_loss).
 
     `rivals` and `policies` compare it with the champion; without a champion it is held to the simple rules alone.
-    `drift`: alerts that forbid any promotion.
+    `drift`: alerts that forbid any promotion. `by_policy` is false for a model that no times are chosen by alone.
     """
     if evaluation["kind"] != "lightgbm":
         return Verdict(False, ("A baseline is never promoted; it serves only until a model passes.",))
     ratio, loss = evaluation["observed_over_expected"], evaluation["log_loss"]
     if ratio is None or loss["model"] is None:
         return Verdict(False, ("The test days give no calibration ratio or log loss, so nothing can be promoted.",))
-    findings = [_calibrated(float(ratio), settings), *(_no_worse(loss, name, words) for name, words in STANDARDS)]
+    findings = [_calibrated(float(ratio), settings), *(_no_worse(loss, *rule) for rule in STANDARDS if rule[0] in loss)]
     if rivals is None:
         findings.append((True, "There is no champion to compare with."))
         return Verdict(all(held for held, _ in findings), tuple(said for _, said in findings))
     findings.append(_loss_holds(rivals, settings))
     gain = None if policies is None else policies.gain(settings.policy_estimator)
-    decided, policy = _policy_holds(gain, policies, settings)
-    findings.append(policy)
+    decided = False
+    if by_policy:
+        decided, policy = _policy_holds(gain, policies, settings)
+        findings.append(policy)
     findings += [
         (False, f"Held back while this drifts: {alert} The champion stays (drift.hold_promotion).") for alert in drift
     ]

@@ -50,11 +50,13 @@ def evaluate(
     settings: Training,
     label: str,
     edges: tuple[float, ...] = FeatureSettings().segment_edges,
+    rules: Mapping[str, Model] | None = None,
 ) -> Evaluation:
     """The evaluation of `model` on the test days of `rows`, JSON-ready, with an empty gate and no placebo.
 
     `shuffled` is the model trained on `shuffled_slots(rows)`, where there is one. Gains are baseline loss minus model
-    loss, positive where the model is better, with 95 % intervals from resampling users.
+    loss, positive where the model is better, with 95 % intervals from resampling users. `rules`: baselines of a label
+    that the users' records in `rows` do not count; those shrunk from the records are left out then.
     """
     everything, suspected = rows, np.zeros(len(rows), bool)
     if "suspected" in rows:
@@ -65,8 +67,11 @@ def evaluate(
         return _nothing_to_test(model, label)
     label_all = rows["label"].to_numpy(np.float64)
     test, y = rows[parts.test], label_all[parts.test]
-    shrinkage = shrinkage_of(rows[parts.train], edges)
-    p = {"model": model.predict(test), **baselines(rows, parts), "shrunk": ShrunkBaseline(shrinkage).predict(test)}
+    p = {"model": model.predict(test), **baselines(rows, parts)}
+    shrinkage = shrinkage_of(rows[parts.train], edges) if rules is None else None
+    if shrinkage is not None:
+        p["shrunk"] = ShrunkBaseline(shrinkage).predict(test)
+    p |= {name: other.predict(test) for name, other in (rules or {}).items()}
     if shuffled is not None:
         p["model_shuffled_slots"] = shuffled.predict(shuffled_slots(rows, settings.seed)[parts.test])
     losses = {name: log_loss(y, q) for name, q in p.items()}
@@ -85,7 +90,7 @@ def evaluate(
         "observed_over_expected": _number(y.sum() / p["model"].sum()),
         "slot_lift": _slot_lift(test["local_hour"].to_numpy(), y, p["model"]),
         "machine_opens": _with_suspected(everything, suspected, model, min(day_text(rows)[parts.test])),
-        "cold_start": _cold_start(test, y, p["model"], shrinkage, settings),
+        "cold_start": shrinkage and _cold_start(test, y, p["model"], shrinkage, settings),
         "importance": _importance(model),
         "placebo": None,
         "gate": {"promoted": False, "reasons": []},

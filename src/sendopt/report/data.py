@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -35,7 +37,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "lift": ("plan_date", "metric", "estimate", "low", "high", "users", "sends", "note"),
     "quarantine": ("source", "table_name", "reason", "occurrences"),
     "alerts": ("plan_date", "kind", "name", "sentence"),
-    "runs": ("stage", "delta_versions", "seconds", "rows_in", "rows_out", "dropped_by_reason"),
+    "goal_outcomes": ("plan_date", "goal", "sent", "successes", "expected_successes"),
+    "runs": ("stage", "delta_versions", "seconds", "rows_in", "rows_out", "dropped_by_reason", "facts"),
 }  # fmt: skip
 
 
@@ -45,7 +48,8 @@ class ReportData:
 
     `missing` names the tables that do not exist at all; `evaluation` is the model's evaluation as training wrote it;
     `measured_date` is the plan date that `outcomes` and `lift` are about: the latest measured one, never after
-    `plan_date`.
+    `plan_date`; `goal_outcomes` has of each goal the latest plan date measured. `goal_evaluations`: by goal, as
+    `evaluation`.
     """
 
     plan_date: date
@@ -61,6 +65,8 @@ class ReportData:
     measured_date: date | None = None
     missing: frozenset[str] = field(default_factory=frozenset)
     alerts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(_COLUMNS["alerts"])))
+    goal_outcomes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(_COLUMNS["goal_outcomes"])))
+    goal_evaluations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def slot_minutes(self) -> int | None:
@@ -69,6 +75,11 @@ class ReportData:
             return None
         row = self.plan.iloc[0]
         return int((row["slot_end_utc"] - row["send_at_utc"]).total_seconds() // 60) or None
+
+    def facts(self, stage: str) -> Mapping[str, Any]:
+        """What the stage's run of this night says of itself; empty where it has not run."""
+        found = self.runs.loc[self.runs["stage"] == stage, "facts"]
+        return dict(json.loads(found.iloc[0])) if len(found) and isinstance(found.iloc[0], str) else {}
 
     @property
     def candidates(self) -> int:
@@ -84,7 +95,10 @@ class ReportData:
         return {}
 
 
-def load(data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | None) -> ReportData:
+def load(
+    data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | None,
+    goal_evaluations: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> ReportData:  # fmt: skip
     """Return the night of `plan_date` as frames, read from `<data_root>/<table>`.
 
     A table that is not there gives an empty frame and its name in `missing`. Raises ContractError when a table lacks
@@ -98,12 +112,12 @@ def load(data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | No
     def read(name: str, where: ds.Expression | None) -> pd.DataFrame:
         frame = _read(f"{root}/{name}", name, where)
         if frame is None:
-            if name != "alerts":  # written with the first alert
+            if name not in ("alerts", "goal_outcomes"):  # written with the first alert, where goals are configured
                 missing.add(name)
             return pd.DataFrame(columns=list(_COLUMNS[name]))
         return frame
 
-    outcomes, lift = read("outcomes", until), read("lift", until)
+    outcomes, lift, of_goals = read("outcomes", until), read("lift", until), read("goal_outcomes", until)
     measured = max([*outcomes["plan_date"], *lift["plan_date"]], default=None)
     return ReportData(
         plan_date=plan_date,
@@ -118,6 +132,8 @@ def load(data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | No
         evaluation=evaluation,
         measured_date=measured,
         alerts=_recent(read("alerts", until), plan_date),
+        goal_outcomes=of_goals.sort_values("plan_date").drop_duplicates("goal", keep="last").sort_values("goal"),
+        goal_evaluations=goal_evaluations,
         missing=frozenset(missing),
     )
 

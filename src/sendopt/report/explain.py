@@ -80,8 +80,15 @@ def _message(
 
 def _worth(row: pd.Series[Any]) -> str:
     price = row["value"] - row["net"]
-    text = f"opens with p = {row['p_open']:.3f}, opts out with p = {row['p_opt_out']:.4f}, worth {amount(row['value'])}"
+    goals = "".join(f"{name} with p = {p:.3f}, " for name, p in _pairs(row.get("p_goals")))
+    outs = f"opts out with p = {row['p_opt_out']:.4f}"
+    text = f"opens with p = {row['p_open']:.3f}, {goals}{outs}, worth {amount(row['value'])}"
     return text + (f", {amount(row['net'])} after the prices of shared limits" if price else "")
+
+
+def _pairs(goals: Any) -> list[tuple[str, float]]:
+    """A map column as Arrow gives it: pairs, or nothing."""
+    return list(goals) if isinstance(goals, list) else []
 
 
 def _reason(reason: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sendopt.report import parts, plan_figures, words
+from sendopt.report import goal_parts, parts, plan_figures, words
 from sendopt.report.data import ReportData
 from sendopt.report.model_figures import wilson
 from sendopt.report.plan_sections import arm_place
@@ -25,11 +25,11 @@ def measured(data: ReportData) -> str:
             "No measured outcomes yet: the outcome windows of no plan up to this date are over, or the stage measure "
             "has not run. They appear here from the first mature night."
         )
-        return parts.section("measured", title, "", parts.missing(why))
+        return parts.section("measured", title, "", parts.missing(why), goal_parts.measured(data))
     night = data.measured_date.strftime("%A, %-d %B %Y")
     cards = [_outcomes(data.outcomes), _lift(data.lift)]
     return parts.section("measured", title, f"The last plan whose outcome windows are over is that of {night}.",
-                         parts.pair(*cards))  # fmt: skip
+                         parts.pair(*cards), goal_parts.measured(data))  # fmt: skip
 
 
 def _outcomes(outcomes: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sendopt.report import model_figures, parts, words
+from sendopt.report import goal_parts, model_figures, parts, words
 from sendopt.report.data import ReportData
 
 SHUFFLED = "model_shuffled_slots"
@@ -21,11 +21,12 @@ def model(data: ReportData) -> str:
             f"The model's evaluation is missing: training wrote none for this night, or it was not found. {SECTIONS} "
             "appear here once a model has been trained and evaluated."
         )
-        return parts.section("model", title, "", parts.missing(why))
+        return parts.section("model", title, "", parts.missing(why), goal_parts.card(data))
     return parts.section(
         "model", title, _split_words(evaluation), parts.pair(_gains(evaluation), _calibration(evaluation)),
         parts.pair(_losses(evaluation), _slot_lift(evaluation)),
         parts.pair(_importance(evaluation), _placebo(evaluation)), _gate(evaluation),
+        goal_parts.card(data),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sendopt.report import parts, plan_figures, words
+from sendopt.report import goal_parts, parts, plan_figures, words
 from sendopt.report.data import ReportData
 from sendopt.report.svg import FULL
 
@@ -42,8 +42,8 @@ def headline(data: ReportData) -> list[str]:
     if sends and data.plan["p_open"].notna().any():
         sentences.append(
             f"They are expected to bring {words.expected(float(data.plan['p_open'].sum()))} "
-            f"{'goals' if units(data) == 'goals' else 'opens'} and {words.amount(float(data.plan['p_opt_out'].sum()))} "
-            "opt-outs."
+            f"{', '.join(['goals' if units(data) == 'goals' else 'opens', *goal_parts.expected(data)])} and "
+            f"{words.amount(float(data.plan['p_opt_out'].sum()))} opt-outs."
         )
     return sentences
 

@@ -53,6 +53,7 @@ class Counts:
     sends: int = 0
     opens: int = 0
     clicks: int = 0
+    orders: int = 0
     opt_outs: int = 0
     sessions: int = 0
     expected_opens: float = 0.0  # sum of the true p_open (opens within 24 h) over the sends
@@ -169,7 +170,12 @@ def _write_sessions(world: World, raw: Path, day: date) -> int:
 
 
 def _add(counts: Counts, reactions: Reactions, sessions_written: int) -> Counts:
-    kinds = {"opens": reactions.opened, "clicks": reactions.clicked, "opt_outs": reactions.opted_out}
+    kinds = {
+        "opens": reactions.opened,
+        "clicks": reactions.clicked,
+        "orders": reactions.ordered,
+        "opt_outs": reactions.opted_out,
+    }
     new = {kind: getattr(counts, kind) + int((times != NEVER).sum()) for kind, times in kinds.items()}
     withheld = {reason: int((reactions.refusal == code).sum()) for code, reason in WITHHELD.items()}
     return Counts(

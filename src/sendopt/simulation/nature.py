@@ -1,4 +1,4 @@
-"""What the world does with a day of sends: consent, fatigue, opens, clicks, opt-outs; and the sessions of a day."""
+"""What the world does with a day of sends: consent, fatigue, opens, clicks, orders, opt-outs; and its sessions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from sendopt.simulation.clock import DAY, day_number, day_start
 from sendopt.simulation.draws import Flags, Floats, Ints, Seeds, normal, poisson, uniform
@@ -20,6 +20,7 @@ LONGEST_DELAY = 3 * DAY  # seconds; no reaction comes later after what caused it
 OPEN_DELAY = (np.log(20 * 60), 2.0)  # mean and spread of the log of seconds: half within 20 minutes, 1.6 % after 24 h
 CLICK_DELAY = (np.log(40), 1.0)
 OPT_OUT_DELAY = (np.log(30 * 60), 1.5)
+ORDER_DELAY = (np.log(30 * 60), 1.0)  # after the open
 CLICK_SHARE = 0.15  # of opens
 
 MOST_SESSIONS = 8  # a user and day
@@ -49,6 +50,7 @@ class Reactions:
     opened: Ints
     clicked: Ints
     opted_out: Ints
+    ordered: Ints
     fatigue: Floats  # points just before the send
     p_open: Floats  # the truth it was drawn from
 
@@ -81,7 +83,7 @@ def react(world: World, day: date, offers: Offers, memory: Memory, live_consent:
     """
     count = len(offers.user)
     refusal, fatigue, p_open = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
-    opened, clicked, opted_out = (np.full(count, NEVER, np.int64) for _ in range(3))
+    opened, clicked, opted_out, ordered = (np.full(count, NEVER, np.int64) for _ in range(4))
     points, points_at = memory.points.copy(), np.full(len(memory.points), day_start(day), np.int64)
     for rows in _turns(offers):
         user, channel, at = offers.user[rows], offers.channel[rows], offers.at[rows]
@@ -96,11 +98,19 @@ def react(world: World, day: date, offers: Offers, memory: Memory, live_consent:
         opened[rows] = np.where(opens, looked, NEVER)
         clicks = opens & (uniform(seeds, "click") < CLICK_SHARE)
         clicked[rows] = np.where(clicks, looked + _delay(seeds, CLICK_DELAY, "click delay"), NEVER)
+        orders = opens & (uniform(seeds, "order") < world.p_order(user, offers.category[rows]))
+        ordered[rows] = np.where(orders, looked + _delay(seeds, ORDER_DELAY, "order delay"), NEVER)
         leaves = (off_at == NEVER) & (uniform(seeds, "opt out") < world.p_opt_out(user, channel, now))
         opted_out[rows] = np.where(leaves, at + _delay(seeds, OPT_OUT_DELAY, "opt out delay"), NEVER)
         memory.off_at[user, channel] = np.minimum(off_at, opted_out[rows])
         points[user], points_at[user] = now + world.points(channel), at
-    return Reactions(refusal, opened, clicked, opted_out, fatigue, p_open)
+    return Reactions(refusal, opened, clicked, opted_out, ordered, fatigue, p_open)
+
+
+def p_order(world: World, user: Ints, category: Ints, p_open: Floats, window_hours: float) -> Floats:
+    """The true probability of an order within `window_hours` of a send, from that of an open within 24 h; all (N,)."""
+    opens = np.minimum(p_open / _within_label(), 1.0)
+    return np.asarray(opens * world.p_order(user, category) * _orders_within(window_hours), dtype=np.float64)
 
 
 def sessions(world: World, day: date) -> tuple[Ints, Ints]:
@@ -159,3 +169,13 @@ def _within_label() -> float:
     """Share of opens no later than the label's window: p_open is the probability of those."""
     mean, spread = OPEN_DELAY
     return float(ndtr((np.log(OPEN_HOURS * 3600) - mean) / spread))
+
+
+@cache
+def _orders_within(window_hours: float) -> float:
+    """Share of orders no later than so many hours after the send: over the open's delay, that of the order's."""
+    (open_mean, open_spread), (mean, spread) = OPEN_DELAY, ORDER_DELAY
+    middles = (np.arange(100_000) + 0.5) / 100_000
+    opened = np.clip(np.exp(open_mean + open_spread * ndtri(middles)), 1, LONGEST_DELAY)
+    left = np.maximum(window_hours * 3600 - opened, 1e-9)
+    return float(ndtr((np.log(left) - mean) / spread).mean())

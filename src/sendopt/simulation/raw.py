@@ -65,7 +65,11 @@ def interactions(
     """Rows by the UTC date of their time, in order of time; one row a reaction of the given sends."""
     who = list(zip(users, ids, send_keys, strict=True))
     found = []
-    for kind, times in (("open", reactions.opened), ("click", reactions.clicked), ("opt_out", reactions.opted_out)):
+    times_of = {
+        "open": reactions.opened, "click": reactions.clicked, "goal": reactions.ordered,
+        "opt_out": reactions.opted_out,
+    }  # fmt: skip
+    for kind, times in times_of.items():
         rows = np.flatnonzero(times != NEVER)
         found += [(at, *who[row], kind) for row, at in zip(rows, iso(times[rows]), strict=True)]
     by_date: dict[str, list[dict[str, object]]] = {}

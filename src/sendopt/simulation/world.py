@@ -1,6 +1,7 @@
 """A world whose truth is known: what each user would do, at any time, with any message.
 
-`p_open` and `p_opt_out` are the truth that tests and benches compare estimates with; the pipeline sees raw logs only.
+`p_open`, `p_order` and `p_opt_out` are the truth that tests and benches compare estimates with; the pipeline sees raw
+logs only.
 Log-odds of an open within 24 h = openness(user) + taste(user, category) + appeal(category) + channel + habit(user,
 local time) − 0.1 · fatigue. habit = a curve common to all + `personal_timing` · the user's own preferred times. Fatigue
 is each channel's points per earlier send, halving every 72 h (like model ¶9d, with points of the world's own).
@@ -23,7 +24,7 @@ from sendopt.domain.slots import MINUTES_PER_DAY
 from sendopt.errors import ConfigError
 from sendopt.simulation.clock import DAY, Clock, day_start
 from sendopt.simulation.draws import Floats, Ints, normal, seeds_of
-from sendopt.simulation.population import ZONES, Population, populate
+from sendopt.simulation.population import SESSIONS_PER_DAY, ZONES, Population, populate
 
 HALF_LIFE_SECONDS = 72 * 3600
 OPEN_HOURS = 24  # p_open counts opens up to so many hours after the send
@@ -31,6 +32,11 @@ FATIGUE_ON_OPEN = 0.10  # log-odds lost per point
 FATIGUE_OF_DOUBLE_OPT_OUT = 3.0  # points at which opting out is twice as likely as rested
 MAX_FATIGUE_FACTOR, MAX_OPT_OUT = 12.0, 0.05
 APPEAL_SPREAD = 0.15  # log-odds between categories
+
+# An order after an open: log-odds of a category (of others ORDER), by the user's sessions, and between users.
+ORDER = -2.2
+ORDERS = {"deals": -1.2, "reminders": -0.9, "news": -2.6, "social": -3.6, "account": -3.2}
+ORDER_SESSIONS, ORDER_SPREAD = 0.6, 0.4  # log-odds per log of sessions over the median user's; standard deviation
 
 WIDTH_MINUTES = 120.0  # standard deviation of a habit's bump
 _KAPPA = (MINUTES_PER_DAY / (2 * math.pi * WIDTH_MINUTES)) ** 2
@@ -138,6 +144,17 @@ class World:
         """The true probability, in [0, 0.05], that a send makes the user turn its channel off; see `p_open`."""
         factor = np.minimum(1 + (np.asarray(fatigue) / FATIGUE_OF_DOUBLE_OPT_OUT) ** 2, MAX_FATIGUE_FACTOR)
         return np.minimum(self._channel("opt_out")[channel] * self.people.readiness[user] * factor, MAX_OPT_OUT)
+
+    def p_order(self, user: Ints, category: Ints) -> Floats:
+        """The true probability that an open is followed by an order (a `goal`), soon or late; indices broadcast.
+
+        It differs by category and person, and not as the chance of an open does: those who are often there order more.
+        """
+        by_category = np.array([ORDERS.get(name, ORDER) for name in self.categories], np.float64)
+        people, user = self.people, np.asarray(user)
+        often = ORDER_SESSIONS * np.log(people.sessions[user] / SESSIONS_PER_DAY)
+        own = ORDER_SPREAD * normal(people.seeds[user], "order")
+        return np.asarray(expit(by_category[category] + often + own), np.float64)
 
     def points(self, channel: Ints) -> Floats:
         """Fatigue points that one send on each of these channels adds."""

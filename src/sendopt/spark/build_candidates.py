@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from sendopt import candidates
 from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
 from sendopt.measurement.experiment import FALLBACK, TREATMENT, arms_at
-from sendopt.spark import history, keys, lineage, unknown_zone
+from sendopt.spark import goals, history, keys, lineage, unknown_zone
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import slot_readings, slot_times
 
@@ -27,7 +27,10 @@ def run(night: Night) -> StageResult:
     treated = FALLBACK if versions.model_version == lineage.BASELINE else TREATMENT
     cells = _cells(night)
     scored = cells.join(
-        scores.select("user_id", "slot", "category", "channel", "p_open", "p_opt_out", "incremental"),
+        scores.select(
+            *("user_id", "slot", "category", "channel", "p_open", "p_opt_out", "incremental", "p_goals"),
+            goals.worth(night.settings.objective).alias("worth"),
+        ),
         ["user_id", "slot", "category", "channel"],
         "left",
     )
@@ -138,7 +141,8 @@ def _cells(night: Night) -> DataFrame:
 def _judged_schema() -> str:
     return (
         "user_id string, notification_id string, slot int, campaign_id string, channel string, category string, "
-        "arm string, eligible boolean, reason string, p_open double, p_opt_out double, incremental double, value double"
+        "arm string, eligible boolean, reason string, p_open double, p_opt_out double, incremental double, "
+        "p_goals map<string,double>, value double"
     )
 
 
@@ -162,11 +166,10 @@ def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Ite
             result = rows[["user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm"]].copy()
             result["eligible"] = reason == None  # noqa: E711
             result["reason"] = reason
-            for column in ("p_open", "p_opt_out", "incremental"):
+            for column in ("p_open", "p_opt_out", "incremental", "p_goals"):
                 result[column] = rows[column]
-            worth = rows["incremental" if settings.objective.kind == "incremental" else "p_open"]
             result["value"] = candidates.values(
-                worth.to_numpy(), rows["p_opt_out"].to_numpy(), rows["weight"].to_numpy(),
+                rows["worth"].to_numpy(), rows["p_opt_out"].to_numpy(), rows["weight"].to_numpy(),
                 settings.objective.opt_out_cost,
             )  # fmt: skip
             yield result

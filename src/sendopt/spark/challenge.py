@@ -28,22 +28,25 @@ TIMED_ROWS = 20_000
 
 def judge(
     night: Night, model: learn.OpenModel | None, found: Evaluation, rows: pd.DataFrame, tracker: Tracker,
-    train_seconds: float,
+    train_seconds: float, by_policy: bool = True,
 ) -> tuple[Verdict, dict[str, Any]]:  # fmt: skip
     """The verdict on `model`, whose evaluation is `found`, and what to keep beside it: policy values and cost in time.
 
-    A champion that cannot be read, or predicts something else, is no rival: the simple rules decide.
+    A champion that cannot be read, or predicts something else, is no rival: the simple rules decide. Without
+    `by_policy` no times are valued: a goal is only a part of what they are chosen by.
     """
     if model is None:
-        return verdict_of(found, night.settings.gate), {"policies": [], "cost": None}
+        return verdict_of(found, night.settings.gate), {**({"policies": []} if by_policy else {}), "cost": None}
     champion, why = _rival(tracker, model, rows)
     rivals = None if champion is None else _rivals(night, champion, model, rows)
-    policies = _policies(night, model, champion, found["split"]["test_from"])
+    policies = _policies(night, model, champion, found["split"]["test_from"]) if by_policy else None
     drift = [] if champion is None or not night.settings.drift.hold_promotion else watch.holding(night, champion)
-    verdict = verdict_of(found, night.settings.gate, rivals, policies, drift)
+    verdict = verdict_of(found, night.settings.gate, rivals, policies, drift, by_policy)
     if why:
         verdict = replace(verdict, reasons=(*verdict.reasons, why))
-    facts = {"policies": [] if policies is None else policies.rows(), "cost": _cost(model, rows, train_seconds)}
+    facts: dict[str, Any] = {"cost": _cost(model, rows, train_seconds)}
+    if by_policy:
+        facts["policies"] = [] if policies is None else policies.rows()
     return verdict, facts
 
 

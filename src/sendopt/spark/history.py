@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -47,3 +49,16 @@ def supported_hours(night: Night) -> frozenset[int]:
     )
     enough = counted.where(F.col("n") >= night.settings.support.min_sends).collect()
     return frozenset(int(r["local_hour"]) for r in enough)
+
+
+def last_mature_plan(night: Night, window: timedelta) -> date | None:
+    """The last plan date whose sends all have their windows behind them as of the night; None where there is none."""
+    last = (
+        night.lake.read("send_plan")
+        .groupBy("plan_date")
+        .agg(F.max("send_at_utc").alias("last_send"))
+        .where(F.col("last_send") + F.expr(f"INTERVAL {int(window.total_seconds())} SECONDS") <= F.lit(night.as_of))
+        .agg(F.max("plan_date"))
+        .head()
+    )
+    return None if last is None else last[0]

@@ -1,18 +1,27 @@
-"""What a plan was made from: a content hash of every input that the night may see (night.md, dates and identity)."""
+"""What a plan and a model were made from: hashes of every input, and what a training's run says of itself (night.md,
+dates and identity)."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version as installed
+from types import MappingProxyType, ModuleType
 
+import pandas as pd
+from pydantic import BaseModel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.errors import InputNotReady
 from sendopt.spark.stage import Night
+from sendopt.tracking import Lineage
 
 BASELINE = "baseline"  # model version of scores that no trained model made
+LEARNT_FROM = ("sends", "interactions", "sessions", "users")
 
 
 def plan_version(night: Night, model_version: str) -> str:
@@ -72,3 +81,35 @@ def of_scores(night: Night) -> Versions:
             f"(config {facts['config_hash']}, now {night.config_hash}): run score_slots again"
         )
     return Versions(found["plan_version"], night.config_hash, facts["model_version"])
+
+
+def fingerprint(rows: Iterable[pd.DataFrame], settings: Mapping[str, BaseModel], code: Sequence[ModuleType]) -> str:
+    """32 hex digits of a training's rows, sections of the settings and code; equal ones give the same model."""
+    digest = hashlib.sha256()
+    for frame in rows:
+        digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    sections = {name: section.model_dump(mode="json") for name, section in settings.items()}
+    texts = [inspect.getsource(module) for module in code]
+    digest.update(json.dumps([sections, texts, installed("lightgbm")], sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def of_training(
+    night: Night, mark: str, label: str, parameters: Mapping[str, str | float],
+    tags: Mapping[str, str] = MappingProxyType({}), tables: Sequence[str] = LEARNT_FROM,
+) -> Lineage:  # fmt: skip
+    """What the run of a training on this night says of itself: `mark` is its fingerprint, `label` what it predicts.
+
+    `parameters` and `tags` are added to those that every training has; `tables` are named with their Delta versions.
+    """
+    versions = {name: night.lake.version(name) for name in tables}
+    return Lineage(
+        fingerprint=mark,
+        tags={
+            "plan_date": str(night.plan_date),
+            "config_hash": night.config_hash,
+            "delta_versions": json.dumps(versions, sort_keys=True),
+            **tags,
+        },
+        parameters={**night.settings.training.model_dump(mode="json"), "label": label, **parameters},
+    )

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from sendopt.domain.tables import TABLES
 from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.off_policy import Estimate, difference, matched
-from sendopt.spark import watch
+from sendopt.spark import goals, history, watch
 from sendopt.spark.feature_counts import rules_of_night
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
@@ -21,28 +21,24 @@ from sendopt.tracking.mlflow import MlflowTracker
 
 
 def run(night: Night) -> StageResult:
-    """Write `outcomes` and `lift` of the last mature plan date; where none is mature, say so and succeed.
+    """Write `outcomes` and `lift` of the last mature plan date, each goal's `goal_outcomes` of its own; where none is
+    mature, say so and succeed.
 
     Then look for drift (table `alerts`); what is found are the fact `warnings`, and the night stays good.
     """
     result = _measure(night)
-    warned = watch.look(night, MlflowTracker(night.settings.mlflow))
-    return replace(result, facts={**result.facts, "warnings": warned}) if warned else result
+    facts = dict(result.facts)
+    if night.settings.objective.goals:
+        facts["goals"] = goals.measure(night)
+    if warned := watch.look(night, MlflowTracker(night.settings.mlflow)):
+        facts["warnings"] = warned
+    return replace(result, facts=facts)
 
 
 def _measure(night: Night) -> StageResult:
-    window = timedelta(hours=night.settings.label.window_hours)
-    last = (
-        night.lake.read("send_plan")
-        .groupBy("plan_date")
-        .agg(F.max("send_at_utc").alias("last_send"))
-        .where(F.col("last_send") + F.expr(f"INTERVAL {int(window.total_seconds())} SECONDS") <= F.lit(night.as_of))
-        .agg(F.max("plan_date"))
-        .head()
-    )
-    if last is None or last[0] is None:
+    day = history.last_mature_plan(night, timedelta(hours=night.settings.label.window_hours))
+    if day is None:
         return StageResult(0, 0, facts={"measured": None, "note": "no planned night is mature yet"})
-    day = last[0]
     sent = _delivered(night, day).persist()
     try:
         outcomes = _outcomes(sent, day)

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.errors import AuditError, InputNotReady
-from sendopt.spark import history, keys, lineage
+from sendopt.spark import goals, history, keys, lineage
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import slot_readings, slot_times
 
@@ -25,10 +25,12 @@ def run(night: Night) -> StageResult:
         counts = offered.count(), plan.count(), suppressed.count()
         _require_complete(night, plan, suppressed, offered, counts)
         lake.replace("send_plan", versions.on(plan), day)
+        brings = goals.expected(plan, sorted(night.settings.objective.goals))
     finally:
         plan.unpersist()
     reasons = {str(r["reason"]): int(r["count"]) for r in suppressed.groupBy("reason").count().collect()}
-    return StageResult(counts[0], counts[1], reasons, {"plan_version": versions.plan_version})
+    facts: dict[str, object] = {"plan_version": versions.plan_version}
+    return StageResult(counts[0], counts[1], reasons, {**facts, "expected_goals": brings} if brings else facts)
 
 
 def _rows(night: Night, candidates: DataFrame, allocation: DataFrame) -> DataFrame:

@@ -1,8 +1,8 @@
-"""Stage score_slots: p_open and p_opt_out of every user, slot, channel and category of the night (model ¶5, ¶7)."""
+"""Stage score_slots: p_open, p_opt_out and goals of every user, slot, channel and category of the night (¶5, ¶7)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -17,7 +17,7 @@ from sendopt.propensity.forest import Forest
 from sendopt.propensity.model import Model
 from sendopt.propensity.shrinkage import USED, Shrinkage, ShrunkBaseline, fit
 from sendopt.propensity.uplift import Gain
-from sendopt.spark import unknown_zone, uplift
+from sendopt.spark import goals, unknown_zone, uplift
 from sendopt.spark.build_features import scoring_rows, stored_features
 from sendopt.spark.fatigue import with_fatigue
 from sendopt.spark.feature_counts import rules_of_night
@@ -45,18 +45,26 @@ def run(night: Night) -> StageResult:
     gain, version = uplift.of_night(night, version)
     rates = opt_out.fit(opt_out_counts(night).toPandas(), night.settings.opt_out)
     pairs = sorted({(c.channel, c.category) for c in night.settings.campaigns.values()})
+    heads = goals.of_night(night, version)
+    version, models = heads.version, {"": model, **heads.learned}
+    forests = _forests(models) if gain is None else f"objective {night.settings.objective.kind}"
     features = stored_features(night)
     users = features["user_features"]
-    n_users, forest = users.count(), forest_of(model) if gain is None else f"objective {night.settings.objective.kind}"
+    n_users = users.count()
 
     def score(some: DataFrame) -> DataFrame:
-        if isinstance(forest, Forest):
-            rows = fast_scores(night, model, forest, rates, features, some, pairs)
-            return rows.withColumn("incremental", F.lit(None).cast("double"))
-        rows = scoring_rows(night, scoring_keys(night, some, pairs))
-        return rows.mapInPandas(_scorer(model, rates, gain), _SCORES)
+        if isinstance(forests, str):
+            rows = scoring_rows(night, scoring_keys(night, some, pairs))
+            columns = [f", {goals.column(n)} double" for n in range(len(heads.learned))]
+            learned = list(heads.learned.values())
+            return rows.mapInPandas(_scorer(model, rates, gain, learned), _SCORES + "".join(columns))
+        own = {
+            name: fast_scores(night, one, forests[name], rates, features, some, pairs) for name, one in models.items()
+        }
+        return goals.joined(own.pop("").withColumn("incremental", F.lit(None).cast("double")), own)
 
     scored, of_unknown = unknown_zone.with_unknown(night, users, score)
+    scored = goals.with_goals(scored, heads)
     versions = Versions(plan_version(night, version), night.config_hash, version)
     rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
     try:
@@ -73,11 +81,12 @@ def run(night: Night) -> StageResult:
         facts={
             **vars(versions),
             "arm": "fallback" if version == BASELINE else None,
-            "scored_by": "forest" if isinstance(forest, Forest) else f"rows ({forest})",
+            "scored_by": f"rows ({forests})" if isinstance(forests, str) else "forest",
             "shrinkage": {"kappa": record.kappa, "kappa_segment": record.kappa_segment, "segments": record.segments},
             **({"unknown_zone": of_unknown} if of_unknown else {}),
             "objective": night.settings.objective.kind,
             "opt_out_rates": {"overall": rates.overall, **{name: list(r) for name, r in rates.by_channel.items()}},
+            **({"goals": heads.facts, "warnings": list(heads.warnings)} if heads.facts else {}),
         },
     )
 
@@ -143,8 +152,19 @@ def _model(night: Night, record: Shrinkage) -> tuple[Model, str]:
     return champion.model, champion.model_version
 
 
+def _forests(models: Mapping[str, Model]) -> dict[str, Forest] | str:
+    """The trees of each model (p_open's name is empty), or why each row must be scored by the models themselves."""
+    found: dict[str, Forest] = {}
+    for name, model in models.items():
+        forest = forest_of(model)
+        if isinstance(forest, str):
+            return f"goal {name}: {forest}" if name else forest
+        found[name] = forest
+    return found
+
+
 def _scorer(
-    model: Model, rates: opt_out.OptOutRates, gain: Gain | None
+    model: Model, rates: opt_out.OptOutRates, gain: Gain | None, further: Sequence[Model]
 ) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function of each partition; the trees travel in it as text."""
 
@@ -155,6 +175,7 @@ def _scorer(
                 p_open=p_open,
                 p_opt_out=rates.predict(rows["channel"], rows["fatigue_points"].to_numpy(float)),
                 incremental=np.nan if gain is None else gain.incremental(rows, p_open),
+                **{goals.column(n): one.predict(rows) for n, one in enumerate(further)},
             )
 
     return score

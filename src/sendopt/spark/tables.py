@@ -19,6 +19,7 @@ from pyspark.sql.types import (
     DoubleType,
     IntegerType,
     LongType,
+    MapType,
     StringType,
     StructType,
     TimestampType,
@@ -39,6 +40,7 @@ _TYPES: dict[str, DataType] = {
     "array<string>": ArrayType(StringType()),
     "array<double>": ArrayType(DoubleType()),
     "array<bigint>": ArrayType(LongType()),
+    "map<string,double>": MapType(StringType(), DoubleType()),
 }
 
 

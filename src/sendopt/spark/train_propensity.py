@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
 import time
 from datetime import timedelta
-from importlib.metadata import version as installed
-from typing import Any
 
 import pandas as pd
 from pyspark.sql import functions as F
@@ -20,13 +15,12 @@ from sendopt.propensity import calibration, shrinkage
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
 from sendopt.propensity import rows as arrow
-from sendopt.spark import build_features, challenge, uplift, watch
+from sendopt.spark import build_features, challenge, goals, lineage, uplift, watch
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import with_local_time
-from sendopt.tracking import REFERENCE, Kept, Lineage, Tracker
+from sendopt.tracking import REFERENCE, Kept, Tracker
 from sendopt.tracking.mlflow import MlflowTracker
 
-READ = ("sends", "interactions", "sessions", "users")
 COLUMNS = (
     *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", "mature_90d", "successes_90d"),
     *learn.FEATURES,
@@ -43,18 +37,27 @@ def run(night: Night) -> StageResult:
     """
     tracker: Tracker = MlflowTracker(night.settings.mlflow)
     champion = tracker.champion_version()
+    facts: dict[str, object]
     gains = {"uplift": uplift.train(night)} if night.settings.objective.kind == "incremental" else {}
     if champion is not None and not night.retrain:
-        return StageResult(0, 0, facts={"trained": False, "model_version": champion, "arm": None, **gains})
+        further = goals.train(night)
+        if further.refused:
+            watch.keep(night, further.refused, (GATE,))
+        facts = {"trained": False, "model_version": champion, "arm": None, **gains, **further.as_facts()}
+        warned = [*further.warnings, *(alert.sentence for alert in further.refused)]
+        return StageResult(0, 0, facts=facts | ({"warnings": warned} if warned else {}))
     rows = training_rows(night)
     mark = fingerprint(rows, night.settings)
     kept = tracker.trained(mark)
-    facts: dict[str, object] = {"trained": kept is None, **gains}
+    facts = {"trained": kept is None, **gains}
     refused: list[Alert] = []
     if kept is None:
         kept, found = _train(night, rows, mark, tracker)
         facts |= {key: found[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
         refused = challenge.refusal(champion, kept, found["gate"])
+    further = goals.train(night)  # after p_open, which they are compared with
+    refused += further.refused
+    if facts["trained"] or refused:
         watch.keep(night, refused, (GATE,))
     deployed = tracker.champion_version()
     facts |= {
@@ -64,7 +67,8 @@ def run(night: Night) -> StageResult:
         "promoted": kept.promoted,
         "mlflow_run_id": kept.run_id,
         "arm": None if deployed else "fallback",
-        "warnings": [*kept.warnings, *(alert.sentence for alert in refused)],
+        **further.as_facts(),
+        "warnings": [*kept.warnings, *further.warnings, *(alert.sentence for alert in refused)],
     }
     dropped = build_features.training_left_out(night, night.settings.training.days)
     return StageResult(len(rows) + sum(dropped.values()), len(rows), dropped, facts)
@@ -79,15 +83,8 @@ def training_rows(night: Night) -> arrow.Rows:
 
 def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
     """32 hex digits of training data, settings and code; equal ones give the same model."""
-    digest = hashlib.sha256()
-    for batch in rows.batches(COLUMNS):
-        digest.update(pd.util.hash_pandas_object(batch.to_pandas(), index=False).to_numpy().tobytes())
-    sections = {
-        name: getattr(settings, name).model_dump(mode="json") for name in ("training", "label", "gate", "drift")
-    }
-    code = [inspect.getsource(module) for module in CODE]
-    digest.update(json.dumps([sections, code, installed("lightgbm")], sort_keys=True).encode())
-    return digest.hexdigest()[:32]
+    sections = {name: getattr(settings, name) for name in ("training", "label", "gate", "drift")}
+    return lineage.fingerprint((batch.to_pandas() for batch in rows.batches(COLUMNS)), sections, CODE)
 
 
 def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple[Kept, assess.Evaluation]:
@@ -108,7 +105,9 @@ def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple
     verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds)
     found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
     documents = {} if model is None else {REFERENCE: watch.reference(night, model)}
-    return tracker.keep(model, found, _lineage(night, mark), documents), found
+    parameters = {"window_hours": night.settings.label.window_hours, "features": len(learn.FEATURES)}
+    made_from = lineage.of_training(night, mark, label, parameters, tables=(*lineage.LEARNT_FROM, "training_rows"))
+    return tracker.keep(model, found, made_from, documents), found
 
 
 def _decision_points(night: Night) -> pd.DataFrame:
@@ -133,23 +132,4 @@ def _decision_points(night: Night) -> pd.DataFrame:
         .agg(F.count("*").alias("n"), F.count_if(inside).alias("successes"))
         .orderBy("user_id", "local_hour", "sent")
         .toPandas()
-    )
-
-
-def _lineage(night: Night, mark: str) -> Lineage:
-    settings: dict[str, Any] = night.settings.training.model_dump(mode="json")
-    versions = {name: night.lake.version(name) for name in (*READ, "training_rows")}
-    return Lineage(
-        fingerprint=mark,
-        tags={
-            "plan_date": str(night.plan_date),
-            "config_hash": night.config_hash,
-            "delta_versions": json.dumps(versions, sort_keys=True),
-        },
-        parameters={
-            **settings,
-            "label": night.settings.label.kind,
-            "window_hours": night.settings.label.window_hours,
-            "features": len(learn.FEATURES),
-        },
     )

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
-from importlib.metadata import version as installed
 from typing import Any
 
 import pandas as pd
@@ -17,13 +13,11 @@ from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
 from sendopt.propensity import uplift as effect
 from sendopt.propensity.model import OpenModel
-from sendopt.spark import build_features
+from sendopt.spark import build_features, lineage
 from sendopt.spark.stage import Night
-from sendopt.tracking import Lineage, Registered
+from sendopt.tracking import Registered, registries
 from sendopt.tracking.mlflow import MlflowTracker
-
-ARMS = ("sent", "not_sent")
-READ = ("sends", "interactions", "sessions", "users")
+from sendopt.tracking.registries import ARMS
 
 
 def train(night: Night) -> dict[str, object]:
@@ -57,7 +51,7 @@ def train(night: Night) -> dict[str, object]:
         .keep(
             getattr(model, arm),
             {**found[arm], "uplift": said, "gate": {"promoted": promoted, "reasons": reasons}},
-            _lineage(night, f"{mark}-{arm}", model.learner),
+            lineage.of_training(night, f"{mark}-{arm}", label, {}, {"learner": model.learner}),
         )
         .model_version
         for arm in ARMS
@@ -138,18 +132,7 @@ def _constant(night: Night) -> effect.ConstantShare:
 
 
 def _trackers(settings: Mlflow) -> dict[str, MlflowTracker]:
-    """Of each arm: a registered model of its own, in an experiment beside that of p_open."""
-    return {
-        arm: MlflowTracker(
-            settings.model_copy(
-                update={
-                    "model_name": f"{settings.model_name}-{arm.replace('_', '-')}",
-                    "experiment": f"{settings.experiment}-uplift",
-                }
-            )
-        )
-        for arm in ARMS
-    }
+    return {arm: MlflowTracker(registries.of_arm(settings, arm)) for arm in ARMS}
 
 
 def _evaluation(arm: str, model: effect.UpliftModel, rows: pd.DataFrame, night: Night) -> assess.Evaluation:
@@ -160,25 +143,5 @@ def _evaluation(arm: str, model: effect.UpliftModel, rows: pd.DataFrame, night: 
 
 
 def _fingerprint(rows: pd.DataFrame, night: Night) -> str:
-    digest = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
-    sections = {
-        name: getattr(night.settings, name).model_dump(mode="json")
-        for name in ("training", "label", "gate", "objective")
-    }
-    code = [inspect.getsource(module) for module in (learn, effect, assess)]
-    digest.update(json.dumps([sections, code, installed("lightgbm")], sort_keys=True).encode())
-    return digest.hexdigest()[:32]
-
-
-def _lineage(night: Night, mark: str, learner: str) -> Lineage:
-    versions = {name: night.lake.version(name) for name in READ}
-    return Lineage(
-        fingerprint=mark,
-        tags={
-            "plan_date": str(night.plan_date),
-            "config_hash": night.config_hash,
-            "delta_versions": json.dumps(versions, sort_keys=True),
-            "learner": learner,
-        },
-        parameters={**night.settings.training.model_dump(mode="json"), "label": night.settings.label.kind},
-    )
+    sections = {name: getattr(night.settings, name) for name in ("training", "label", "gate", "objective")}
+    return lineage.fingerprint([rows], sections, (learn, effect, assess))

@@ -74,12 +74,14 @@ class MlflowTracker:
             passed = bool(self._evaluation(client, run.info.run_id)["gate"]["promoted"])
             return Kept(version, run.info.run_id, promoted=passed and self._promote(client, version))
 
-    def champion_evaluation(self) -> dict[str, Any] | None:
+    def champion_evaluation(self, **tags: str) -> dict[str, Any] | None:
+        """Of trainings only those whose runs have these tags: several models may share an experiment."""
         with self._reading() as client:
             found = self._by_alias(client)
             if found is not None:
                 return self._evaluation(client, found.run_id)
-            run = self._finished_run(client, f"tags.`{_FINGERPRINT}` != ''")
+            where = [f"tags.`{_FINGERPRINT}` != ''", *(f"tags.`{key}` = '{value}'" for key, value in tags.items())]
+            run = self._finished_run(client, " and ".join(where))
             return None if run is None else self._evaluation(client, run.info.run_id)
 
     def keep(
@@ -123,11 +125,27 @@ class MlflowTracker:
             return (f"MLflow did not keep a note: {_sentence(error)}",)
 
     def roll_back(self, to: str | None = None) -> tuple[str, str]:
-        def passed(version: Any) -> bool:
-            return bool(self._evaluation(client, version.run_id)["gate"]["promoted"])
-
         with self._reading() as client:
-            return rollback.roll_back(client, self._settings.model_name, self._by_alias(client), to, passed)
+            champion, passed = self._by_alias(client), self._gate_of(client)
+            return rollback.roll_back(client, self._settings.model_name, champion, to, passed)
+
+    def way_back(self, to: str | None = None) -> tuple[str, str]:
+        """("name/version" that `roll_back` would make champion, its fingerprint); raises as that does."""
+        with self._reading() as client:
+            champion, passed = self._by_alias(client), self._gate_of(client)
+            found = rollback.way_back(client, self._settings.model_name, champion, to, passed)
+            mark = client.get_run(found.run_id).data.tags.get(_FINGERPRINT, "")
+            return f"{found.name}/{found.version}", mark
+
+    def version_of(self, fingerprint: str) -> str | None:
+        """The "name/version" that a finished training of this fingerprint made, if it is still there."""
+        with self._reading() as client:
+            run = self._finished_run(client, f"tags.`{_FINGERPRINT}` = '{fingerprint}'")
+            version = None if run is None else run.data.tags.get(_VERSION)
+            return version if version is not None and self._exists(client, version) else None
+
+    def _gate_of(self, client: Any) -> Callable[[Any], bool]:
+        return lambda version: bool(self._evaluation(client, version.run_id)["gate"]["promoted"])
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:

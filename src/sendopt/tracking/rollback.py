@@ -26,16 +26,22 @@ def promote(client: Any, name: str, number: int, champion: Any) -> bool:
     return True
 
 
-def roll_back(client: Any, name: str, champion: Any, to: str | None, passed: Callable[[Any], bool]) -> tuple[str, str]:
-    """("name/version" before, after); `passed` says of a version whether its gate let it through.
+def way_back(client: Any, name: str, champion: Any, to: str | None, passed: Callable[[Any], bool]) -> Any:
+    """The version to go back to: the last good champion before, or `to`; `passed` says whether its gate let it through.
 
-    Raises ModelError, and changes nothing, where there is no version to go back to or `to` is not one.
+    Raises ModelError where there is none, or `to` is not one. Nothing is changed.
     """
     if champion is None:
         raise ModelError(f"model {name} has no champion, so there is nothing to roll back; train one with --train")
     number = str(champion.version)
-    known = {str(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
-    target = _before(number, known, name) if to is None else _named(to, number, known, name, passed)
+    known = _known(client, name)
+    return known[_before(number, known, name) if to is None else _named(to, number, known, name, passed)]
+
+
+def roll_back(client: Any, name: str, champion: Any, to: str | None, passed: Callable[[Any], bool]) -> tuple[str, str]:
+    """("name/version" before, after), along `way_back`. Raises ModelError, and changes nothing, where that does."""
+    target = str(way_back(client, name, champion, to, passed).version)
+    number, known = str(champion.version), _known(client, name)
     if int(target) < int(number):  # forward again says nothing against the one left behind
         client.set_model_version_tag(name, number, ROLLED_BACK, target)
     if BEFORE not in known[target].tags:  # passed, but never promoted: from now on it was
@@ -44,6 +50,10 @@ def roll_back(client: Any, name: str, champion: Any, to: str | None, passed: Cal
         client.delete_model_version_tag(name, target, ROLLED_BACK)
     client.set_registered_model_alias(name, CHAMPION, target)
     return f"{name}/{number}", f"{name}/{target}"
+
+
+def _known(client: Any, name: str) -> dict[str, Any]:
+    return {str(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
 
 
 def _before(number: str, known: dict[str, Any], name: str) -> str:
