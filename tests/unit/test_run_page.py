@@ -40,7 +40,7 @@ def test_numbers_are_metrics_under_headings() -> None:
     assert found["policy/uniform_dr"] is None
     assert not any("ips" in name and "snips" not in name for name in found), "IPS is in the table"
     assert found["cost/train_seconds"] == 3.79
-    assert found["log_loss_minus_champion_high"] == 0.0
+    assert found["log_loss/minus_champion_high"] == 0.0
     assert found["lift/hour_08"] == pytest.approx(0.5)
     assert found["lift/hour_18"] == pytest.approx(2.0)
 

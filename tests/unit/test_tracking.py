@@ -104,8 +104,8 @@ def test_everything_a_reviewer_looks_at_is_in_the_run(
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seed": "7"}
     assert run.data.tags["delta_versions"] == '{"sends": 3}'
-    assert run.data.metrics["log_loss_model"] == pytest.approx(evaluation["log_loss"]["model"])
-    assert run.data.metrics["gain_over_user_slot_low"] == pytest.approx(evaluation["gains"][3]["low"])
+    assert run.data.metrics["log_loss/model"] == pytest.approx(evaluation["log_loss"]["model"])
+    assert run.data.metrics["gain_over/user_slot_low"] == pytest.approx(evaluation["gains"][3]["low"])
     names = ("baselines", "calibration", "importance", "slot_lift")
     assert files >= {"evaluation.json", "model_card.md", *(f"figures/{name}.png" for name in names)}
     assert '"name": "local_hour"' in signature

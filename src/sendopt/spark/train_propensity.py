@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib.metadata import version as installed
 from typing import Any
@@ -43,7 +44,9 @@ def run(night: Night) -> StageResult:
     """
     tracker: Tracker = MlflowTracker(night.settings.mlflow)
     champion = tracker.champion_version()
-    gains = {"uplift": uplift.train(night)} if night.settings.objective.kind == "incremental" else {}
+    gains: dict[str, dict[str, object]] = {}
+    if night.settings.objective.kind == "incremental":
+        gains["uplift"] = uplift.train(night)
     if champion is not None and not night.retrain:
         return StageResult(0, 0, facts={"trained": False, "model_version": champion, "arm": None, **gains})
     rows = training_rows(night)
@@ -52,7 +55,7 @@ def run(night: Night) -> StageResult:
     facts: dict[str, object] = {"trained": kept is None, **gains}
     refused: list[Alert] = []
     if kept is None:
-        kept, found = _train(night, rows, mark, tracker)
+        kept, found = _train(night, rows, mark, tracker, gains.get("uplift", {}))
         facts |= {key: found[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
         refused = challenge.refusal(champion, kept, found["gate"])
         watch.keep(night, refused, (GATE,))
@@ -90,7 +93,9 @@ def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
     return digest.hexdigest()[:32]
 
 
-def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple[Kept, assess.Evaluation]:
+def _train(
+    night: Night, rows: arrow.Rows, mark: str, tracker: Tracker, gains: Mapping[str, object]
+) -> tuple[Kept, assess.Evaluation]:
     settings, label = night.settings.training, night.settings.label.kind
     edges = night.settings.features.segment_edges
     obstacles = learn.obstacles(rows, settings.folds)
@@ -105,6 +110,7 @@ def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple
         shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label)
         found = assess.evaluate(shown, model, shuffled, settings, label, edges)
     found["placebo"] = assess.placebo(_decision_points(night), settings)
+    found["sending"] = None if model is None else uplift.rankings(night, model, gains)
     verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds)
     found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
     documents = {} if model is None else {REFERENCE: watch.reference(night, model)}

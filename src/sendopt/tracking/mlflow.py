@@ -22,7 +22,7 @@ from typing import Any
 from sendopt.config.schema import Mlflow
 from sendopt.errors import InputNotReady, ModelError
 from sendopt.propensity.model import OpenModel
-from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, native, page, rollback
+from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, native, page, qini, rollback
 from sendopt.tracking.figures import figures
 
 CHAMPION, CHALLENGER = rollback.CHAMPION, "challenger"
@@ -265,11 +265,11 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
             client.log_param(run_id, name, value)
 
     def drawings() -> None:
-        for name, figure in {**figures(evaluation), **page.figures(evaluation)}.items():
+        for name, figure in {**figures(evaluation), **page.figures(evaluation), **qini.figures(evaluation)}.items():
             client.log_figure(run_id, figure, f"figures/{name}")
 
     def card() -> None:
-        text = model_card(evaluation, lineage)
+        text = model_card(evaluation, lineage, _links(client, evaluation))
         client.log_text(run_id, text, MODEL_CARD)
         client.set_tag(run_id, "mlflow.note.content", text)  # the run's description
         client.set_tag(run_id, "mlflow.source.name", "sendopt train_propensity")
@@ -280,7 +280,7 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
             client.log_table(run_id, {key: [row[key] for row in rows] for key in rows[0]}, CALIBRATION)
 
     def tables() -> None:
-        for name, columns in page.tables(evaluation).items():
+        for name, columns in (page.tables(evaluation) | qini.tables(evaluation)).items():
             client.log_table(run_id, columns, name)
 
     steps: dict[str, Callable[[], None]] = {
@@ -297,19 +297,20 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
 
 
 def _metrics(evaluation: dict[str, Any]) -> dict[str, float]:
-    found = {f"log_loss_{name}": value for name, value in evaluation["log_loss"].items()}
+    """What charts show; the part of a name before the slash is the heading that MLflow groups them by."""
+    found = {f"log_loss/{name}": value for name, value in evaluation["log_loss"].items()}
     for row in evaluation["gains"]:
-        found |= {f"gain_over_{row['baseline']}{end}": row[key] for key, end in _ENDS.items()}
+        found |= {f"gain_over/{row['baseline']}{end}": row[key] for key, end in _ENDS.items()}
     for name, value in (evaluation["cold_start"] or {}).items():
-        found |= {f"cold_start_{name}": value} if not isinstance(value, list) else {}
+        found |= {f"cold_start/{name}": value} if not isinstance(value, list) else {}
     for name, value in (evaluation["machine_opens"] or {}).items():
-        found |= {f"with_machine_opens_{name}": value}
-    found["observed_over_expected"] = evaluation["observed_over_expected"]
-    found |= page.metrics(evaluation)
+        found |= {f"with_machine_opens/{name}": value}
+    found["calibration/observed_over_expected"] = evaluation["observed_over_expected"]
+    found |= page.metrics(evaluation) | qini.metrics(evaluation)
     for row in evaluation["calibration_groups"]:
         if row["by"] in ("overall", "channel"):
-            found |= {f"observed_over_expected_{row['name']}{end}": row[key] for key, end in _RATIO_ENDS.items()}
-    found |= {f"rows_{part}": evaluation["split"][part] for part in ("train", "valid", "test")}
+            found |= {f"calibration/{row['by']}_{row['name']}{end}": row[key] for key, end in _RATIO_ENDS.items()}
+    found |= {f"rows/{part}": evaluation["split"][part] for part in ("train", "valid", "test")}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -317,7 +318,17 @@ _ENDS = {"gain": "", "low": "_low", "high": "_high"}
 _RATIO_ENDS = {"ratio": "", "low": "_low", "high": "_high"}
 
 
-def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
+def _links(client: Any, evaluation: dict[str, Any]) -> dict[str, str]:
+    """Where the runs of the learner of what sending adds are in MLflow's pages, by arm."""
+    runs = (evaluation.get("sending") or {}).get("runs") or {}
+    return {
+        arm: f"#/experiments/{client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+        for arm, run_id in runs.items()
+        if run_id is not None
+    }
+
+
+def model_card(evaluation: dict[str, Any], lineage: Lineage, links: Mapping[str, str] = MappingProxyType({})) -> str:
     """A page of Markdown on what the model is, what it was tested on and why it was or was not promoted."""
     split, gate = evaluation["split"], evaluation["gate"]
     lines = [
@@ -336,6 +347,7 @@ def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
         *(f"- {reason}" for reason in gate["reasons"]),
         "",
         *page.card_lines(evaluation),
+        *qini.card_lines(evaluation, links),
         "A pattern over hours is what people do, not what sending causes, unless a log with unsent points shows more.",
         "",
         *(f"- {key}: {value}" for key, value in sorted(lineage.tags.items())),

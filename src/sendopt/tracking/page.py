@@ -36,7 +36,7 @@ def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
     found |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
     apart = (evaluation.get("gate") or {}).get("log_loss")
     if apart:
-        found |= {f"log_loss_minus_champion{end}": apart[key] for key, end in _ENDS}
+        found |= {f"log_loss/minus_champion{end}": apart[key] for key, end in _ENDS}
     found |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
     return found
 
