@@ -10,19 +10,21 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sendopt.tracking.page import with_interval
+
 BLUE, GREY, ORANGE = "#1f5fa8", "#9aa4b0", "#c8641e"
 NAMES = {"p_open": "by p(success | sent)", "incremental": "by what sending adds"}
 COLOURS = {"p_open": ORANGE, "incremental": BLUE}
-_ENDS = {"": "coefficient", "_low": "low", "_high": "high"}
+BAR = "\\|"  # within a cell of a Markdown table
 
 
-def metrics(evaluation: dict[str, Any]) -> dict[str, float]:
+def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
     """The coefficient of each order and the effect of sending everyone, with their 95 % intervals."""
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
     for row in _rankings(evaluation):
-        found |= {f"qini/{row['ranking']}{end}": row[key] for end, key in _ENDS.items()}
+        found |= with_interval(f"qini/{row['ranking']}", row["coefficient"], row["low"], row["high"])
     for row in _rankings(evaluation)[:1]:
-        found |= {f"qini/effect{end}": row[f"effect{end}"] for end in ("", "_low", "_high")}
+        found |= with_interval("qini/effect", row["effect"], row["effect_low"], row["effect_high"])
     return found
 
 
@@ -73,7 +75,7 @@ def card_lines(evaluation: dict[str, Any], links: Mapping[str, str]) -> list[str
         "| order in which they are sent | Qini | 95 % interval | |",
         "|---|---|---|---|",
         *(
-            f"| {NAMES.get(r['ranking'], r['ranking'])} | {r['coefficient']:+.4f} | {_range(r)} | "
+            f"| {NAMES.get(r['ranking'], r['ranking']).replace('|', BAR)} | {r['coefficient']:+.4f} | {_range(r)} | "
             f"{'better than chance' if r['low'] > 0 else 'worse than chance' if r['high'] < 0 else 'not shown'} |"
             for r in rows
         ),
