@@ -101,10 +101,10 @@ def test_what_sending_adds_is_shown_with_its_interval_curve_and_runs() -> None:
     assert found["intervals/qini_effect_high"] == 0.1
     assert qini.tables(SENDING)["qini.json"]["ranking"] == ["p_open", "incremental"]
     (figure,) = qini.figures(SENDING).values()
-    words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert any("by what sending adds: Qini +0.0140 [+0.0040 to +0.0240]" in w for w in words)
     text = "\n".join(qini.card_lines(SENDING, {"sent": "#/experiments/2/runs/r1"}))
-    assert "on 2,113 decision points from 2026-03-21 on" in text
+    assert "On 2,113 decision points from 2026-03-21 on" in text
     assert "| by what sending adds | +0.0140 | +0.0040 to +0.0240 | better than chance |" in text
     assert "| by p(success \\| sent) | +0.0000 | -0.0100 to +0.0100 | not shown |" in text
     assert "[sent](#/experiments/2/runs/r1)" in text

@@ -72,10 +72,10 @@ def _split(evaluation: dict[str, Any]) -> list[str]:
     if not split["test"]:
         return ["There were too few sends to test on later days.", ""]
     return [
-        "| part | sends | from | |",
+        "| part | sends | days | |",
         "|---|---|---|---|",
-        f"| learned from | {split['train']:,} | {split['train_from']} | each scored by trees that had not seen its "
-        "user, which says when to stop and calibrates |",
+        f"| learned from | {split['train']:,} | from {split['train_from']} on | each scored by trees that had not seen "
+        "its user, which says when to stop and calibrates |",
         f"| tested on | {split['test']:,} | {split['test_from']} to {split['test_to']} | all later; it is deployed as "
         "it was tested |",
         "",
@@ -120,7 +120,7 @@ def _calibration(evaluation: dict[str, Any]) -> list[str]:
     astray = [row for row in groups if not row["calibrated"]]
     names = f": {', '.join(_name(row) for row in astray)}" if astray else ""
     return [
-        "| observed / expected on the test days | | 95 % interval | sends |",
+        "| test days | observed / expected | 95 % interval | sends |",
         "|---|---|---|---|",
         *(
             f"| {_name(row)} | {row['ratio']:.3f} | {row['low']:.3f} to {row['high']:.3f} | {row['n']:,} |"

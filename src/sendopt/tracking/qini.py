@@ -39,7 +39,7 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
     rows = _rankings(evaluation)
     if not rows:
         return {}
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     for row in rows:
@@ -56,7 +56,7 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
         xlim=(0, 1),
     )
     axes.set_title(f"What sending adds, {evaluation['sending']['points']:,} later decision points", loc="left")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower left")
     return {"qini.png": figure}
 
 
@@ -68,8 +68,8 @@ def card_lines(evaluation: dict[str, Any], links: Mapping[str, str]) -> list[str
     sending = evaluation["sending"]
     effect = rows[0]
     lines = [
-        f"What sending adds, on {sending['points']:,} decision points from {sending['since']} on, some left unsent at "
-        f"random: sending all of them adds {effect['effect']:+.4f} successes each (95 % interval "
+        f"On {sending['points']:,} decision points from {sending['since']} on, some left unsent at random, sending all "
+        f"of them adds {effect['effect']:+.4f} successes each (95 % interval "
         f"{effect['effect_low']:+.4f} to {effect['effect_high']:+.4f}).",
         "",
         "| order in which they are sent | Qini | 95 % interval | |",
@@ -81,7 +81,7 @@ def card_lines(evaluation: dict[str, Any], links: Mapping[str, str]) -> list[str
         ),
         "",
         "Qini is the area between an order's curve and that of a random order (figures/qini.png), in successes per "
-        "decision point.",
+        "decision point; each order is judged on days later than any that it learned from.",
         "",
     ]
     gate = sending.get("gate")
