@@ -115,10 +115,10 @@ def gate(said: dict[str, Any], found: dict[str, assess.Evaluation], settings: Ga
         )
     test = said["test"]
     ranks = test["high"] > 0
-    said = "is better than chance" if test["low"] > 0 else f"is {'not ' if ranks else ''}shown to be worse than chance"
+    order = "is better than chance" if test["low"] > 0 else f"is {'not ' if ranks else ''}shown to be worse than chance"
     reasons.append(
         f"Qini on later days is {test['coefficient']:.4f} ({test['low']:.4f} to {test['high']:.4f}): the order of "
-        f"gains {said}."
+        f"gains {order}."
     )
     return bool(passed and ranks), reasons
 

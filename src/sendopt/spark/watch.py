@@ -131,12 +131,12 @@ def _labels(night: Night) -> list[Alert]:
         )
         .toPandas().sort_values("send_key")
     )  # fmt: skip
-    night, channel = (pd.factorize(rows[c], sort=True) for c in ("plan_date", "channel"))
+    planned, channel = (pd.factorize(rows[c], sort=True) for c in ("plan_date", "channel"))
     sends = drift.Delivered(
         success=rows["success"].to_numpy(float),
         expected=rows["p_open"].to_numpy(float),
         user=pd.factorize(rows["user_id"], sort=True)[0].astype(np.int64),
-        night=night[0].astype(np.int64),
+        night=planned[0].astype(np.int64),
         channel=channel[0].astype(np.int64),
         channels=tuple(channel[1]),
     )
