@@ -64,7 +64,7 @@ bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over 
 bench-training: $(READY) ## training from Delta at ten million rows: peak memory and time of its own process
 	$(BIN)/python benchmarks/training.py
 
-bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it runs, breaches made on purpose; half an hour
+bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it runs, breaches made on purpose; half an hour or more
 	$(BIN)/python benchmarks/weeks.py
 
 lock: ## write requirements.lock anew (needs uv)

@@ -42,10 +42,10 @@ Reports = dict[str, StageReport]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nights", type=int, default=21)
-    parser.add_argument("--users", type=int, default=2000)
+    parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--breaches", default=",".join(BREACHES), help="names, or nothing")
-    parser.add_argument("--breach-nights", type=int, default=5, help="nights that each breach lasts; the last trains")
+    parser.add_argument("--breach-nights", type=int, default=4, help="nights that each breach lasts; the last trains")
     parser.add_argument("--home", type=Path, help="folder to keep what the nights wrote; default: a temporary one")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
