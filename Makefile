@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .PHONY: help demo demo-large test test-fast lint install airflow lock schema clean \
-	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training
+	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training bench-weeks
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -66,6 +66,9 @@ bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over 
 
 bench-training: $(READY) ## training from Delta at ten million rows: peak memory and time of its own process
 	$(BIN)/python benchmarks/training.py
+
+bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it runs, breaches made on purpose; half an hour or more
+	$(BIN)/python benchmarks/weeks.py
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock

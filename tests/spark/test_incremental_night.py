@@ -29,6 +29,7 @@ from sendopt.errors import ModelError
 from sendopt.spark import build_features, score_slots, train_propensity
 from sendopt.spark.stage import Night
 from sendopt.spark.tables import Lake, schema_of
+from sendopt.tracking.mlflow import MlflowTracker
 
 pytestmark = pytest.mark.slow
 DAYS = 20
@@ -87,6 +88,13 @@ def test_a_night_plans_what_sending_adds(lake: Lake, tmp_path: Path) -> None:
     trained = train_propensity.run(night)
     assert trained.facts["uplift"]["gate"]["promoted"] is True, trained.facts["uplift"]
     assert trained.facts["uplift"]["test"]["low"] > 0
+    shown = MlflowTracker(night.settings.mlflow).champion_evaluation()["sending"]
+    assert [row["ranking"] for row in shown["rankings"]] == ["p_open", "incremental"]
+    assert shown["rankings"][1] == trained.facts["uplift"]["test"]
+    assert shown["rankings"][0]["high"] < shown["rankings"][1]["coefficient"], (
+        "mail opens well and is harmed by sending"
+    )
+    assert shown["runs"] == trained.facts["uplift"]["runs"]
     again = train_propensity.run(night).facts
     assert (again["trained"], again["uplift"]) == (False, {"trained": False})
 

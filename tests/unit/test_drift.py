@@ -64,19 +64,55 @@ def test_a_shift_sets_off_its_feature_and_no_other() -> None:
     assert drift.inputs(reference, {}, SETTINGS) == []
 
 
+def delivered(ratios: dict[tuple[int, str], float], sends: int, seed: int = 5) -> drift.Delivered:
+    """So many sends of each (night, channel), whose opens are `ratios` times as many as expected."""
+    rng = np.random.default_rng(seed)
+    cells = list(ratios)
+    at = np.repeat(np.arange(len(cells)), sends)
+    p = rng.uniform(0.05, 0.4, len(at))
+    names = tuple(sorted({channel for _, channel in cells}))
+    return drift.Delivered(
+        success=(rng.random(len(at)) < np.array([ratios[c] for c in cells])[at] * p).astype(float),
+        expected=p,
+        user=rng.integers(0, 800, len(at)),
+        night=np.array([night for night, _ in cells])[at],
+        channel=np.array([names.index(channel) for _, channel in cells])[at],
+        channels=names,
+    )
+
+
 @pytest.mark.parametrize(("ratio", "alarm"), [(1.0, False), (0.85, False), (0.5, True), (1.7, True)])
 def test_labels_are_held_against_what_plans_expected(ratio: float, alarm: bool) -> None:
-    rng = np.random.default_rng(5)
-    p = rng.uniform(0.05, 0.4, 4000)
-    won = (rng.random(4000) < ratio * p).astype(float)
-    alerts = drift.labels(won, p, rng.integers(0, 800, 4000), SETTINGS)
+    alerts = drift.labels(delivered({(0, "push"): ratio}, 4000), SETTINGS)
     assert bool(alerts) is alarm
-    assert all("of the successes expected" in a.sentence for a in alerts)
+    assert all("Delivered plans brought" in a.sentence for a in alerts)
+
+
+def test_half_of_the_labels_lost_shows_on_the_first_night() -> None:
+    nights = {(night, "push"): 1.0 for night in range(7)}
+    (alert,) = drift.labels(delivered({**nights, (7, "push"): 0.5}, 500), SETTINGS)
+    assert alert.sentence.startswith("The last delivered plan that is mature brought 0.")
+    assert alert.value < SETTINGS.min_label_ratio
+    assert drift.labels(delivered({**nights, (7, "push"): 1.0}, 500), SETTINGS) == []
+
+
+def test_labels_of_one_channel_lost_show_by_its_name() -> None:
+    cells = {(night, c): 0.4 if c == "sms" else 1.0 for night in range(4) for c in ("email", "push", "sms")}
+    sizes = delivered(cells, 250)
+    (alert,) = drift.labels(sizes, SETTINGS)
+    assert alert.name == "observed_over_expected:sms"
+    assert alert.sentence.startswith("Delivered plans by sms brought 0.")
+
+
+def test_labels_as_expected_set_off_nothing_night_after_night() -> None:
+    cells = {(night, c): 1.0 for night in range(8) for c in ("email", "push", "sms")}
+    false = sum(bool(drift.labels(delivered(cells, 150, seed), SETTINGS)) for seed in range(25))
+    assert false == 0, "of 200 looks"
 
 
 def test_a_few_labels_say_nothing() -> None:
-    assert drift.labels(np.zeros(30), np.full(30, 0.2), np.arange(30), SETTINGS) == []
-    assert drift.labels(np.empty(0), np.empty(0), np.empty(0, np.int64), SETTINGS) == []
+    assert drift.labels(delivered({(0, "push"): 0.0}, 60), SETTINGS) == []
+    assert drift.labels(delivered({(0, "push"): 1.0}, 0), SETTINGS) == []
 
 
 def test_prices_are_held_against_their_median() -> None:

@@ -102,10 +102,11 @@ def test_everything_a_reviewer_looks_at_is_in_the_run(
         files = {f.path for folder in (None, "figures") for f in client.list_artifacts(kept.run_id, folder)}
         signature = (_store_model(tracker) / "MLmodel").read_text()
     assert run.info.status == "FINISHED"
+    assert [(d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs] == [("sends", "version 3")]
     assert run.data.params == {"seed": "7"}
     assert run.data.tags["delta_versions"] == '{"sends": 3}'
-    assert run.data.metrics["log_loss_model"] == pytest.approx(evaluation["log_loss"]["model"])
-    assert run.data.metrics["gain_over_user_slot_low"] == pytest.approx(evaluation["gains"][3]["low"])
+    assert run.data.metrics["log_loss/model"] == pytest.approx(evaluation["log_loss"]["model"])
+    assert run.data.metrics["intervals/gain_over_user_slot_low"] == pytest.approx(evaluation["gains"][3]["low"])
     names = ("baselines", "calibration", "importance", "slot_lift")
     assert files >= {"evaluation.json", "model_card.md", *(f"figures/{name}.png" for name in names)}
     assert '"name": "local_hour"' in signature

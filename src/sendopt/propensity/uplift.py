@@ -111,8 +111,8 @@ def train_uplift(rows: pd.DataFrame, settings: Training, label: str) -> tuple[Up
     sent, not_sent = model.predict(test)
     return model, {
         "learner": best,
-        "validation": {learner: _plain(found) for learner, found in unseen.items()},
-        "test": _plain(qini(test, sent - not_sent, settings)),
+        "validation": {learner: as_json(found) for learner, found in unseen.items()},
+        "test": as_json(qini(test, sent - not_sent, settings)),
         "share_negative": float((sent < not_sent).mean()),
         "points": {"sent": int(rows[SENT].sum()), "not_sent": int((~rows[SENT].astype(bool)).sum())},
     }
@@ -176,5 +176,6 @@ def _area(curve: tuple[Floats, Floats]) -> float:
     return float(np.trapezoid(gain, share) - gain[-1] / 2)
 
 
-def _plain(found: Qini) -> dict[str, Any]:
+def as_json(found: Qini) -> dict[str, Any]:
+    """The fields by name, the curve as lists."""
     return {**vars(found), "curve": [list(point) for point in found.curve]}

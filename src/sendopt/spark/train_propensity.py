@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pandas as pd
@@ -38,7 +39,9 @@ def run(night: Night) -> StageResult:
     tracker: Tracker = MlflowTracker(night.settings.mlflow)
     champion = tracker.champion_version()
     facts: dict[str, object]
-    gains = {"uplift": uplift.train(night)} if night.settings.objective.kind == "incremental" else {}
+    gains: dict[str, dict[str, object]] = {}
+    if night.settings.objective.kind == "incremental":
+        gains["uplift"] = uplift.train(night)
     if champion is not None and not night.retrain:
         further = goals.train(night)
         if further.refused:
@@ -52,7 +55,7 @@ def run(night: Night) -> StageResult:
     facts = {"trained": kept is None, **gains}
     refused: list[Alert] = []
     if kept is None:
-        kept, found = _train(night, rows, mark, tracker)
+        kept, found = _train(night, rows, mark, tracker, gains.get("uplift", {}))
         facts |= {key: found[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
         refused = challenge.refusal(champion, kept, found["gate"])
     further = goals.train(night)  # after p_open, which they are compared with
@@ -87,7 +90,9 @@ def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
     return lineage.fingerprint((batch.to_pandas() for batch in rows.batches(COLUMNS)), sections, CODE)
 
 
-def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple[Kept, assess.Evaluation]:
+def _train(
+    night: Night, rows: arrow.Rows, mark: str, tracker: Tracker, gains: Mapping[str, object]
+) -> tuple[Kept, assess.Evaluation]:
     settings, label = night.settings.training, night.settings.label.kind
     edges = night.settings.features.segment_edges
     obstacles = learn.obstacles(rows, settings.folds)
@@ -102,6 +107,7 @@ def _train(night: Night, rows: arrow.Rows, mark: str, tracker: Tracker) -> tuple
         shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label)
         found = assess.evaluate(shown, model, shuffled, settings, label, edges)
     found["placebo"] = assess.placebo(_decision_points(night), settings)
+    found["sending"] = None if model is None else uplift.rankings(night, model, gains)
     verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds)
     found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
     documents = {} if model is None else {REFERENCE: watch.reference(night, model)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,8 @@ from sendopt.spark.stage import Night
 from sendopt.tracking import Registered, registries
 from sendopt.tracking.mlflow import MlflowTracker
 from sendopt.tracking.registries import ARMS
+
+P_OPEN, INCREMENTAL = "p_open", "incremental"  # what an order of the decision points follows
 
 
 def train(night: Night) -> dict[str, object]:
@@ -46,17 +49,40 @@ def train(night: Night) -> dict[str, object]:
     found = {arm: _evaluation(arm, model, rows, night) for arm in ARMS}
     promoted, reasons = gate(said, found, night.settings.gate)
     facts: dict[str, object] = {"trained": True, **said, "gate": {"promoted": promoted, "reasons": reasons}}
-    facts["versions"] = {
-        arm: trackers[arm]
-        .keep(
+    made = {
+        arm: trackers[arm].keep(
             getattr(model, arm),
             {**found[arm], "uplift": said, "gate": {"promoted": promoted, "reasons": reasons}},
             lineage.of_training(night, f"{mark}-{arm}", label, {}, {"learner": model.learner}),
         )
-        .model_version
         for arm in ARMS
     }
+    facts["versions"] = {arm: kept.model_version for arm, kept in made.items()}
+    facts["runs"] = {arm: kept.run_id for arm, kept in made.items()}
     return facts
+
+
+def rankings(night: Night, model: OpenModel, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What sending adds where it is sent first, for the run of p_open: JSON-ready, None where the log cannot tell.
+
+    `rankings`: Qini of p_open's order of the decision points that are later than any it learned from, and of the
+    learner's, where `facts` (of `train`) tell of one; `runs`: the learner's runs by arm.
+    """
+    unsent = F.col("available") & ~F.col("sent") & (F.col("decision_kind") == "send")
+    if night.lake.read("sends").where(unsent).isEmpty():
+        return None
+    rows = decision_points(night)
+    later = rows[rows["plan_date"] >= str(model.card.split["test_from"])]
+    if later["sent"].nunique() < 2 or not later["pscore"].between(0, 1, inclusive="neither").all():
+        return None
+    found = {P_OPEN: effect.as_json(effect.qini(later, model.predict(later), night.settings.training))}
+    if "test" in facts:
+        found[INCREMENTAL] = facts["test"]
+    return {
+        "rankings": [{"ranking": name, **one} for name, one in found.items()],
+        "points": len(later), "since": str(later["plan_date"].min()),
+        "learner": facts.get("learner"), "gate": facts.get("gate"), "runs": facts.get("runs", {}),
+    }  # fmt: skip
 
 
 def of_night(night: Night, version: str) -> tuple[effect.Gain | None, str]:
@@ -84,9 +110,10 @@ def gate(said: dict[str, Any], found: dict[str, assess.Evaluation], settings: Ga
         )
     test = said["test"]
     ranks = test["high"] > 0
+    order = "is better than chance" if test["low"] > 0 else f"is {'not ' if ranks else ''}shown to be worse than chance"
     reasons.append(
         f"Qini on later days is {test['coefficient']:.4f} ({test['low']:.4f} to {test['high']:.4f}): the order of "
-        f"gains is {'not ' if ranks else ''}shown to be worse than chance."
+        f"gains {order}."
     )
     return bool(passed and ranks), reasons
 

@@ -116,20 +116,28 @@ def _labels(night: Night) -> list[Alert]:
     plans = night.lake.read("send_plan").where(
         (F.col("plan_date") >= F.lit(since)) & (F.col("plan_date") < F.lit(night.plan_date))
     )
-    plans = plans.select("send_key", "user_id", "p_open")
+    plans = plans.select("plan_date", "send_key", "user_id", "channel", "p_open")
     won = night.lake.read("interactions").where((F.col("kind") == label.kind) & (F.col("at_utc") < known))
     rows = (
         plans.join(delivered, "send_key")
         .join(won.select("send_key", "at_utc"), "send_key", "left")
         .select(
-            "send_key", "user_id", "p_open",
+            "plan_date", "send_key", "user_id", "channel", "p_open",
             F.coalesce((F.col("at_utc") >= at) & (F.col("at_utc") <= at + window), F.lit(False))
             .cast("double").alias("success"),
         )
         .toPandas().sort_values("send_key")
     )  # fmt: skip
-    user = pd.factorize(rows["user_id"], sort=True)[0].astype(np.int64)
-    return drift.labels(rows["success"].to_numpy(float), rows["p_open"].to_numpy(float), user, settings)
+    planned, channel = (pd.factorize(rows[c], sort=True) for c in ("plan_date", "channel"))
+    sends = drift.Delivered(
+        success=rows["success"].to_numpy(float),
+        expected=rows["p_open"].to_numpy(float),
+        user=pd.factorize(rows["user_id"], sort=True)[0].astype(np.int64),
+        night=planned[0].astype(np.int64),
+        channel=channel[0].astype(np.int64),
+        channels=tuple(channel[1]),
+    )
+    return drift.labels(sends, settings)
 
 
 def _prices(night: Night) -> list[Alert]:

@@ -22,7 +22,8 @@ from typing import Any
 from sendopt.config.schema import Mlflow
 from sendopt.errors import InputNotReady, ModelError
 from sendopt.propensity.model import OpenModel
-from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, native, page, rollback
+from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, native, page, qini, rollback
+from sendopt.tracking.card import model_card
 from sendopt.tracking.figures import figures
 
 CHAMPION, CHALLENGER = rollback.CHAMPION, "challenger"
@@ -283,11 +284,11 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
             client.log_param(run_id, name, value)
 
     def drawings() -> None:
-        for name, figure in {**figures(evaluation), **page.figures(evaluation)}.items():
+        for name, figure in {**figures(evaluation), **page.figures(evaluation), **qini.figures(evaluation)}.items():
             client.log_figure(run_id, figure, f"figures/{name}")
 
     def card() -> None:
-        text = model_card(evaluation, lineage)
+        text = model_card(evaluation, lineage, _links(client, evaluation))
         client.log_text(run_id, text, MODEL_CARD)
         client.set_tag(run_id, "mlflow.note.content", text)  # the run's description
         client.set_tag(run_id, "mlflow.source.name", "sendopt train_propensity")
@@ -298,12 +299,24 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
             client.log_table(run_id, {key: [row[key] for row in rows] for key in rows[0]}, CALIBRATION)
 
     def tables() -> None:
-        for name, columns in page.tables(evaluation).items():
+        for name, columns in (page.tables(evaluation) | qini.tables(evaluation)).items():
             client.log_table(run_id, columns, name)
 
+    def inputs() -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        context = [InputTag("mlflow.data.context", "training")]
+        client.log_inputs(
+            run_id,
+            datasets=[
+                DatasetInput(Dataset(name, f"version {version}", "delta", json.dumps({"table": name})), context)
+                for name, version in sorted(json.loads(lineage.tags.get("delta_versions", "{}")).items())
+            ],
+        )
+
     steps: dict[str, Callable[[], None]] = {
-        "tables": tables, "metrics": metrics, "parameters": parameters, "figures": drawings,
-        "the calibration table": groups, "the model card": card,
+        "the versions of its data": inputs, "tables": tables, "metrics": metrics, "parameters": parameters,
+        "figures": drawings, "the calibration table": groups, "the model card": card,
     }  # fmt: skip
     warned = []
     for what, step in steps.items():
@@ -315,51 +328,36 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
 
 
 def _metrics(evaluation: dict[str, Any]) -> dict[str, float]:
-    found = {f"log_loss_{name}": value for name, value in evaluation["log_loss"].items()}
-    for row in evaluation["gains"]:
-        found |= {f"gain_over_{row['baseline']}{end}": row[key] for key, end in _ENDS.items()}
-    for name, value in (evaluation["cold_start"] or {}).items():
-        found |= {f"cold_start_{name}": value} if not isinstance(value, list) else {}
-    for name, value in (evaluation["machine_opens"] or {}).items():
-        found |= {f"with_machine_opens_{name}": value}
-    found["observed_over_expected"] = evaluation["observed_over_expected"]
-    found |= page.metrics(evaluation)
+    """What charts show; the part of a name before the slash is the heading that MLflow groups them by."""
+    found = {f"log_loss/{name}": value for name, value in evaluation["log_loss"].items()}
+    found["calibration/observed_over_expected"] = evaluation["observed_over_expected"]
     for row in evaluation["calibration_groups"]:
         if row["by"] in ("overall", "channel"):
-            found |= {f"observed_over_expected_{row['name']}{end}": row[key] for key, end in _RATIO_ENDS.items()}
-    found |= {f"rows_{part}": evaluation["split"][part] for part in ("train", "valid", "test")}
+            name = "observed_over_expected" if row["by"] == "overall" else row["name"]
+            found |= page.with_interval(f"calibration/{name}", row["ratio"], row["low"], row["high"])
+    for row in evaluation["gains"]:
+        found |= page.with_interval(f"gain_over/{row['baseline']}", row["gain"], row["low"], row["high"])
+    found |= qini.metrics(evaluation) | page.metrics(evaluation)
+    cold = {key: value for key, value in (evaluation["cold_start"] or {}).items() if not isinstance(value, list)}
+    found |= page.with_interval("cold_start/gain_over_cohort", *(cold.pop(k, None) for k in ("gain", "low", "high")))
+    found |= {f"cold_start/{_COLD.get(name, name)}": value for name, value in cold.items()}
+    for name, value in (evaluation["machine_opens"] or {}).items():
+        found |= {f"with_machine_opens/{name}": value}
+    found |= {f"rows/{part}": evaluation["split"][part] for part in ("train", "test")}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-_ENDS = {"gain": "", "low": "_low", "high": "_high"}
-_RATIO_ENDS = {"ratio": "", "low": "_low", "high": "_high"}
+_COLD = {"n": "sends", "model": "log_loss_model", "cohort": "log_loss_cohort", "overall": "rate_of_everyone"}
 
 
-def model_card(evaluation: dict[str, Any], lineage: Lineage) -> str:
-    """A page of Markdown on what the model is, what it was tested on and why it was or was not promoted."""
-    split, gate = evaluation["split"], evaluation["gate"]
-    lines = [
-        f"# {evaluation['model_version'] or 'Baseline, not registered'}",
-        "",
-        f"Chance of a success ({evaluation['label']}) of one send, kind {evaluation['kind']}.",
-        f"Learned from {split['train']} sends, each of which also was scored by trees that had not seen its user, to "
-        f"stop and to calibrate; tested on {split['test']} of {split['test_from']} to {split['test_to']}, all later.",
-        "It is deployed as it was tested.",
-        "",
-        "| log loss on the test days | |",
-        "|---|---|",
-        *(f"| {name} | {'' if v is None else f'{v:.5f}'} |" for name, v in page.by_value(evaluation["log_loss"])),
-        "",
-        f"Gate: {'promoted' if gate['promoted'] else 'not promoted'}.",
-        *(f"- {reason}" for reason in gate["reasons"]),
-        "",
-        *page.card_lines(evaluation),
-        "A pattern over hours is what people do, not what sending causes, unless a log with unsent points shows more.",
-        "",
-        *(f"- {key}: {value}" for key, value in sorted(lineage.tags.items())),
-        f"- fingerprint: {lineage.fingerprint}",
-    ]
-    return "\n".join(lines) + "\n"
+def _links(client: Any, evaluation: dict[str, Any]) -> dict[str, str]:
+    """Where the runs of the learner of what sending adds are in MLflow's pages, by arm."""
+    runs = (evaluation.get("sending") or {}).get("runs") or {}
+    return {
+        arm: f"#/experiments/{client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+        for arm, run_id in runs.items()
+        if run_id is not None
+    }
 
 
 @contextlib.contextmanager

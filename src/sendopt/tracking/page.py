@@ -20,28 +20,31 @@ SHOWN = ("snips", "dr")
 
 
 def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
-    """Policy values with their intervals, the differences to champion and uniform times, lift by hour, cost in time.
+    """Policy values, the differences to champion and uniform times, lift by hour, cost in time.
 
-    The part before a slash is the heading that MLflow groups charts by.
+    The part before a slash is the heading that MLflow groups charts by; ends of intervals have one of their own.
     """
     found: dict[str, float | None] = {}
     for row in _policies(evaluation):
-        name = f"policy/{row['policy']}_{row['estimator']}"
-        found |= {f"{name}{end}": row[key] for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))}
+        how = row["estimator"]
+        found |= with_interval(f"policy/{row['policy']}_{how}", row["value"], row["low"], row["high"])
         if row["policy"] == CHALLENGER:
             for against in ("champion", "uniform"):
-                said = f"policy/minus_{against}_{row['estimator']}"
-                found |= {f"{said}{end}": row[f"minus_{against}{end}"] for end in ("", "_low", "_high")}
+                ends = (row[f"minus_{against}{end}"] for end in ("", "_low", "_high"))
+                found |= with_interval(f"policy/minus_{against}_{how}", *ends)
             found["policy/effective_sends"] = row["effective"]
     found |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
     apart = (evaluation.get("gate") or {}).get("log_loss")
     if apart:
-        found |= {f"log_loss_minus_champion{end}": apart[key] for key, end in _ENDS}
+        found |= with_interval("log_loss/minus_champion", apart["value"], apart["low"], apart["high"])
     found |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
     return found
 
 
-_ENDS = (("value", ""), ("low", "_low"), ("high", "_high"))
+def with_interval(name: str, value: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
+    """The metric under its name, the ends of its interval under the heading `intervals`."""
+    ends = f"intervals/{name.replace('/', '_')}"
+    return {name: value, f"{ends}_low": low, f"{ends}_high": high}
 
 
 def tables(evaluation: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
