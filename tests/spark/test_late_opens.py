@@ -54,10 +54,11 @@ CASES: dict[str, tuple[float | str | None, float | None, float | None]] = {
     "true": ("imputed", 45.0, 45.0),
     "later": (60.0, 90.0, 60.0),
     "again": (60.0, 60.0, 60.0),
+    "machine": (0.5 / 60, 0.5 / 60, 0.5 / 60),  # no person opens within half a second
     "never": (None, None, None),
 }
-IN_WINDOW = {name for name, (*_, end) in CASES.items() if end is not None and end <= 1440}
-AT_FIRST = {name for name, (first, *_) in CASES.items() if first is not None}
+IN_WINDOW = {name for name, (*_, end) in CASES.items() if end is not None and end <= 1440} - {"machine"}
+AT_FIRST = {name for name, (first, *_) in CASES.items() if first is not None} - {"machine"}
 
 
 def write(folder: Path, file: str, rows: list[dict[str, object]]) -> None:
@@ -82,8 +83,8 @@ def labels(lake) -> set[str]:
     last, first = night(lake, NOW.date()), DAY - timedelta(days=20)
     rules = rules_of_night(last)
     sends = build_features.mature_sends(exposures_of(last, first, rules), last, first, rules)
-    rows = sends.where("local_hour IS NOT NULL").select("user_id", "label").collect()
-    assert len(rows) == len(CASES)
+    rows = sends.where("local_hour IS NOT NULL AND NOT suspected").select("user_id", "label").collect()
+    assert len(rows) == len(CASES) - 1
     return {row["user_id"] for row in rows if row["label"]}
 
 
@@ -91,6 +92,8 @@ def measured(lake) -> tuple[int, int]:
     facts = measure.run(night(lake, DAY + timedelta(days=3))).facts
     assert facts["measured"] == str(DAY)
     (row,) = lake.read("outcomes", DAY).collect()
+    assert row["suspected"] == 1
+    assert row["expected_successes"] == (len(CASES) - 1) * 0.5
     return row["sent"], row["successes"]
 
 
@@ -156,7 +159,7 @@ def test_late_opens_change_labels_features_and_outcomes_exactly_once(lake, tmp_p
     rows = lake.read("user_features", older.plan_date).toPandas().set_index("user_id")
     seen = {
         name for name, (*_, end) in CASES.items() if end is not None and SENT + timedelta(minutes=end) < older.as_of
-    }
+    } - {"machine"}
     assert set(rows.index[rows["days_since_open"].notna()]) == seen
     assert {"late", "earlier"} < seen
     assert "after_as_of" not in seen

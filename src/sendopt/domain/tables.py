@@ -341,7 +341,7 @@ MEASUREMENT = (
         plan_date date
         arm string
         channel string
-        planned bigint; sent bigint; successes bigint; opt_outs bigint
+        planned bigint; sent bigint; suspected bigint?; successes bigint; opt_outs bigint
         expected_successes double; expected_opt_outs double""",
         "plan_date",
     ),

@@ -4,7 +4,7 @@ and what drifts (¶17)."""
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -14,7 +14,7 @@ from sendopt.domain.tables import TABLES
 from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.off_policy import Estimate, difference, matched
 from sendopt.spark import goals, history, watch
-from sendopt.spark.feature_counts import rules_of_night
+from sendopt.spark.feature_counts import exposures_of, rules_of_night
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
 from sendopt.tracking.mlflow import MlflowTracker
@@ -52,42 +52,40 @@ def _measure(night: Night) -> StageResult:
     return StageResult(planned, planned, facts={"measured": str(day), "outcomes": rows})
 
 
-def _delivered(night: Night, day: object) -> DataFrame:
-    """Every planned send of `day` with what became of it: sent, success, opted_out (0 or 1)."""
-    label, known = night.settings.label, F.lit(night.as_of)
-    log = night.lake.read("sends").where("sent").select("send_key", "sent_at_utc", F.lit(1).alias("sent"))
-    reactions = night.lake.read("interactions").where(F.col("at_utc") < known)
-    plan = night.lake.read("send_plan").where(F.col("plan_date") == F.lit(day)).join(log, "send_key", "left")
-    window = rules_of_night(night).window_microseconds  # to the microsecond, as labels have it
-    in_window = F.unix_micros("at_utc") <= F.unix_micros("sent_at_utc") + F.lit(window)
-    wins = (
-        plan.join(reactions.where(F.col("kind") == label.kind), "send_key")
-        .where((F.col("at_utc") >= F.col("sent_at_utc")) & in_window)
-        .select("send_key", F.lit(1).alias("success"))
-    )
-    outs = reactions.where("kind = 'opt_out'").select("send_key", F.lit(1).alias("opted_out"))
+def _delivered(night: Night, day: date) -> DataFrame:
+    """Every planned send of `day` with what became of it: sent, suspected, success, opted_out (0 or 1).
+
+    A success is what the model learns: none of a send whose open is suspected to be a machine's.
+    """
+    log = exposures_of(night, day, rules_of_night(night)).select(
+        "send_key", F.lit(1).alias("sent"), F.col("suspected").cast("int").alias("suspected"),
+        F.when(F.col("suspected"), 0).otherwise(F.col("label")).alias("success"),
+    )  # fmt: skip
+    plan = night.lake.read("send_plan").where(F.col("plan_date") == F.lit(day))
+    outs = night.lake.read("interactions").where((F.col("kind") == "opt_out") & (F.col("at_utc") < F.lit(night.as_of)))
     return (
-        plan.join(wins, "send_key", "left")
-        .join(outs, "send_key", "left")
-        .fillna({"sent": 0, "success": 0, "opted_out": 0})
+        plan.join(log, "send_key", "left")
+        .join(outs.select("send_key", F.lit(1).alias("opted_out")), "send_key", "left")
+        .fillna({"sent": 0, "suspected": 0, "success": 0, "opted_out": 0})
     )
 
 
 def _outcomes(sent: DataFrame, day: object) -> DataFrame:
-    expected = F.col("sent")
+    trusted = F.col("sent") - F.col("suspected")
     return sent.groupBy("arm", "channel").agg(
         F.lit(day).alias("plan_date"),
         F.count("*").alias("planned"),
         F.sum("sent").cast("bigint").alias("sent"),
         F.sum("success").cast("bigint").alias("successes"),
         F.sum("opted_out").cast("bigint").alias("opt_outs"),
-        F.sum(expected * F.col("p_open")).alias("expected_successes"),
-        F.sum(expected * F.col("p_opt_out")).alias("expected_opt_outs"),
+        F.sum("suspected").cast("bigint").alias("suspected"),
+        F.sum(trusted * F.col("p_open")).alias("expected_successes"),
+        F.sum(F.col("sent") * F.col("p_opt_out")).alias("expected_opt_outs"),
     )
 
 
 def _lift(planned: pd.DataFrame, night: Night, day: object) -> pd.DataFrame:
-    sent = planned[planned["sent"] == 1].sort_values("send_key")
+    sent = planned[(planned["sent"] == 1) & (planned["suspected"] == 0)].sort_values("send_key")
     users = pd.factorize(sent["user_id"], sort=True)[0].astype("int64")
     uniform = (sent["arm"] == UNIFORM_TIME).to_numpy()
     success = sent["success"].to_numpy(float)

@@ -18,6 +18,8 @@ from sendopt.features import CELLS
 from sendopt.measurement import drift
 from sendopt.measurement.drift import Alert, Floats
 from sendopt.propensity.model import OpenModel
+from sendopt.spark.build_features import mature_sends
+from sendopt.spark.feature_counts import exposures_of, rules_of_night
 from sendopt.spark.stage import Night
 from sendopt.spark.tables import schema_of
 from sendopt.tracking import Registered, Tracker
@@ -108,26 +110,15 @@ def _columns(night: Night) -> dict[str, Floats]:
 
 def _labels(night: Night) -> list[Alert]:
     """Successes of the mature delivered sends of the nights before, against what their plans expected."""
-    label, settings = night.settings.label, night.settings.drift
-    window = F.expr(f"INTERVAL {round(label.window_hours * 3600)} SECONDS")
+    settings, rules = night.settings.drift, rules_of_night(night)
     since = night.plan_date - timedelta(days=settings.nights + 2)
-    at, known = F.col("sent_at_utc"), F.lit(night.as_of)
-    delivered = night.lake.read("sends").where(F.col("sent") & (at + window < known)).select("send_key", at)
+    mature = mature_sends(exposures_of(night, since, rules), night, since, rules).where(~F.col("suspected"))
     plans = night.lake.read("send_plan").where(
         (F.col("plan_date") >= F.lit(since)) & (F.col("plan_date") < F.lit(night.plan_date))
     )
     plans = plans.select("plan_date", "send_key", "user_id", "channel", "p_open")
-    won = night.lake.read("interactions").where((F.col("kind") == label.kind) & (F.col("at_utc") < known))
-    rows = (
-        plans.join(delivered, "send_key")
-        .join(won.select("send_key", "at_utc"), "send_key", "left")
-        .select(
-            "plan_date", "send_key", "user_id", "channel", "p_open",
-            F.coalesce((F.col("at_utc") >= at) & (F.col("at_utc") <= at + window), F.lit(False))
-            .cast("double").alias("success"),
-        )
-        .toPandas().sort_values("send_key")
-    )  # fmt: skip
+    happened = mature.select("send_key", F.col("label").cast("double").alias("success"))
+    rows = plans.join(happened, "send_key").toPandas().sort_values("send_key")
     planned, channel = (pd.factorize(rows[c], sort=True) for c in ("plan_date", "channel"))
     sends = drift.Delivered(
         success=rows["success"].to_numpy(float),
