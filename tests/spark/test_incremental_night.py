@@ -90,7 +90,7 @@ def test_a_night_plans_what_sending_adds(lake: Lake, tmp_path: Path) -> None:
     assert trained.facts["uplift"]["test"]["low"] > 0
     shown = MlflowTracker(night.settings.mlflow).champion_evaluation()["sending"]
     assert [row["ranking"] for row in shown["rankings"]] == ["p_open", "incremental"]
-    assert shown["rankings"][1] == trained.facts["uplift"]["test"]
+    assert shown["rankings"][1] == {"ranking": "incremental", **trained.facts["uplift"]["test"]}
     assert all(row["low"] < row["coefficient"] < row["high"] for row in shown["rankings"])
     assert shown["rankings"][0]["curve"] != shown["rankings"][1]["curve"]
     assert shown["runs"] == trained.facts["uplift"]["runs"]
