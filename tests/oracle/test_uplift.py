@@ -10,7 +10,7 @@ from propensity_rows import points
 from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity.model import split
-from sendopt.propensity.uplift import qini, train_uplift, uplift_obstacles
+from sendopt.propensity.uplift import fit_learner, qini, train_uplift, uplift_obstacles
 
 SETTINGS = Training(bootstrap_samples=100, folds=2, max_trees=80, min_data_in_leaf=50)
 
@@ -65,6 +65,18 @@ def test_no_effect_is_not_claimed() -> None:
         _, said = train_uplift(points(users=120, days=15, seed=seed, effect=0.0), SETTINGS, "goal")
         claims += said["test"]["low"] > 0
     assert claims <= 1
+
+
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_a_small_effect_on_everyone_is_not_lost_in_cautious_trees(seed: int) -> None:
+    """With one calibration line for both arms learner S brought 0.002 to 0.030 of 0.038 to 0.070."""
+    log = points(users=120, days=15, seed=seed, effect=0.0)
+    sent = log["sent"].astype(bool)
+    helped = sent & (np.random.default_rng(seed).random(len(log)) < 0.06)
+    log = log.assign(label=np.where(helped, 1, log["label"]))
+    with_send, without = fit_learner("s", log, SETTINGS, "goal").predict(log)
+    measured = log["label"][sent].mean() - log["label"][~sent].mean()
+    assert (with_send - without).mean() == pytest.approx(measured, abs=0.015)
 
 
 def test_what_keeps_a_log_from_telling_is_said() -> None:

@@ -161,7 +161,44 @@ def train(
     right. Same rows and settings give the same bytes (¶14). `parts` are those of `split` where none are given. Raises
     ModelError where `obstacles` finds any.
     """
+    grown = _grow(Rows.of(rows), settings, label, features, parts)
+    return grown.model(*calibrate(grown.raw, grown.target))
+
+
+def train_arms(
+    rows: Rows | pd.DataFrame, settings: Training, label: str, features: tuple[str, ...], arm: str, parts: Parts
+) -> tuple[OpenModel, OpenModel]:
+    """(model of the rows whose feature `arm` is 1, of those where it is 0): the same trees, each at its arm's level.
+
+    Trees that learn slowly tell the arms apart too little, or not at all, so one calibration line for both would hide
+    what the arm does on the whole. The line's slope is common: how rows differ within an arm stays the trees' matter.
+    """
     rows = Rows.of(rows)
+    grown = _grow(rows, settings, label, features, parts)
+    in_arm = rows.column(arm).astype(np.float64)[grown.rows]
+    intercept, slope, shift = fit_logistic(np.column_stack([grown.raw, in_arm]), grown.target, near=(0.0, 1.0, 0.0))
+    if slope >= 0:
+        return grown.model(intercept + shift, slope), grown.model(intercept, slope)
+    sent, not_sent = (calibrate(np.zeros(int(mine.sum())), grown.target[mine]) for mine in (in_arm == 1, in_arm == 0))
+    return grown.model(sent[0], 0.0), grown.model(not_sent[0], 0.0)
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """Trees of all folds, and what trees of the others say of each row: raw scores and target of `rows`, a mask."""
+
+    text: str
+    card: Card
+    thinned: float
+    rows: Flags
+    raw: Floats
+    target: Floats
+
+    def model(self, intercept: float, slope: float) -> OpenModel:
+        return OpenModel(self.text, replace(self.card, intercept=intercept + slope * self.thinned, slope=slope))
+
+
+def _grow(rows: Rows, settings: Training, label: str, features: tuple[str, ...], parts: Parts | None) -> _Grown:
     if parts is None and (found := obstacles(rows, settings.folds)):
         raise ModelError(" ".join(found))
     parts = parts or split(rows)
@@ -170,7 +207,7 @@ def train(
     vocabulary = {name: rows.words(name, parts.train) for name in CATEGORICAL}
     card = Card(label, features, vocabulary, 0.0, 1.0, 0, describe(rows, parts))
     learned = parts.train & _sampled(rows, target, settings)
-    thinned = np.log(settings.negative_share)
+    thinned = float(np.log(settings.negative_share))
     if "suspected" in rows.columns:  # nobody knows what the person did
         parts = replace(parts, train=parts.train & ~rows.column("suspected").astype(bool))
     fold = fold_of(rows, settings.folds)
@@ -185,8 +222,7 @@ def train(
         raw[out] = _raw_scores(booster, rows, card, out) + thinned
     grown = max(1, round(float(np.mean(trees))))
     text = _boost(rows, card, target, learned, settings, trees=grown).model_to_string()
-    intercept, slope = calibrate(raw[parts.train], target[parts.train])
-    return OpenModel(text, replace(card, intercept=intercept + slope * thinned, slope=slope, trees=grown))
+    return _Grown(text, replace(card, trees=grown), thinned, parts.train, raw[parts.train], target[parts.train])
 
 
 def calibrate(raw: Floats, target: Floats) -> tuple[float, float]:

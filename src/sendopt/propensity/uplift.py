@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sendopt.config.schema import Training
 from sendopt.errors import ModelError
-from sendopt.propensity.model import FEATURES, OpenModel, Parts, fold_of, obstacles, split, train
+from sendopt.propensity.model import FEATURES, OpenModel, Parts, fold_of, obstacles, split, train, train_arms
 from sendopt.propensity.rows import Floats
 
 Learner = Literal["s", "t"]
@@ -25,7 +25,7 @@ GRID = 50  # points of a Qini curve
 
 @dataclass(frozen=True)
 class UpliftModel:
-    """A model for each arm; learner S has one for both, told apart by the feature `sent`."""
+    """A model for each arm; learner S has the same trees for both, told apart by the feature `sent` and by level."""
 
     learner: Learner
     sent: OpenModel
@@ -103,11 +103,11 @@ def train_uplift(rows: pd.DataFrame, settings: Training, label: str) -> tuple[Up
         ranked[learner] = np.empty(len(learned))
         for k in range(settings.folds):
             out = fold == k
-            sent, not_sent = _fit(learner, learned[~out], settings, label).predict(learned[out])
+            sent, not_sent = fit_learner(learner, learned[~out], settings, label).predict(learned[out])
             ranked[learner][out] = sent - not_sent
     unseen = {learner: qini(learned, score, settings) for learner, score in ranked.items()}
     best = max(_LEARNERS, key=lambda learner: unseen[learner].coefficient)
-    model = _fit(best, learned, settings, label)
+    model = fit_learner(best, learned, settings, label)
     sent, not_sent = model.predict(test)
     return model, {
         "learner": best,
@@ -121,18 +121,18 @@ def train_uplift(rows: pd.DataFrame, settings: Training, label: str) -> tuple[Up
 _LEARNERS: tuple[Learner, ...] = ("s", "t")  # in a tie the first: it claims less
 
 
-def _fit(learner: Learner, rows: pd.DataFrame, settings: Training, label: str) -> UpliftModel:
+def fit_learner(learner: Learner, rows: pd.DataFrame, settings: Training, label: str) -> UpliftModel:
     """A learner of all these rows; none is held back, for the caller has its own to test on."""
 
-    def fit(mine: pd.DataFrame, features: tuple[str, ...]) -> OpenModel:
+    def all_of(mine: pd.DataFrame) -> Parts:
         every = np.ones(len(mine), bool)
-        return train(mine, settings, label, features, Parts(every, ~every))
+        return Parts(every, ~every)
 
-    if learner == "t":
-        sent, not_sent = (fit(rows[rows[SENT] == arm], FEATURES) for arm in (True, False))
-        return UpliftModel("t", sent, not_sent)
-    both = fit(rows.assign(sent=rows[SENT].astype(np.float64)), (*FEATURES, SENT))
-    return UpliftModel("s", both, both)  # one calibration line: lines of their own would undo the trees' caution
+    if learner == "s":
+        told = rows.assign(sent=rows[SENT].astype(np.float64))
+        return UpliftModel("s", *train_arms(told, settings, label, (*FEATURES, SENT), SENT, all_of(told)))
+    arms = (rows[rows[SENT] == arm] for arm in (True, False))
+    return UpliftModel("t", *(train(mine, settings, label, FEATURES, all_of(mine)) for mine in arms))
 
 
 def qini(points: pd.DataFrame, uplift: Floats, settings: Training) -> Qini:
