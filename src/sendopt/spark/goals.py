@@ -212,21 +212,16 @@ def measure(night: Night) -> dict[str, object]:
 
 def _delivered(night: Night, name: str, goal: Goal, day: date) -> DataFrame:
     """p and success (0 or 1) of every delivered send of `day` that had a chance of the goal when it was planned."""
-    at = F.col("sent_at_utc")
-    log = night.lake.read("sends").where("sent").select("send_key", at)
-    plan = night.lake.read("send_plan", day).select("send_key", "user_id", "notification_id").join(log, "send_key")
+    log = exposures_of(night, day, _rules(night, goal)).where(~F.col("suspected"))
+    plan = night.lake.read("send_plan", day).select("send_key", "user_id", "notification_id")
     message = ["user_id", "notification_id"]
     chosen = night.lake.read("allocation", day).where("planned").select(*message, "slot")
     chances = night.lake.read("candidates", day).select(*message, "slot", F.col("p_goals")[name].alias("p"))
-    known = (F.col("kind") == goal.kind) & (F.col("at_utc") < F.lit(night.as_of))
-    came = night.lake.read("interactions").where(known).select("send_key", "at_utc")
-    window = F.expr(f"INTERVAL {round(goal.window_hours * 3600)} SECONDS")
-    inside = (F.col("at_utc") >= at) & (F.col("at_utc") <= at + window)
     return (
         plan.join(chosen, message)
         .join(chances.where(F.col("p").isNotNull()), [*message, "slot"])
-        .join(came, "send_key", "left")
-        .select("p", F.coalesce(inside, F.lit(False)).cast("int").alias("success"))
+        .join(log.select("send_key", F.col("label").alias("success")), "send_key")
+        .select("p", "success")
     )
 
 
