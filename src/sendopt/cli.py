@@ -352,7 +352,10 @@ def _exit(work: Callable[[], None]) -> None:
 def main() -> None:
     """Entry point of the `sendopt` command."""
     os.environ.setdefault("TZ", "UTC")
-    app()
+    try:
+        app()
+    except SystemExit as done:
+        runtime.leave(done.code if isinstance(done.code, int) else 0 if done.code is None else 1)
 
 
 if __name__ == "__main__":

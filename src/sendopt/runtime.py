@@ -69,7 +69,7 @@ def job(stage: str) -> NoReturn:
         parser.add_argument("--train", action="store_true", help="train even where a champion exists")
     given = parser.parse_args()
     retrain = bool(getattr(given, "train", False))
-    sys.exit(guarded(lambda: _run_job(stage, given.plan_date, Path(given.conf), given.env, retrain)))
+    leave(guarded(lambda: _run_job(stage, given.plan_date, Path(given.conf), given.env, retrain)))
 
 
 def _run_job(stage: str, plan_date: str, conf: Path, env: str, retrain: bool) -> None:
@@ -146,6 +146,17 @@ def print_line(report: StageReport) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     sys.stdout.write(json.dumps({**vars(report), "peak_mib": peak}, sort_keys=True) + "\n")
     sys.stdout.flush()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this code, its output written, and without the interpreter's own end.
+
+    Threads that libraries leave behind can abort that end when all work is done ("terminate called without an active
+    exception", seen after a night that had ended well), and the code would be a signal's.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def guarded(work: Callable[[], None]) -> int:
