@@ -78,7 +78,7 @@ def test_merge_inserts_updates_and_is_idempotent(spark, lake):
 def test_a_column_that_has_become_optional_takes_null_in_a_table_made_before(spark, lake, monkeypatch):
     now = TABLES["slot_scores"]
     before = tuple(replace(c, nullable=False) if c.name == "local_hour" else c for c in now.columns)
-    row = [D1, "u", 0, "news", "push", 9, 0.5, 0.0, None, "v", "h", "m"]
+    row = [D1, "u", 0, "news", "push", 9, 0.5, 0.0, None, None, "v", "h", "m"]
     monkeypatch.setitem(TABLES, "slot_scores", replace(now, columns=before))
     lake.replace("slot_scores", spark.createDataFrame([row], schema_of(now)), D1)
     monkeypatch.undo()
