@@ -11,7 +11,6 @@ probability of each send is known, so O/E is also shown without the luck of the 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scoring import say
 from weeks_loop import (
     START,
     Loop,
@@ -172,11 +172,6 @@ def gate(reports: Reports) -> str:
     if verdict is None:
         return ""
     return f"{'promoted' if verdict['promoted'] else 'kept the champion'}: {' '.join(verdict['reasons'])}"
-
-
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

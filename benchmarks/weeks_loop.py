@@ -13,7 +13,6 @@ from datetime import date, timedelta
 from hashlib import blake2b
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
 
@@ -22,9 +21,8 @@ from sendopt.config.schema import Settings
 from sendopt.report.data import read_table
 from sendopt.runtime import StageReport, run_in
 from sendopt.simulation.clock import seconds_of
-from sendopt.simulation.delivery import deliver, simulate_history
-from sendopt.simulation.draws import seeds_of
-from sendopt.simulation.nature import Offers, react
+from sendopt.simulation.delivery import deliver, offers_of, simulate_history
+from sendopt.simulation.nature import react
 from sendopt.simulation.raw import FOLDERS, remember, written
 from sendopt.simulation.world import World, world_file
 
@@ -131,15 +129,7 @@ def true_p_open(world: World, raw: Path, day: date, plan: pd.DataFrame) -> pd.Se
     """The world's own p_open of each planned send, by send_key; 0 where it will not be sent."""
     second = seconds_of(plan["send_at_utc"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
     plan = plan.assign(second=second).sort_values(["second", "user_id", "notification_id"], kind="stable")
-    people = pd.Series(np.arange(len(world.people.ids)), index=world.people.ids)
-    offers = Offers(
-        seeds_of(world.seed, plan["send_key"]),
-        people.loc[plan["user_id"]].to_numpy(np.int64),
-        plan["second"].to_numpy(np.int64),
-        np.array([world.categories.index(k) for k in plan["category"]], np.int64),
-        np.array([world.channels.index(c) for c in plan["channel"]], np.int64),
-    )
-    found = react(world, day, offers, remember(world, raw, day), live_consent=True)
+    found = react(world, day, offers_of(world, plan), remember(world, raw, day), live_consent=True)
     return pd.Series(found.p_open, index=plan["send_key"].to_numpy())
 
 

@@ -92,6 +92,18 @@ def simulate_history(world: World, raw: Path, days: int, dirt: bool = True) -> C
     return Counts(**{**counts.__dict__, "dirt": add_dirt(raw, first) if dirt else {}})
 
 
+def offers_of(world: World, plan: pd.DataFrame) -> Offers:
+    """The planned sends as the world takes them, in the plan's order; `second` is the time of each."""
+    people = pd.Series(np.arange(len(world.people.ids)), index=world.people.ids)
+    return Offers(
+        seeds_of(world.seed, plan["send_key"]),
+        people.loc[plan["user_id"]].to_numpy(np.int64),
+        plan["second"].to_numpy(np.int64),
+        np.array([world.categories.index(k) for k in plan["category"]], np.int64),
+        np.array([world.channels.index(c) for c in plan["channel"]], np.int64),
+    )
+
+
 def deliver(world: World, raw: Path, plan_date: date, plan: pd.DataFrame) -> Counts:
     """Play `plan_date` with the given rows of the send plan and write its sends, interactions and sessions to `raw`.
 
@@ -103,14 +115,7 @@ def deliver(world: World, raw: Path, plan_date: date, plan: pd.DataFrame) -> Cou
     """
     plan = _checked(world, plan_date, plan)
     memory = remember(world, raw, plan_date)
-    people = pd.Series(np.arange(len(world.people.ids)), index=world.people.ids)
-    offers = Offers(
-        seeds_of(world.seed, plan["send_key"]),
-        people.loc[plan["user_id"]].to_numpy(np.int64),
-        plan["second"].to_numpy(np.int64),
-        np.array([world.categories.index(k) for k in plan["category"]], np.int64),
-        np.array([world.channels.index(c) for c in plan["channel"]], np.int64),
-    )
+    offers = offers_of(world, plan)
     reactions = react(world, plan_date, offers, memory, live_consent=True)
     sent = reactions.refusal == CONSENT
     write(raw / "sends" / f"{plan_date}.jsonl", json_lines(_plan_rows(plan[sent])))
@@ -122,7 +127,7 @@ def deliver(world: World, raw: Path, plan_date: date, plan: pd.DataFrame) -> Cou
     for at, rows in {plan_date.isoformat(): [], **by_date}.items():
         name = at if at == plan_date.isoformat() else f"{at}.from-{plan_date}"
         write(raw / "interactions" / f"{name}.jsonl", json_lines(rows))
-    return _add(Counts(users=len(people)), reactions, _write_sessions(world, raw, plan_date))
+    return _add(Counts(users=len(world.people.ids)), reactions, _write_sessions(world, raw, plan_date))
 
 
 def _history_rows(world: World, night: LegacyNight) -> Iterable[dict[str, object]]:
