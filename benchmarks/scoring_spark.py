@@ -27,6 +27,7 @@ from scoring import BOTH, KINDS, about, machine, model, say, world
 
 from sendopt.config.schema import AudienceAll, Campaign, Settings, SparkSettings
 from sendopt.domain.tables import SLOT_FEATURES, TABLES, USER_FEATURES, USER_SLOT_FEATURES
+from sendopt.propensity.line import NUMBERS, Line, Term
 from sendopt.propensity.model import Card, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
 from sendopt.spark import score_slots
@@ -41,6 +42,13 @@ PLAN_DATE = dt.date(2026, 4, 7)
 ZONES = ("Europe/London", "Europe/Berlin", "Europe/Athens", "America/New_York", "America/Chicago", "America/Denver",
          "America/Los_Angeles", "Asia/Kolkata")  # fmt: skip
 WORDS = {"channel": ("email", "push", "sms"), "category": ("a", "b", "c", "d", "e", "f")}
+TERMS = (
+    *(pair for pair in NUMBERS if pair[0] in KINDS),
+    *((name, word) for name, words in WORDS.items() for word in words),
+)
+LINE = Line(
+    -0.01, 0.98, tuple(Term(name, shape, 0.0, 0.001) for name, shape in TERMS)
+)  # its time counts, not its sense
 AS_OF = dt.datetime(2026, 4, 6, 23, tzinfo=dt.UTC)
 BATCH = 50_000
 
@@ -109,7 +117,7 @@ def main() -> None:
     booster = model()
     say(machine())
     say(about(booster))
-    card = Card("open", tuple(KINDS), WORDS, -0.01, 0.98, booster.num_trees(), {})
+    card = Card("open", tuple(KINDS), WORDS, LINE, booster.num_trees(), {})
     trees = OpenModel(booster.model_to_string(), card)
     folder = Path(tempfile.mkdtemp(prefix="scoring-spark-"))
     try:

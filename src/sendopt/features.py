@@ -33,7 +33,9 @@ label is final, so that a rate is unbiased: sends whose window is still open are
     user_features too, by place local_hour + 24 * weekend (0 to 47), over history_days
     user_hour_rate       shrink(user_hour_successes, user_hour_mature, min(1, rate_90d * hour_rate / global))
     user_daypart_rate    the same over the hours h-1, h, h+1 (circular), weekdays and weekends pooled
-    user_hour_activity   (sessions in h + k p) / (sessions + k), p = (everyone's in h + 1) / (everyone's + 24)
+    user_hour_activity   (sessions near h + c p) / (sessions + c), p = (everyone's near h + 1) / (everyone's + 24);
+                         `near` counts a session of the hour 3/9, of the next or last hour 2/9, two hours off 1/9, and
+                         c is prior_sessions: a share of the day, seen through a window of five hours
     user_weekpart_activity   the same among weekday sessions only or weekend sessions only
 """
 
@@ -77,6 +79,7 @@ class Rules:
     label_kind: str
     window_hours: float
     prior_sends: float
+    prior_sessions: float
     history_days: int
     half_life_hours: float
     points: dict[str, float] | None  # by channel; None: each send has 1 point
@@ -97,6 +100,7 @@ def rules_of(grid: Grid, label: Label, features: FeatureSettings, fatigue: Fatig
         label_kind=label.kind,
         window_hours=label.window_hours,
         prior_sends=features.prior_sends,
+        prior_sessions=features.prior_sessions,
         history_days=features.history_days,
         half_life_hours=fatigue.half_life_hours if fatigue else DEFAULT_HALF_LIFE_HOURS,
         points=dict(fatigue.points_per_send) if fatigue else None,
@@ -255,10 +259,14 @@ class Reference:
         return float((sends.label.sum() + k * prior) / (len(sends) + k))
 
     def _share(self, sessions: pd.DataFrame, user: str, hour: int) -> float:
-        common = ((sessions.local_hour == hour).sum() + 1) / (len(sessions) + 24)
+        def near(rows: pd.DataFrame) -> float:
+            apart = np.minimum((rows.local_hour - hour) % 24, (hour - rows.local_hour) % 24)
+            return sum(int((apart == away).sum()) * (3 - away) for away in range(3)) / 9
+
+        common = (near(sessions) + 1) / (len(sessions) + 24)
         mine = sessions[sessions.user_id == user]
-        k = self.rules.prior_sends
-        return float(((mine.local_hour == hour).sum() + k * common) / (len(mine) + k))
+        c = self.rules.prior_sessions
+        return float((near(mine) + c * common) / (len(mine) + c))
 
     def _within(self, plan_date: date, times: pd.Series[int], days: int | None = None) -> pd.Series[bool]:
         as_of = self._as_of(plan_date)

@@ -25,7 +25,8 @@ NAMES = ("user_features", "slot_features", "group_features")
 SETTINGS = {
     "usual": {},
     "short history, fatigue budget": {
-        "features": {"history_days": 20, "prior_sends": 3.5}, "fatigue": FATIGUE, "grid": {"lead_minutes": 150},
+        "features": {"history_days": 20, "prior_sends": 3.5, "prior_sessions": 2.5}, "fatigue": FATIGUE,
+        "grid": {"lead_minutes": 150},
     },
     "goal within an hour and a half": {"label": {"kind": "goal", "window_hours": 1.5}, "grid": {"lead_minutes": 0}},
     "opens within half an hour suspected": {"label": {"machine_open_seconds": 1800.0}},

@@ -195,7 +195,7 @@ def evaluation(placebo: bool = False) -> dict[str, Any]:
         "observed_over_expected": 1.018,
         "slot_lift": [{"local_hour": h, "observed": float(shape[h] + rng.normal(0, 0.006)), "expected": float(shape[h]),
                        "n": int(400 + 90 * (h in (18, 19)))} for h in hours],
-        "importance": [{"feature": name, "gain": gain} for name, gain in (
+        "importance": [{"feature": name, "share": gain / 29270.0} for name, gain in (
             ("rate_30d", 9120.0), ("user_hour_rate", 5210.0), ("days_since_open", 3900.0), ("fatigue_points", 3300.0),
             ("hour_rate", 2150.0), ("campaign_rate", 1800.0), ("user_hour_activity", 1450.0), ("sends_7d", 900.0),
             ("tenure_days", 610.0), ("user_weekpart_activity", 420.0), ("channel", 300.0), ("weekend", 110.0))],

@@ -176,7 +176,7 @@ def test_campaign_names_and_reasons_cannot_inject(night: ReportData) -> None:
     prices = pd.concat(
         [night.prices, night.prices.tail(1).assign(row=f"campaign_max:{attack}", kind="campaign_max", price=9.0)]
     )
-    evaluation = {**invented.evaluation(), "importance": [{"feature": attack, "gain": 1.0}],
+    evaluation = {**invented.evaluation(), "importance": [{"feature": attack, "share": 1.0}],
                   "gate": {"promoted": True, "reasons": [attack]}, "model_version": attack}  # fmt: skip
     lift = night.lift.assign(metric=attack, note=attack)
     page = render(replace(night, plan=plan, prices=prices, evaluation=evaluation, lift=lift,

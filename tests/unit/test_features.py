@@ -33,7 +33,12 @@ def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, 
             {"at_utc": "datetime64[us]"}
         ),
         pd.DataFrame(users, columns=["user_id", "timezone", "created_at"]),
-        rules_of(Grid(), Label(machine_open_seconds=suspected), FeatureSettings(prior_sends=2.0, **features), fatigue),
+        rules_of(
+            Grid(),
+            Label(machine_open_seconds=suspected),
+            FeatureSettings(prior_sends=2.0, prior_sessions=2.0, **features),
+            fatigue,
+        ),
     )  # fmt: skip
 
 
@@ -142,8 +147,10 @@ def test_activity_is_a_shrunk_share_that_sums_to_one():
     monday = AS_OF - datetime(2026, 3, 23, 8, 5, tzinfo=UTC).replace(tzinfo=None)
     log = reference(sessions=[monday, monday - 5 * DAY])  # Monday and Saturday, 8h
     user = log.tables(D)["user_features"].iloc[0]
-    assert user.user_hour_activity[8] == user.user_hour_activity[24 + 8] == (2 + 2 * 3 / 26) / 4
-    assert user.user_weekpart_activity[24 + 8] == (1 + 2 * 2 / 25) / 3
+    assert user.user_hour_activity[8] == user.user_hour_activity[24 + 8] == (2 / 3 + 2 * (2 / 3 + 1) / 26) / 4
+    assert user.user_hour_activity[10] == pytest.approx((2 / 9 + 2 * (2 / 9 + 1) / 26) / 4)  # two hours off: a third
+    assert user.user_hour_activity[11] == (0 + 2 * 1 / 26) / 4
+    assert user.user_weekpart_activity[24 + 8] == (1 / 3 + 2 * (1 / 3 + 1) / 25) / 3
     for part in (slice(0, 24), slice(24, 48)):
         assert sum(user.user_hour_activity[part]) == pytest.approx(1)
         assert sum(user.user_weekpart_activity[part]) == pytest.approx(1)

@@ -15,19 +15,9 @@ from sendopt.errors import ModelError
 from sendopt.measurement.gate import judge
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import opt_out
-from sendopt.propensity.model import (
-    FEATURES,
-    TIMING,
-    Card,
-    OpenModel,
-    calibrate,
-    expit,
-    fit_logistic,
-    logit,
-    obstacles,
-    split,
-    train,
-)
+from sendopt.propensity.line import Line, Term
+from sendopt.propensity.logistic import expit, fit_logistic, logit
+from sendopt.propensity.model import FEATURES, TIMING, Card, OpenModel, obstacles, split, train
 from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
 
 SETTINGS = Training(bootstrap_samples=100)
@@ -143,16 +133,6 @@ def test_logistic_regression_finds_known_coefficients() -> None:
     assert fit_logistic(x, y, near=(0.0, 0.0, 0.0)) == pytest.approx((0.3, 1.0, -0.5), abs=0.04)
 
 
-def test_calibration_repairs_scale_and_shift_and_never_turns_the_order() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.normal(-1, 1, 50_000)
-    y = (rng.random(50_000) < expit(truth)).astype(float)
-    assert calibrate(2 * truth + 1, y) == pytest.approx((-0.5, 0.5), abs=0.03)
-    intercept, slope = calibrate(-truth, y)
-    assert slope == 0.0
-    assert expit(np.asarray(intercept)) == pytest.approx(y.mean())
-
-
 def test_evaluation_is_plain_json_of_the_agreed_keys(evaluation: assess.Evaluation) -> None:
     text = json.dumps(evaluation, allow_nan=False)
     assert json.loads(text) == evaluation
@@ -180,6 +160,12 @@ def test_evaluation_is_plain_json_of_the_agreed_keys(evaluation: assess.Evaluati
     }
     assert [row["feature"] for row in evaluation["importance"]] != []
     assert {row["feature"] for row in evaluation["importance"]} == set(FEATURES)
+    assert sum(row["share"] for row in evaluation["importance"]) == pytest.approx(1.0)
+
+
+def test_a_feature_that_only_the_line_uses_is_shown_too(rows: pd.DataFrame, model: OpenModel) -> None:
+    only = Line(0.0, 0.0, (Term("channel", "push", 0.0, 1.0),))
+    assert OpenModel(model.booster_text, replace(model.card, line=only)).influence(rows)["channel"] == pytest.approx(1)
 
 
 def test_a_baseline_is_evaluated_too_and_never_promoted(rows: pd.DataFrame) -> None:
@@ -256,5 +242,5 @@ def test_pooling_gives_the_nearest_rising_sequence() -> None:
 
 
 def test_a_model_without_slope_gives_one_rate(rows: pd.DataFrame, model: OpenModel) -> None:
-    flat = OpenModel(model.booster_text, replace(model.card, intercept=float(logit(np.float64(0.2))), slope=0.0))
+    flat = OpenModel(model.booster_text, replace(model.card, line=Line(float(logit(np.float64(0.2))), 0.0)))
     assert flat.predict(rows.head(5)) == pytest.approx(np.full(5, 0.2))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from sendopt.errors import ModelError
+from sendopt.propensity.line import Line, Term
 from sendopt.propensity.model import Card, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
 from sendopt.propensity.shrinkage import ShrunkBaseline
@@ -19,6 +20,12 @@ from sendopt.spark.slot_scorer import DISAGREE, Scorer, Slots, forest_of
 FEATURES = ("local_hour", "weekend", "user_hour_rate", "user_hour_activity", "hour_rate", "channel", "category",
             "category_rate", "rate_90d", "days_since_send")  # fmt: skip
 OWN = ("days_since_send", "fatigue_points", "rate_90d")
+LINE = Line(0.1, 0.9, (
+    Term("rate_90d", "log_odds", -1.5, 0.31), Term("hour_rate", "log_odds", -1.6, 0.23),
+    Term("user_hour_activity", "log", -3.0, 0.17), Term("days_since_send", "missing", 0.1, -0.37),
+    Term("days_since_send", "log1p", 0.4, -0.13), Term("weekend", "value", 0.3, 0.07),
+    Term("channel", "push", 0.4, 0.29), Term("category", "b", 0.3, 0.11), Term("category", "news", 0.2, -0.19),
+))  # fmt: skip
 PAIRS = (("push", "news"), ("email", "never seen"))
 PAIR_RATES = ((0.1, 0.2), (0.15, 0.3))
 RATES = OptOutRates((0.5, 1.0), 0.01, {"push": (0.001, 0.002, 0.004)})
@@ -34,9 +41,7 @@ def model() -> OpenModel:
     data = lgb.Dataset(x, y, feature_name=list(FEATURES), categorical_feature=[5, 6])
     params = {"objective": "binary", "num_leaves": 31, "min_data_in_leaf": 5, "num_threads": 1, "verbosity": -1}
     vocabulary = {"channel": ("email", "push"), "category": ("a", "b", "news")}
-    return OpenModel(
-        lgb.train(params, data, 20).model_to_string(), Card("open", FEATURES, vocabulary, 0.1, 0.9, 20, {})
-    )
+    return OpenModel(lgb.train(params, data, 20).model_to_string(), Card("open", FEATURES, vocabulary, LINE, 20, {}))
 
 
 def _scorer(model: OpenModel) -> Scorer:

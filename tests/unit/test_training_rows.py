@@ -16,7 +16,9 @@ from propensity_rows import world
 from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity import rows as arrow
-from sendopt.propensity.model import CATEGORICAL, FEATURES, Card, expit, matrix, split, train
+from sendopt.propensity.line import Line
+from sendopt.propensity.logistic import expit
+from sendopt.propensity.model import CATEGORICAL, FEATURES, Card, matrix, split, train
 from sendopt.propensity.rows import Blocks, Rows
 
 SETTINGS = Training(bootstrap_samples=50, folds=2, max_trees=40)
@@ -30,7 +32,7 @@ def rows() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def card(rows: pd.DataFrame) -> Card:
     vocabulary = {name: tuple(sorted(rows[name].unique())) for name in CATEGORICAL}
-    return Card("open", FEATURES, vocabulary, 0.0, 1.0, 0, {})
+    return Card("open", FEATURES, vocabulary, Line(), 0, {})
 
 
 def test_blocks_give_the_rows_of_one_matrix(rows: pd.DataFrame, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ class Allocation(Strict):
 
 class FeatureSettings(Strict):
     prior_sends: Positive = Field(20.0, description="sends; weight of the prior in shrunk rates (kappa)")
+    prior_sessions: Positive = Field(5.0, description="sessions; weight of everyone's hours in a user's own")
     history_days: Annotated[int, Field(ge=7, le=400)] = Field(90, description="days of log that features look back on")
     segment_edges: tuple[Positive, ...] = Field(
         (1.0, 10.0, 25.0, 45.0),
@@ -154,7 +155,9 @@ class Gate(Strict):
 
 class Drift(Strict):
     max_psi: Positive = Field(0.25, description="population stability index of a feature, above what chance explains")
-    min_importance: Fraction = Field(0.01, description="share of the trees' gain below which a feature is not watched")
+    min_importance: Fraction = Field(
+        0.01, description="share of what moves the log-odds below which a feature is not watched"
+    )
     max_users: Annotated[int, Field(ge=100)] = Field(20_000, description="users whose features are looked at, by hash")
     nights: Annotated[int, Field(ge=1, le=60)] = Field(7, description="nights before that labels and prices are from")
     min_label_ratio: Positive = Field(0.8, description="lowest observed / expected successes of delivered plans")

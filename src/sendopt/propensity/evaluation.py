@@ -15,19 +15,8 @@ from numpy.typing import NDArray
 
 from sendopt.config.schema import FeatureSettings, Training
 from sendopt.propensity.calibration import ratios
-from sendopt.propensity.model import (
-    TIMING,
-    Model,
-    OpenModel,
-    Parts,
-    clip,
-    day_text,
-    describe,
-    expit,
-    fit_logistic,
-    logit,
-    split,
-)
+from sendopt.propensity.logistic import clip, expit, fit_logistic, logit
+from sendopt.propensity.model import TIMING, Model, OpenModel, Parts, day_text, describe, split
 from sendopt.propensity.rows import Floats, Rows
 from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
 from sendopt.propensity.shrinkage import fit as fit_shrinkage
@@ -35,6 +24,7 @@ from sendopt.propensity.shrinkage import fit as fit_shrinkage
 Evaluation = dict[str, Any]
 SLOT_PRIOR_SENDS = 20.0
 BINS = 10
+INFLUENCE_ROWS = 2000  # test rows, about, that say what the model looks at
 FEW_SENDS = 3  # mature sends up to which a user is new
 BORROW_FROM = 20  # sends of the past that a shuffled row may take its hour from
 PLACEBO_NOTE = (
@@ -91,7 +81,7 @@ def evaluate(
         "slot_lift": _slot_lift(test["local_hour"].to_numpy(), y, p["model"]),
         "machine_opens": _with_suspected(everything, suspected, model, min(day_text(rows)[parts.test])),
         "cold_start": shrinkage and _cold_start(test, y, p["model"], shrinkage, settings),
-        "importance": _importance(model),
+        "importance": _importance(model, test),
         "placebo": None,
         "gate": {"promoted": False, "reasons": []},
     }
@@ -262,12 +252,11 @@ def _slot_lift(hour: NDArray[Any], y: Floats, p: Floats) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def _importance(model: Model) -> list[dict[str, Any]]:
+def _importance(model: Model, test: pd.DataFrame) -> list[dict[str, Any]]:
     if not isinstance(model, OpenModel):
         return []
-    gain = model.booster.feature_importance(importance_type="gain")
-    pairs = sorted(zip(model.card.features, gain, strict=True), key=lambda pair: (-pair[1], pair[0]))
-    return [{"feature": name, "gain": _number(value)} for name, value in pairs]
+    some = test.iloc[:: max(1, len(test) // INFLUENCE_ROWS)]
+    return [{"feature": name, "share": share} for name, share in model.influence(some).items()]
 
 
 def _nothing_to_test(model: Model, label: str) -> Evaluation:

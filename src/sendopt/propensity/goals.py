@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sendopt.config.schema import Goal
-from sendopt.propensity.model import Model, OpenModel, clip
+from sendopt.propensity.logistic import clip
+from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.rows import Floats
 
 

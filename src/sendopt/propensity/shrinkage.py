@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from sendopt.propensity.model import clip, expit, logit, require_columns
+from sendopt.propensity.logistic import clip, expit, logit
+from sendopt.propensity.model import require_columns
 from sendopt.propensity.rows import Floats
 
 MOST, LEAST = 1e6, 0.1  # of κ: no difference between users beyond chance, nothing but differences

@@ -150,12 +150,11 @@ def _hour_lines(
 
 
 def importance(rows: Any, most: int = 12) -> str:
-    """The features that the trees gain most from, as shares of the total gain."""
-    pairs = [(str(row.get("feature")), words.number(row.get("gain"))) for row in records(rows)]
-    found = sorted(((name, gain) for name, gain in pairs if gain is not None and gain > 0), key=lambda p: -p[1])
-    total = sum(gain for _, gain in found)
-    shares = [(name, gain / total, words.percent(gain / total)) for name, gain in found[:most]]
-    return bars("feature-importance", "Share of the trees' gain by feature", shares,
+    """The features that move the log-odds most, by their share of it."""
+    pairs = [(str(row.get("feature")), words.number(row.get("share"))) for row in records(rows)]
+    found = sorted(((name, share) for name, share in pairs if share is not None and share > 0), key=lambda p: -p[1])
+    shares = [(name, share, words.percent(share)) for name, share in found[:most]]
+    return bars("feature-importance", "Share of what moves the log-odds, by feature", shares,
                 "No feature importance to show: the model is a baseline, or the evaluation holds none.")  # fmt: skip
 
 

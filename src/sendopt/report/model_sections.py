@@ -124,7 +124,7 @@ def _slot_lift(evaluation: Mapping[str, Any]) -> str:
 
 def _importance(evaluation: Mapping[str, Any]) -> str:
     figure = model_figures.importance(evaluation.get("importance"))
-    note = "Share of the trees' total gain. It says what the model uses, not what causes success."
+    note = "Share of what moves the log-odds on the test days. It says what the model uses, not what causes success."
     return parts.card("What the model looks at", figure, note=note if "<figure" in figure else "")
 
 

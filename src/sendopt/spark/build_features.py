@@ -199,8 +199,8 @@ def _hour_rates(log: Log, groups: DataFrame) -> DataFrame:
             F.col("successes").alias("hour_successes"),
             _shrink("successes", "mature", base, log.rules).alias("hour_rate"),
             _shrink("near_successes", "near_mature", base, log.rules).alias("daypart_rate"),
-            ((F.col("hour_sessions") + 1) / (everyone + 24)).alias("hour_share"),
-            ((F.col("sessions") + 1) / (part + 24)).alias("part_share"),
+            ((F.col("session_ninths") / 9 + 1) / (everyone + 24)).alias("hour_share"),
+            ((F.col("part_session_ninths") / 9 + 1) / (part + 24)).alias("part_share"),
         )
         .localCheckpoint()
     )
@@ -209,7 +209,7 @@ def _hour_rates(log: Log, groups: DataFrame) -> DataFrame:
 def _user_hour_rows(log: Log, requests: DataFrame, users: DataFrame, hours: DataFrame) -> DataFrame:
     """All user and user_slot features of each request (user_id, day, local_hour, weekend)."""
     counted = user_hour_counts(log, requests)
-    rules, k = log.rules, F.lit(log.rules.prior_sends)
+    rules, c = log.rules, F.lit(log.rules.prior_sessions)
     lean = F.col("rate_90d") / F.col("global_rate")
     hour_prior = F.least(F.lit(1.0), lean * F.col("hour_rate"))
     daypart_prior = F.least(F.lit(1.0), lean * F.col("daypart_rate"))
@@ -226,8 +226,10 @@ def _user_hour_rows(log: Log, requests: DataFrame, users: DataFrame, hours: Data
             F.col("successes").alias("user_hour_successes"),
             _shrink("successes", "mature", hour_prior, rules).alias("user_hour_rate"),
             _shrink("near_successes", "near_mature", daypart_prior, rules).alias("user_daypart_rate"),
-            ((F.col("hour_sessions") + k * F.col("hour_share")) / (in_all + k)).alias("user_hour_activity"),
-            ((F.col("sessions") + k * F.col("part_share")) / (in_part + k)).alias("user_weekpart_activity"),
+            ((F.col("session_ninths") / 9 + c * F.col("hour_share")) / (in_all + c)).alias("user_hour_activity"),
+            ((F.col("part_session_ninths") / 9 + c * F.col("part_share")) / (in_part + c)).alias(
+                "user_weekpart_activity"
+            ),
         )
     )
 

@@ -147,7 +147,7 @@ def user_counts(log: Log, requests: DataFrame) -> DataFrame:
     )
 
     def within(name: str, days: int) -> Column:
-        return _sum_where(F.col("age") <= days, name).alias(f"{name}_{days}d")
+        return _sum_where(F.col("age") <= days, F.col(name)).alias(f"{name}_{days}d")
 
     return (
         _pairs(requests, daily, log.rules, F.lit(True))
@@ -181,8 +181,8 @@ def _pairs(requests: DataFrame, facts: DataFrame, rules: Rules, concerned: Colum
     return requests.join(past, known & concerned, "left").withColumn("age", age).drop("_user", "_day")
 
 
-def _sum_where(condition: Column, name: str) -> Column:
-    return F.coalesce(F.sum(F.when(condition, F.col(name))), F.lit(0))
+def _sum_where(condition: Column, value: Column) -> Column:
+    return F.coalesce(F.sum(F.when(condition, value)), F.lit(0))
 
 
 def fatigue_points(log: Log, requests: DataFrame) -> DataFrame:
@@ -198,7 +198,7 @@ def user_hour_counts(log: Log, requests: DataFrame) -> DataFrame:
         _hour_facts(log.sessions, "day", sessions=F.lit(1))
     )
     sums = _hour_sums("mature", "successes", "sessions")
-    return _pairs(requests, facts, log.rules, _near()).groupBy("user_id", "day", *CELL).agg(*sums)
+    return _pairs(requests, facts, log.rules, _ninths() > 0).groupBy("user_id", "day", *CELL).agg(*sums)
 
 
 def hour_counts(log: Log) -> DataFrame:
@@ -228,20 +228,34 @@ def _hour_facts(rows: DataFrame, day: str, **counts: Column) -> DataFrame:
     return _facts(known, day, _HOURLY, F.col("local_hour").alias("_hour"), F.col("weekend").alias("_weekend"), **counts)
 
 
+def _apart() -> Column:
+    """Hours from the request's to the fact's, forward, 0 to 23."""
+    return F.pmod(F.col("_hour") - F.col("local_hour"), F.lit(24))
+
+
 def _near() -> Column:
-    return F.pmod(F.col("_hour") - F.col("local_hour"), F.lit(24)).isin(0, 1, 23)
+    return _apart().isin(0, 1, 23)
+
+
+def _ninths() -> Column:
+    """How many ninths a session counts for the request's hour."""
+    apart = F.least(_apart(), 24 - _apart())
+    return F.greatest(3 - apart, F.lit(0))
 
 
 def _hour_sums(*names: str) -> list[Column]:
     """`names` added up where a fact's hour and part of the week are the request's; `near_*` over the hours before and
-    after too, `hour_sessions` in the hour, both with weekdays and weekends pooled."""
-    hour = F.col("_hour") == F.col("local_hour")
-    own = hour & (F.col("_weekend") == F.col("weekend"))
+    after too, with weekdays and weekends pooled; `session_ninths` in ninths of sessions within two hours, pooled, and
+    `part_session_ninths` of the request's part of the week."""
+    part = F.col("_weekend") == F.col("weekend")
+    own = (F.col("_hour") == F.col("local_hour")) & part
+    ninths = F.col("sessions") * _ninths()
     return [
-        *(_sum_where(own, name).alias(name) for name in names),
-        _sum_where(_near(), "mature").alias("near_mature"),
-        _sum_where(_near(), "successes").alias("near_successes"),
-        _sum_where(hour, "sessions").alias("hour_sessions"),
+        *(_sum_where(own, F.col(name)).alias(name) for name in names),
+        _sum_where(_near(), F.col("mature")).alias("near_mature"),
+        _sum_where(_near(), F.col("successes")).alias("near_successes"),
+        _sum_where(F.lit(True), ninths).alias("session_ninths"),
+        _sum_where(part, ninths).alias("part_session_ninths"),
     ]
 
 

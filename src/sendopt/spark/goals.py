@@ -19,12 +19,13 @@ from sendopt.domain.tables import TABLES
 from sendopt.features import FEATURE_COLUMNS, TRAINING_KEYS, Rules, rules_of
 from sendopt.measurement import gate
 from sendopt.measurement.drift import Alert
-from sendopt.propensity import calibration
+from sendopt.propensity import calibration, line, logistic
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import goals as heads
 from sendopt.propensity import model as learn
 from sendopt.propensity import rows as arrow
-from sendopt.propensity.model import LEAST_P, Model, OpenModel
+from sendopt.propensity.logistic import LEAST_P
+from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.shrinkage import ShrunkBaseline
 from sendopt.spark import challenge, history, lineage, watch
 from sendopt.spark.build_features import mature_sends, with_features
@@ -39,7 +40,7 @@ COLUMNS = (
     *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", "mature_90d", "successes_90d"),
     *learn.FEATURES,
 )
-CODE = (learn, assess, arrow, calibration, gate, heads)
+CODE = (learn, line, logistic, assess, arrow, calibration, gate, heads)
 SHARE_OF_OPENS = "share_of_opens"
 _SCORED = ("user_id", "slot", "category", "channel")
 
@@ -268,7 +269,7 @@ def _train(
     parameters = {"window_hours": goal.window_hours, "features": len(learn.FEATURES)}
     tables = (*lineage.LEARNT_FROM, ROWS)
     made_from = lineage.of_training(night, mark, label, parameters, {"goal": name}, tables)
-    documents = {} if model is None else {REFERENCE: watch.reference(night, model)}
+    documents = {} if model is None else {REFERENCE: watch.reference(night, found["importance"])}
     return tracker.keep(model, found, made_from, documents), found
 
 

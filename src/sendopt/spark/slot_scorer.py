@@ -20,7 +20,8 @@ from pyspark.sql import functions as F
 from sendopt.domain.tables import SLOT_FEATURES, USER_FEATURES, USER_SLOT_FEATURES
 from sendopt.errors import ModelError
 from sendopt.propensity.forest import Forest, Kind
-from sendopt.propensity.model import Model, OpenModel, clip, expit
+from sendopt.propensity.logistic import clip
+from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
 from sendopt.spark.stage import Night
 from sendopt.spark.zones import slot_readings
@@ -114,8 +115,9 @@ class Scorer:
         to_check = _CHECKED
         for batch in batches:
             users = self._users(batch)
+            added = self._added(users)
             for kind in range(len(self.pairs)):
-                p_open = self._p_open(users, kind)
+                p_open = self._p_open(users, kind, added)
                 self._require_equal(users, p_open, kind, to_check)
                 yield self._batch(users, kind, p_open)
             to_check = max(0, to_check - batch.num_rows)
@@ -134,17 +136,25 @@ class Scorer:
             both[:, :, j] = np.take_along_axis(values, at, axis=1)
         return _Users(batch["user_id"], zone, own, both)
 
-    def _p_open(self, users: _Users, kind: int) -> Floats:
-        named = {**dict(zip(self.own, users.own.T, strict=True)), **self._of_pair(kind)}
-        user = np.empty((len(users.zone), len(self.forest.features["user"])))
-        for i, name in enumerate(self.forest.features["user"]):
-            value, words = named[name], self.model.card.vocabulary.get(name)
-            user[:, i] = value if words is None else words.index(value) if value in words else np.nan
+    def _added(self, users: _Users) -> Floats:
+        """What the line's terms add in each slot, those of channel and category apart; broadcasts to (U, S)."""
+        columns = {name: users.own[:, [j]] for j, name in enumerate(self.own)}
+        here = self.slot_values[users.zone]
+        columns |= {name: here[:, :, j] for j, name in enumerate(self.forest.features["slot"])}
+        columns |= {name: users.both[:, :, j] for j, name in enumerate(self.forest.features["user_slot"])}
+        return np.asarray(self.model.card.line.add(0.0, columns, {}))
+
+    def _p_open(self, users: _Users, kind: int, added: Floats) -> Floats:
+        card, pair = self.model.card, self._of_pair(kind)
+        for name, words in card.vocabulary.items():
+            pair[name] = np.array(words.index(pair[name]) if pair[name] in words else np.nan)
+        named = {**dict(zip(self.own, users.own.T, strict=True)), **pair}
+        user = np.column_stack([np.broadcast_to(named[name], len(users.zone)) for name in self.forest.features["user"]])
         raw = np.empty(users.both.shape[:2])
         for zone in np.unique(users.zone):
             mine = users.zone == zone
             raw[mine] = self.forest.raw_score(user[mine], self.slot_values[zone], users.both[mine])
-        return clip(expit(self.model.card.intercept + self.model.card.slope * raw))
+        return clip(card.line.chance(raw, card.line.add(added, pair, card.vocabulary)))
 
     def _of_pair(self, kind: int) -> dict[str, Any]:
         names = ("channel", "category", "channel_rate", "category_rate")

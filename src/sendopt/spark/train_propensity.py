@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from sendopt.config.schema import Settings
 from sendopt.measurement import gate, slot_policies
 from sendopt.measurement.drift import GATE, Alert
-from sendopt.propensity import calibration, shrinkage
+from sendopt.propensity import calibration, line, logistic, shrinkage
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
 from sendopt.propensity import rows as arrow
@@ -26,7 +26,17 @@ COLUMNS = (
     *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", "mature_90d", "successes_90d"),
     *learn.FEATURES,
 )
-CODE = (learn, assess, arrow, calibration, shrinkage, gate, slot_policies)  # whose text decides what a training gives
+CODE = (
+    learn,
+    line,
+    logistic,
+    assess,
+    arrow,
+    calibration,
+    shrinkage,
+    gate,
+    slot_policies,
+)  # whose text decides what a training gives
 
 
 def run(night: Night) -> StageResult:
@@ -110,7 +120,7 @@ def _train(
     found["sending"] = None if model is None else uplift.rankings(night, model, gains)
     verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds)
     found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
-    documents = {} if model is None else {REFERENCE: watch.reference(night, model)}
+    documents = {} if model is None else {REFERENCE: watch.reference(night, found["importance"])}
     parameters = {"window_hours": night.settings.label.window_hours, "features": len(learn.FEATURES)}
     made_from = lineage.of_training(night, mark, label, parameters, tables=(*lineage.LEARNT_FROM, "training_rows"))
     return tracker.keep(model, found, made_from, documents), found

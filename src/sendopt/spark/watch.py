@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,6 @@ from sendopt.errors import SendoptError
 from sendopt.features import CELLS
 from sendopt.measurement import drift
 from sendopt.measurement.drift import Alert, Floats
-from sendopt.propensity.model import OpenModel
 from sendopt.spark.build_features import mature_sends
 from sendopt.spark.feature_counts import exposures_of, rules_of_night
 from sendopt.spark.stage import Night
@@ -32,13 +31,12 @@ _UNWATCHED = re.compile(
 )
 
 
-def reference(night: Night, model: OpenModel) -> dict[str, Any]:
+def reference(night: Night, influence: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the night's features look like, for later nights to be compared with; kept with the model.
 
-    The same population as in a night's scoring: all users, and all their hours.
+    The same population as in a night's scoring: all users, and all their hours. `influence`: feature and share of each.
     """
-    gain = model.booster.feature_importance(importance_type="gain")
-    share = dict(zip(model.card.features, gain / max(gain.sum(), 1e-9), strict=True))
+    share = {str(row["feature"]): float(row["share"]) for row in influence}
     columns = _columns(night)
     least = night.settings.drift.min_importance
     watched = [name for name in columns if share.get(name, 0.0) >= least and not _UNWATCHED.search(name)]

@@ -141,9 +141,5 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _importance(evaluation: dict[str, Any]) -> list[str]:
-    rows = evaluation["importance"]
-    total = sum(row["gain"] or 0.0 for row in rows)
-    if not total:
-        return []
-    first = ", ".join(f"{row['feature']} {(row['gain'] or 0.0) / total:.0%}" for row in rows[:MOST_FEATURES])
-    return [f"Share of the trees' gain: {first} (figures/importance.png).", ""]
+    first = ", ".join(f"{row['feature']} {row['share']:.0%}" for row in evaluation["importance"][:MOST_FEATURES])
+    return [f"Share of what moves the log-odds: {first} (figures/importance.png).", ""] if first else []

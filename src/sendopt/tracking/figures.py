@@ -73,10 +73,9 @@ def _slot_lift(axes: Axes, evaluation: dict[str, Any]) -> None:
 
 
 def _importance(axes: Axes, evaluation: dict[str, Any]) -> None:
-    rows = [r for r in evaluation["importance"] if r["gain"]][:MOST_FEATURES][::-1]
-    total = sum(r["gain"] or 0.0 for r in evaluation["importance"]) or 1.0
-    axes.barh([r["feature"] for r in rows], [r["gain"] / total for r in rows], color=BLUE)
-    axes.set(xlabel="share of the trees' gain")
+    rows = [r for r in evaluation["importance"] if r["share"]][:MOST_FEATURES][::-1]
+    axes.barh([r["feature"] for r in rows], [r["share"] for r in rows], color=BLUE)
+    axes.set(xlabel="share of what moves the log-odds")
     axes.set_title("What the model looks at")
 
 

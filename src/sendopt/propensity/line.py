@@ -1,0 +1,128 @@
+"""The calibrated line: log-odds from the trees' raw score and from simple terms of the features (model ¶5).
+
+Trees are steps: exact where a log is dense, coarse where it is thin, flat beyond what they have seen. What is simple,
+the level of a channel or the pull of a person's own rate, a term in the log-odds says with one number. The line is
+fitted on scores of trees that had not seen the rows, so it weighs trees against terms by what each foretells
+(stacking: Wolpert 1992); as a log grows, the trees take over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sendopt.propensity.logistic import expit, fit_logistic, logit
+from sendopt.propensity.rows import Floats
+
+Vocabulary = Mapping[str, Sequence[str]]
+SHAPES: dict[str, Callable[[Floats], Floats]] = {
+    "log_odds": logit,
+    "log": lambda x: np.log(np.maximum(x, 1e-6)),
+    "log1p": lambda x: np.log1p(np.maximum(x, 0.0)),
+    "value": lambda x: x,
+    "missing": lambda x: np.isnan(x).astype(np.float64),
+}
+NUMBERS = (
+    *((name, "log_odds") for name in ("rate_90d", "hour_rate", "user_hour_rate", "user_daypart_rate")),
+    *((name, "log") for name in ("user_hour_activity", "user_weekpart_activity")),
+    *((name, shape) for name in ("days_since_open", "days_since_session") for shape in ("log1p", "missing")),
+    ("weekend", "value"),
+    ("fatigue_points", "value"),
+)  # features with terms, and their shapes; each word of a vocabulary has a term too
+# Precision of the prior around 0 of a term's weight, per standard deviation of the term. On six simulated worlds of
+# 35,000 sends 1, 30 and 100 differ by less than 2 % of what terms save.
+PRIOR = 30.0
+
+
+@dataclass(frozen=True)
+class Term:
+    """`weight` times the feature in its shape, from `centre`."""
+
+    feature: str
+    shape: str  # of SHAPES; of a feature with a vocabulary the word that it is 1 for
+    centre: float
+    weight: float
+
+    def of(self, value: Floats, words: Sequence[str] | None) -> Floats:
+        """What it adds to the log-odds, in the shape of `value` (codes of `words`); nothing where that is missing."""
+        return np.asarray(self.weight * _known(_shaped(self.shape, value, words) - self.centre))
+
+
+@dataclass(frozen=True)
+class Line:
+    """log-odds = intercept + slope · raw + the terms in their order, those of words last."""
+
+    intercept: float = 0.0
+    slope: float = 1.0
+    terms: tuple[Term, ...] = ()
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Line:
+        """From the JSON of `asdict`."""
+        return cls(float(raw["intercept"]), float(raw["slope"]), tuple(Term(**term) for term in raw["terms"]))
+
+    def add(self, total: Floats | float, columns: Mapping[str, Floats], vocabulary: Vocabulary) -> Floats | float:
+        """`total` plus the terms of the features in `columns`, which broadcast, in the line's order."""
+        for term in self.terms:
+            if term.feature in columns:
+                total = total + term.of(columns[term.feature], vocabulary.get(term.feature))
+        return total
+
+    def chance(self, raw: Floats, added: Floats | float) -> Floats:
+        """The chance of each raw score, where the terms add `added`."""
+        return expit(self.intercept + self.slope * raw + added)
+
+
+def fit(
+    raw: Floats, target: Floats, matrix: Floats, features: Sequence[str], vocabulary: Vocabulary,
+    beside: Floats | None = None,
+) -> tuple[Line, float]:  # fmt: skip
+    """(the line, how much a unit of `beside` adds to it) by logistic regression.
+
+    `raw`, `target` (0/1), `beside`: shape (N,); `matrix`: the features as the trees see them, words as codes, (N, F).
+    The slope of the raw score is not negative: where its order did not hold on these rows it is left out.
+    """
+    words = ((name, word) for name in vocabulary for word in vocabulary[name])
+    names = [*((name, shape) for name, shape in NUMBERS if name in features), *words]
+    design = np.empty((len(raw), len(names)))
+    for k, (name, shape) in enumerate(names):
+        design[:, k] = _shaped(shape, matrix[:, features.index(name)], vocabulary.get(name))
+    centre, scale = _spread(design)
+    varies = scale > 1e-9
+    design = _known((design[:, varies] - centre[varies]) / scale[varies])
+    level = np.zeros((len(raw), 0)) if beside is None else beside[:, None]
+    near = np.zeros(2 + level.shape[1] + design.shape[1])
+    near[1] = 1.0
+    prior = np.r_[np.ones(2 + level.shape[1]), np.full(design.shape[1], PRIOR)]
+    found = np.asarray(fit_logistic(np.column_stack([raw, level, design]), target, near, prior), np.float64)
+    if found[1] < 0:
+        rest = np.arange(len(near)) != 1
+        found[rest] = fit_logistic(np.column_stack([level, design]), target, near[rest], prior[rest])
+        found[1] = 0.0
+    weights = found[2 + level.shape[1] :] / scale[varies]
+    kept = [name for name, one in zip(names, varies, strict=True) if one]
+    terms = (
+        Term(name, shape, float(c), float(w)) for (name, shape), c, w in zip(kept, centre[varies], weights, strict=True)
+    )
+    return Line(float(found[0]), float(found[1]), tuple(terms)), float(found[2]) if beside is not None else 0.0
+
+
+def _shaped(shape: str, value: Floats, words: Sequence[str] | None) -> Floats:
+    if words is None:
+        return SHAPES[shape](value)
+    return np.asarray(np.asarray(value) == words.index(shape), dtype=np.float64)
+
+
+def _known(x: Floats) -> Floats:
+    return np.where(np.isnan(x), 0.0, x)
+
+
+def _spread(design: Floats) -> tuple[Floats, Floats]:
+    """(mean, standard deviation) of each column's known values, shapes (K,); 0 where there are none."""
+    seen = ~np.isnan(design)
+    count = np.maximum(seen.sum(axis=0), 1)
+    centre = np.where(seen, design, 0.0).sum(axis=0) / count
+    return centre, np.sqrt(np.where(seen, (design - centre) ** 2, 0.0).sum(axis=0) / count)
