@@ -1,29 +1,66 @@
-"""What the gate is given: challenger and champion on the same later sends, policies' values, drift (¶17, ¶18)."""
+"""A challenger from rows to registry, and what the gate is given: challenger and champion on the same later sends,
+policies' values, drift (¶17, ¶18)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from sendopt.errors import ModelError
-from sendopt.measurement import slot_policies
+from sendopt.measurement import gate, slot_policies
 from sendopt.measurement.drift import GATE, Alert
 from sendopt.measurement.gate import Rivals, Verdict, compare_losses
 from sendopt.measurement.gate import judge as verdict_of
 from sendopt.measurement.slot_policies import CHALLENGER, CHAMPION, PolicyValues
+from sendopt.propensity import calibration, line, logistic, shrinkage
+from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
+from sendopt.propensity import rows as arrow
 from sendopt.propensity.evaluation import Evaluation, log_loss
-from sendopt.spark import drawn_slots, watch
+from sendopt.spark import drawn_slots, lineage, watch
 from sendopt.spark.stage import Night
-from sendopt.tracking import Kept, Registered, Tracker
+from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, Tracker
 
 TIMED_ROWS = 20_000
+COLUMNS = (
+    *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", *shrinkage.USED),
+    *learn.FEATURES,
+)  # of the rows that a challenger is learnt from and evaluated on
+CODE = (learn, line, logistic, assess, arrow, calibration, shrinkage, gate, slot_policies)
+
+
+def fingerprint(rows: arrow.Rows, settings: Mapping[str, BaseModel], *code: ModuleType) -> str:
+    """32 hex digits of training data, settings and code (CODE and `code`); equal ones give the same model."""
+    return lineage.fingerprint((batch.to_pandas() for batch in rows.batches(COLUMNS)), settings, (*CODE, *code))
+
+
+def train(
+    night: Night, rows: arrow.Rows, made_from: Lineage, tracker: Tracker,
+    evaluated: Callable[[learn.OpenModel | None, pd.DataFrame], Evaluation], by_policy: bool = True,
+) -> tuple[Kept, Evaluation]:  # fmt: skip
+    """The challenger of these rows as kept in the registry, and its evaluation with the gate's verdict.
+
+    `evaluated` gives the evaluation of the model, None where nothing could be learnt, on the rows that fit in memory.
+    """
+    settings = night.settings.training
+    obstacles = learn.obstacles(rows, settings.folds)
+    clock = time.monotonic()
+    model = None if obstacles else learn.train(rows, settings, str(made_from.parameters["label"]))
+    seconds = time.monotonic() - clock
+    shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
+    found = evaluated(model, shown)
+    verdict, facts = judge(night, model, found, shown, tracker, seconds, by_policy)
+    found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
+    documents = {} if model is None else {REFERENCE: watch.reference(night, found["importance"])}
+    return tracker.keep(model, found, made_from, documents), found
 
 
 def judge(

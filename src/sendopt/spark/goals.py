@@ -5,7 +5,6 @@ A goal's features are those of the label; only the label and its window are the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -17,9 +16,7 @@ from pyspark.sql import functions as F
 from sendopt.config.schema import Goal, Objective
 from sendopt.domain.tables import TABLES
 from sendopt.features import FEATURE_COLUMNS, TRAINING_KEYS, Rules, rules_of
-from sendopt.measurement import gate
 from sendopt.measurement.drift import Alert
-from sendopt.propensity import calibration, line, logistic
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import goals as heads
 from sendopt.propensity import model as learn
@@ -27,20 +24,15 @@ from sendopt.propensity import rows as arrow
 from sendopt.propensity.logistic import LEAST_P
 from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.shrinkage import ShrunkBaseline
-from sendopt.spark import challenge, history, lineage, watch
+from sendopt.spark import challenge, history, lineage
 from sendopt.spark.build_features import mature_sends, with_features
 from sendopt.spark.feature_counts import exposures_of, read_log, rules_of_night
 from sendopt.spark.stage import Night
 from sendopt.spark.tables import schema_of
-from sendopt.tracking import REFERENCE, Kept, Registered, registries
+from sendopt.tracking import Kept, Registered, registries
 from sendopt.tracking.mlflow import MlflowTracker
 
 ROWS = "goal_training_rows"
-COLUMNS = (
-    *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", "mature_90d", "successes_90d"),
-    *learn.FEATURES,
-)
-CODE = (learn, line, logistic, assess, arrow, calibration, gate, heads)
 SHARE_OF_OPENS = "share_of_opens"
 _SCORED = ("user_id", "slot", "category", "channel")
 
@@ -86,9 +78,8 @@ def train(night: Night) -> Trained:
             continue
         rows = training_rows(night, goal)
         sections = {key: getattr(night.settings, key) for key in ("training", "gate", "drift")}
-        frames = (batch.to_pandas() for batch in rows.batches(COLUMNS))
         sections["label"] = goal.model_copy(update={"weight": 1.0})  # what it is worth changes no model
-        mark = f"{lineage.fingerprint(frames, sections, CODE)}-{name}"
+        mark = f"{challenge.fingerprint(rows, sections, heads)}-{name}"
         kept = tracker.trained(mark)
         facts: dict[str, object] = {"trained": kept is None}
         if kept is None:
@@ -255,22 +246,17 @@ def _share(night: Night, goal: Goal) -> float:
 def _train(
     night: Night, name: str, goal: Goal, rows: arrow.Rows, mark: str, tracker: MlflowTracker
 ) -> tuple[Kept, assess.Evaluation]:
-    settings, label = night.settings.training, heads.predicted(goal)
-    edges = night.settings.features.segment_edges
-    obstacles = learn.obstacles(rows, settings.folds)
-    clock = time.monotonic()
-    model = None if obstacles else learn.train(rows, settings, label)
-    seconds = time.monotonic() - clock
-    shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
-    share = _simple_rule(night, shown)
-    found = assess.evaluate(shown, model or share, None, settings, label, edges, {SHARE_OF_OPENS: share})
-    verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds, by_policy=False)
-    found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
+    label = heads.predicted(goal)
+
+    def evaluated(model: OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
+        share, edges = _simple_rule(night, shown), night.settings.features.segment_edges
+        rules = {SHARE_OF_OPENS: share}
+        return assess.evaluate(shown, model or share, None, night.settings.training, label, edges, rules)
+
     parameters = {"window_hours": goal.window_hours, "features": len(learn.FEATURES)}
     tables = (*lineage.LEARNT_FROM, ROWS)
     made_from = lineage.of_training(night, mark, label, parameters, {"goal": name}, tables)
-    documents = {} if model is None else {REFERENCE: watch.reference(night, found["importance"])}
-    return tracker.keep(model, found, made_from, documents), found
+    return challenge.train(night, rows, made_from, tracker, evaluated, by_policy=False)
 
 
 def _simple_rule(night: Night, rows: pd.DataFrame) -> heads.ShareOf:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -10,33 +9,16 @@ import pandas as pd
 from pyspark.sql import functions as F
 
 from sendopt.config.schema import Settings
-from sendopt.measurement import gate, slot_policies
 from sendopt.measurement.drift import GATE, Alert
-from sendopt.propensity import calibration, line, logistic, shrinkage
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
 from sendopt.propensity import rows as arrow
+from sendopt.propensity import shrinkage
 from sendopt.spark import build_features, challenge, goals, lineage, uplift, watch
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import with_local_time
-from sendopt.tracking import REFERENCE, Kept, Tracker
+from sendopt.tracking import Kept, Tracker
 from sendopt.tracking.mlflow import MlflowTracker
-
-COLUMNS = (
-    *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", "mature_90d", "successes_90d"),
-    *learn.FEATURES,
-)
-CODE = (
-    learn,
-    line,
-    logistic,
-    assess,
-    arrow,
-    calibration,
-    shrinkage,
-    gate,
-    slot_policies,
-)  # whose text decides what a training gives
 
 
 def run(night: Night) -> StageResult:
@@ -96,34 +78,31 @@ def training_rows(night: Night) -> arrow.Rows:
 
 def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
     """32 hex digits of training data, settings and code; equal ones give the same model."""
-    sections = {name: getattr(settings, name) for name in ("training", "label", "gate", "drift")}
-    return lineage.fingerprint((batch.to_pandas() for batch in rows.batches(COLUMNS)), sections, CODE)
+    return challenge.fingerprint(
+        rows, {name: getattr(settings, name) for name in ("training", "label", "gate", "drift")}
+    )
 
 
 def _train(
     night: Night, rows: arrow.Rows, mark: str, tracker: Tracker, gains: Mapping[str, object]
 ) -> tuple[Kept, assess.Evaluation]:
-    settings, label = night.settings.training, night.settings.label.kind
+    settings, label = night.settings.training, night.settings.label
     edges = night.settings.features.segment_edges
-    obstacles = learn.obstacles(rows, settings.folds)
-    clock = time.monotonic()
-    model = None if obstacles else learn.train(rows, settings, label)
-    seconds = time.monotonic() - clock
-    shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
-    if model is None:
-        fallback = shrinkage.ShrunkBaseline(assess.shrinkage_of(shown, edges))
-        found = assess.evaluate(shown, fallback, None, settings, label, edges)
-    else:
-        shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label)
-        found = assess.evaluate(shown, model, shuffled, settings, label, edges)
-    found["placebo"] = assess.placebo(_decision_points(night), settings)
-    found["sending"] = None if model is None else uplift.rankings(night, model, gains)
-    verdict, facts = challenge.judge(night, model, found, shown, tracker, seconds)
-    found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
-    documents = {} if model is None else {REFERENCE: watch.reference(night, found["importance"])}
-    parameters = {"window_hours": night.settings.label.window_hours, "features": len(learn.FEATURES)}
-    made_from = lineage.of_training(night, mark, label, parameters, tables=(*lineage.LEARNT_FROM, "training_rows"))
-    return tracker.keep(model, found, made_from, documents), found
+
+    def evaluated(model: learn.OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
+        if model is None:
+            fallback = shrinkage.ShrunkBaseline(assess.shrinkage_of(shown, edges))
+            found = assess.evaluate(shown, fallback, None, settings, label.kind, edges)
+        else:
+            shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label.kind)
+            found = assess.evaluate(shown, model, shuffled, settings, label.kind, edges)
+        found["placebo"] = assess.placebo(_decision_points(night), settings)
+        found["sending"] = None if model is None else uplift.rankings(night, model, gains)
+        return found
+
+    parameters = {"window_hours": label.window_hours, "features": len(learn.FEATURES)}
+    made_from = lineage.of_training(night, mark, label.kind, parameters, tables=(*lineage.LEARNT_FROM, "training_rows"))
+    return challenge.train(night, rows, made_from, tracker, evaluated)
 
 
 def _decision_points(night: Night) -> pd.DataFrame:
