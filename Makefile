@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo demo-large test test-fast lint install airflow lock schema clean \
-	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training bench-weeks
+.PHONY: help demo demo-large test test-nights test-parts test-fast lint install airflow lock schema clean \
+	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
+	bench-calibration bench-weeks
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -29,8 +30,14 @@ demo-large: $(READY) ## the same with 5,000 people
 	$(BIN)/sendopt demo --users 5000
 
 test: lint ## the whole suite, the same that .ci/run runs
+	$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-nights test-parts
+
+test-nights:
 	$(BIN)/python -m pytest tests/dags  # Airflow in a process of its own
-	$(BIN)/python -m pytest --ignore=tests/dags
+	$(BIN)/python -m pytest tests/spark
+
+test-parts:
+	$(BIN)/python -m pytest --ignore=tests/dags --ignore=tests/spark
 
 test-fast: lint ## under two minutes: no Spark, no Airflow, no browser
 	$(BIN)/python -m pytest -m "not slow"
@@ -66,6 +73,9 @@ bench-evaluation: $(READY) ## false claims and power of `sendopt evaluate` over 
 
 bench-training: $(READY) ## training from Delta at ten million rows: peak memory and time of its own process
 	$(BIN)/python benchmarks/training.py
+
+bench-calibration: $(READY) ## expected successes of later days against the truth of simulated worlds; 15 minutes
+	$(BIN)/python benchmarks/calibration.py
 
 bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it runs, breaches made on purpose; half an hour or more
 	$(BIN)/python benchmarks/weeks.py

@@ -150,4 +150,4 @@ def _gate(evaluation: Mapping[str, Any]) -> str:
         return parts.card("Gate", parts.missing("The gate's decision is missing from the evaluation."))
     title = "Gate: promoted to champion" if gate.get("promoted") else "Gate: not promoted"
     reasons = [str(text) for text in gate.get("reasons") or []]
-    return parts.card(title, parts.definitions([("Reasons", "; ".join(reasons) or "none given")]))
+    return parts.card(title, parts.definitions([("Reasons", " ".join(reasons) or "none given")]))
