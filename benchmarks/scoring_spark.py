@@ -43,12 +43,10 @@ ZONES = ("Europe/London", "Europe/Berlin", "Europe/Athens", "America/New_York", 
          "America/Los_Angeles", "Asia/Kolkata")  # fmt: skip
 WORDS = {"channel": ("email", "push", "sms"), "category": ("a", "b", "c", "d", "e", "f")}
 TERMS = (
-    *(pair for pair in NUMBERS if pair[0] in KINDS),
-    *((name, word) for name, words in WORDS.items() for word in words),
+    *(number for number in NUMBERS if number[0] in KINDS),
+    *((name, word, None) for name, words in WORDS.items() for word in words),
 )
-LINE = Line(
-    -0.01, 0.98, tuple(Term(name, shape, 0.0, 0.001) for name, shape in TERMS)
-)  # its time counts, not its sense
+LINE = Line(-0.01, 0.98, tuple(Term(*name, 0.0, 0.001) for name in TERMS))  # its time counts, not its sense
 AS_OF = dt.datetime(2026, 4, 6, 23, tzinfo=dt.UTC)
 BATCH = 50_000
 

@@ -97,9 +97,20 @@ def test_something_beside_moves_the_line() -> None:
 
 
 def test_a_missing_value_or_an_unknown_word_adds_no_surprise() -> None:
-    number, word = Term("rate_90d", "log_odds", -1.0, 2.0), Term("channel", "push", 0.25, 2.0)
-    assert number.of(np.array([np.nan, 0.5]), None) == pytest.approx([0.0, 2.0])
-    assert word.of(np.array([np.nan, 0.0, 1.0]), WORDS["channel"]) == pytest.approx([-0.5, -0.5, 1.5])
+    number, word = Term("rate_90d", "log_odds", None, -1.0, 2.0), Term("channel", "push", None, 0.25, 2.0)
+    assert number.of({"rate_90d": np.array([np.nan, 0.5])}, WORDS) == pytest.approx([0.0, 2.0])
+    assert word.of({"channel": np.array([np.nan, 0.0, 1.0])}, WORDS) == pytest.approx([-0.5, -0.5, 1.5])
+
+
+def test_a_term_may_count_at_weekends_only() -> None:
+    features = ("user_hour_activity", "weekend")
+    rng = np.random.default_rng(5)
+    x = np.column_stack([rng.beta(2, 30, 100_000), rng.random(100_000) < 0.3]).astype(float)
+    truth = np.where(x[:, 1] == 1, 0.1, 0.6) * np.log(x[:, 0]) + 1
+    found, _ = line.fit(np.zeros(100_000), drawn(truth), x, features, {})
+    added = found.add(0.0, dict(zip(features, x.T, strict=True)), {})
+    assert np.abs(found.chance(np.zeros(100_000), added) - expit(truth)).mean() < 0.005
+    assert [(t.shape, t.times) for t in found.terms] == [("log", None), ("log", "weekend"), ("value", None)]
 
 
 def test_what_does_not_vary_has_no_term() -> None:

@@ -164,7 +164,7 @@ def test_evaluation_is_plain_json_of_the_agreed_keys(evaluation: assess.Evaluati
 
 
 def test_a_feature_that_only_the_line_uses_is_shown_too(rows: pd.DataFrame, model: OpenModel) -> None:
-    only = Line(0.0, 0.0, (Term("channel", "push", 0.0, 1.0),))
+    only = Line(0.0, 0.0, (Term("channel", "push", None, 0.0, 1.0),))
     assert OpenModel(model.booster_text, replace(model.card, line=only)).influence(rows)["channel"] == pytest.approx(1)
 
 

@@ -21,10 +21,16 @@ FEATURES = ("local_hour", "weekend", "user_hour_rate", "user_hour_activity", "ho
             "category_rate", "rate_90d", "days_since_send")  # fmt: skip
 OWN = ("days_since_send", "fatigue_points", "rate_90d")
 LINE = Line(0.1, 0.9, (
-    Term("rate_90d", "log_odds", -1.5, 0.31), Term("hour_rate", "log_odds", -1.6, 0.23),
-    Term("user_hour_activity", "log", -3.0, 0.17), Term("days_since_send", "missing", 0.1, -0.37),
-    Term("days_since_send", "log1p", 0.4, -0.13), Term("weekend", "value", 0.3, 0.07),
-    Term("channel", "push", 0.4, 0.29), Term("category", "b", 0.3, 0.11), Term("category", "news", 0.2, -0.19),
+    Term("rate_90d", "log_odds", None, -1.5, 0.31),
+    Term("hour_rate", "log_odds", None, -1.6, 0.23),
+    Term("user_hour_activity", "log", None, -3.0, 0.17),
+    Term("user_hour_activity", "log", "weekend", -0.9, -0.05),
+    Term("days_since_send", "missing", None, 0.1, -0.37),
+    Term("days_since_send", "log1p", None, 0.4, -0.13),
+    Term("weekend", "value", None, 0.3, 0.07),
+    Term("channel", "push", None, 0.4, 0.29),
+    Term("category", "b", None, 0.3, 0.11),
+    Term("category", "news", None, 0.2, -0.19),
 ))  # fmt: skip
 PAIRS = (("push", "news"), ("email", "never seen"))
 PAIR_RATES = ((0.1, 0.2), (0.15, 0.3))

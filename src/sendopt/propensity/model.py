@@ -109,9 +109,9 @@ class OpenModel:
         card = self.card
         x = matrix(frame, card)
         moved = card.line.slope * np.asarray(self.booster.predict(x, pred_contrib=True, num_threads=1))[:, :-1]
+        columns = dict(zip(card.features, x.T, strict=True))
         for term in card.line.terms:
-            at = card.features.index(term.feature)
-            moved[:, at] += term.of(x[:, at], card.vocabulary.get(term.feature))
+            moved[:, card.features.index(term.feature)] += term.of(columns, card.vocabulary)
         mean = np.abs(moved - moved.mean(axis=0)).mean(axis=0)
         share = mean / max(mean.sum(), LEAST_P)
         return {card.features[i]: float(share[i]) for i in np.argsort(-share, kind="stable")}
