@@ -96,6 +96,14 @@ def test_a_damaged_card_is_refused() -> None:
         Card.from_json('{"label": "open"}')
 
 
+@pytest.mark.parametrize("wrong", [("moon", "log", None), ("rate_90d", "cube", None), ("channel", "pigeon", None),
+                                   ("weekend", "value", "moon")])  # fmt: skip
+def test_a_line_of_unknown_terms_is_refused(model: OpenModel, wrong: tuple[str, str, str | None]) -> None:
+    card = replace(model.card, line=Line(0.0, 1.0, (Term(*wrong, 0.0, 1.0),)))
+    with pytest.raises(ModelError, match=f"{wrong[0]} as {wrong[1]}"):
+        Card.from_json(card.to_json())
+
+
 def test_splits_are_whole_days_in_time_order(rows: pd.DataFrame) -> None:
     parts = split(rows)
     assert parts is not None

@@ -70,6 +70,13 @@ class Line:
         """From the JSON of `asdict`."""
         return cls(float(raw["intercept"]), float(raw["slope"]), tuple(Term(**term) for term in raw["terms"]))
 
+    def require(self, features: Sequence[str], vocabulary: Vocabulary) -> None:
+        """Raises ValueError where a term is not of these features, in a shape or word that is known."""
+        for term in self.terms:
+            known = {term.feature, term.times or term.feature} <= {*features}
+            if not known or term.shape not in vocabulary.get(term.feature, SHAPES):
+                raise ValueError(f"its line has a term of {term.feature} as {term.shape}, which is unknown")
+
     def add(self, total: Floats | float, columns: Mapping[str, Floats], vocabulary: Vocabulary) -> Floats | float:
         """`total` plus the terms of the features in `columns`, which broadcast, in the line's order."""
         for term in self.terms:

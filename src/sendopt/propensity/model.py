@@ -87,6 +87,7 @@ class Card:
             raw["features"] = tuple(raw["features"])
             raw["vocabulary"] = {name: tuple(words) for name, words in raw["vocabulary"].items()}
             raw["line"] = Line.of(raw["line"])
+            raw["line"].require(raw["features"], raw["vocabulary"])
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"the model's card is not readable ({error}); train again with --train") from None
@@ -99,22 +100,6 @@ class OpenModel:
     booster_text: str
     card: Card
     kind: str = field(default="lightgbm", init=False)
-
-    def influence(self, frame: pd.DataFrame) -> dict[str, float]:
-        """Of each feature, its share of what moves the log-odds of these rows, largest first.
-
-        What moves them is the mean distance of a feature's contribution from its average: that of the trees by Shapley
-        values (Lundberg et al. 2020), that of the line by its terms.
-        """
-        card = self.card
-        x = matrix(frame, card)
-        moved = card.line.slope * np.asarray(self.booster.predict(x, pred_contrib=True, num_threads=1))[:, :-1]
-        columns = dict(zip(card.features, x.T, strict=True))
-        for term in card.line.terms:
-            moved[:, card.features.index(term.feature)] += term.of(columns, card.vocabulary)
-        mean = np.abs(moved - moved.mean(axis=0)).mean(axis=0)
-        share = mean / max(mean.sum(), LEAST_P)
-        return {card.features[i]: float(share[i]) for i in np.argsort(-share, kind="stable")}
 
     @cached_property
     def booster(self) -> lgb.Booster:
@@ -132,6 +117,22 @@ class OpenModel:
         raw = np.asarray(self.booster.predict(x, raw_score=True, num_threads=1), dtype=np.float64)
         columns = dict(zip(self.card.features, x.T, strict=True))
         return clip(self.card.line.chance(raw, self.card.line.add(0.0, columns, self.card.vocabulary)))
+
+    def influence(self, frame: pd.DataFrame) -> dict[str, float]:
+        """Of each feature, its share of what moves the log-odds of these rows, largest first.
+
+        What moves them is the mean distance of a feature's contribution from its average: that of the trees by Shapley
+        values (Lundberg et al. 2020), that of the line by its terms.
+        """
+        card = self.card
+        x = matrix(frame, card)
+        moved = card.line.slope * np.asarray(self.booster.predict(x, pred_contrib=True, num_threads=1))[:, :-1]
+        columns = dict(zip(card.features, x.T, strict=True))
+        for term in card.line.terms:
+            moved[:, card.features.index(term.feature)] += term.of(columns, card.vocabulary)
+        mean = np.abs(moved - moved.mean(axis=0)).mean(axis=0)
+        share = mean / max(mean.sum(), LEAST_P)
+        return {card.features[i]: float(share[i]) for i in np.argsort(-share, kind="stable")}
 
 
 def obstacles(rows: Rows | pd.DataFrame, folds: int) -> list[str]:
