@@ -12,7 +12,7 @@ from sendopt.propensity import line
 from sendopt.propensity.line import PRIOR, Line, Term
 from sendopt.propensity.logistic import expit, logit
 
-FEATURES = ("rate_90d", "days_since_open", "channel", "sends_7d")
+FEATURES = ("hour_rate", "days_since_open", "channel", "sends_7d")
 WORDS = {"channel": ("email", "push")}
 
 
@@ -56,7 +56,7 @@ def test_terms_say_what_trees_have_not_learnt() -> None:
     found, _ = line.fit(np.zeros(100_000), drawn(truth), matrix, FEATURES, WORDS)
     assert found.chance(np.zeros(100_000), added(found, matrix)) == pytest.approx(expit(truth), abs=0.02)
     by_name = {(t.feature, t.shape): t.weight for t in found.terms}
-    assert by_name["rate_90d", "log_odds"] == pytest.approx(0.9, abs=0.03)
+    assert by_name["hour_rate", "log_odds"] == pytest.approx(0.9, abs=0.03)
     assert by_name["channel", "push"] - by_name["channel", "email"] == pytest.approx(0.8, abs=0.04)
     assert by_name["days_since_open", "missing"] == pytest.approx(-0.5, abs=0.05)
     assert "sends_7d" not in {t.feature for t in found.terms}
@@ -97,8 +97,8 @@ def test_something_beside_moves_the_line() -> None:
 
 
 def test_a_missing_value_or_an_unknown_word_adds_no_surprise() -> None:
-    number, word = Term("rate_90d", "log_odds", None, -1.0, 2.0), Term("channel", "push", None, 0.25, 2.0)
-    assert number.of({"rate_90d": np.array([np.nan, 0.5])}, WORDS) == pytest.approx([0.0, 2.0])
+    number, word = Term("hour_rate", "log_odds", None, -1.0, 2.0), Term("channel", "push", None, 0.25, 2.0)
+    assert number.of({"hour_rate": np.array([np.nan, 0.5])}, WORDS) == pytest.approx([0.0, 2.0])
     assert word.of({"channel": np.array([np.nan, 0.0, 1.0])}, WORDS) == pytest.approx([-0.5, -0.5, 1.5])
 
 

@@ -26,10 +26,12 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "missing": lambda x: np.isnan(x).astype(np.float64),
 }
 # Features with terms, their shapes, and the feature that such a term is multiplied by; each word of a vocabulary has a
-# term too. At weekends the whole week's activity says less of a person: without a term of its own for that, what a plan
-# chose on weekends brought 4 % less of what it promised.
+# term too. A user's rate has two shapes: as a log grows rates spread, so that the mean of their log-odds falls while
+# their own mean stays, and with one shape alone expectations drift. At weekends the whole week's activity says less of
+# a person: without a term of its own for that, what a plan chose on weekends brought 4 % less of what it promised.
 NUMBERS: tuple[tuple[str, str, str | None], ...] = (
     *((name, "log_odds", None) for name in ("rate_90d", "hour_rate", "user_hour_rate")),
+    ("rate_90d", "value", None),
     *((name, "log", None) for name in ("user_hour_activity", "user_weekpart_activity")),
     ("user_hour_activity", "log", "weekend"),
     *((name, shape, None) for name in ("days_since_open", "days_since_session") for shape in ("log1p", "missing")),
