@@ -8,7 +8,7 @@ PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.
 
 .PHONY: help demo demo-large test test-nights test-parts test-fast lint install airflow lock schema clean \
 	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
-	bench-calibration bench-weeks
+	bench-calibration bench-uplift bench-weeks
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -76,6 +76,9 @@ bench-training: $(READY) ## training from Delta at ten million rows: peak memory
 
 bench-calibration: $(READY) ## expected successes of later days against the truth of simulated worlds; 15 minutes
 	$(BIN)/python benchmarks/calibration.py
+
+bench-uplift: $(READY) ## what sending adds, on a simulated trial and on HeartSteps; three minutes
+	$(BIN)/python benchmarks/uplift.py
 
 bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it runs, breaches made on purpose; half an hour or more
 	$(BIN)/python benchmarks/weeks.py

@@ -12,9 +12,10 @@ from sendopt.config.schema import Gate, Mlflow
 from sendopt.errors import ModelError
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import model as learn
+from sendopt.propensity import shrinkage
 from sendopt.propensity import uplift as effect
 from sendopt.propensity.model import OpenModel
-from sendopt.spark import build_features, lineage
+from sendopt.spark import build_features, challenge, lineage
 from sendopt.spark.stage import Night
 from sendopt.tracking import Registered, registries
 from sendopt.tracking.mlflow import MlflowTracker
@@ -125,8 +126,10 @@ def decision_points(night: Night) -> pd.DataFrame:
     return found.sort_values(["plan_date", "sent_at_utc", "send_key"], ignore_index=True)
 
 
-_RECORD = ("mature_90d", "successes_90d")
-_COLUMNS = ("plan_date", "sent_at_utc", "send_key", "user_id", "label", "pscore", "sent", *_RECORD, *learn.FEATURES)
+_COLUMNS = (
+    *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "pscore", "sent", *shrinkage.USED),
+    *learn.FEATURES,
+)
 
 
 def _deployed(night: Night) -> tuple[effect.UpliftModel, tuple[str, ...]] | None:
@@ -170,4 +173,4 @@ def _evaluation(arm: str, model: effect.UpliftModel, rows: pd.DataFrame, night: 
 
 def _fingerprint(rows: pd.DataFrame, night: Night) -> str:
     sections = {name: getattr(night.settings, name) for name in ("training", "label", "gate", "objective")}
-    return lineage.fingerprint([rows], sections, (learn, effect, assess))
+    return lineage.fingerprint([rows], sections, (*challenge.CODE, effect))
