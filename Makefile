@@ -29,15 +29,15 @@ demo: $(READY) ## a simulated world of 2,000 people, one whole night, a summary 
 demo-large: $(READY) ## the same with 5,000 people
 	$(BIN)/sendopt demo --users 5000
 
-test: lint ## the whole suite, the same that .ci/run runs
+test: lint ## the whole suite in two halves at once, the same that .ci/run runs
 	$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-nights test-parts
 
 test-nights:
 	$(BIN)/python -m pytest tests/dags  # Airflow in a process of its own
-	$(BIN)/python -m pytest tests/spark
+	$(BIN)/python -m pytest tests/nights
 
 test-parts:
-	$(BIN)/python -m pytest --ignore=tests/dags --ignore=tests/spark
+	$(BIN)/python -m pytest --ignore=tests/dags --ignore=tests/nights
 
 test-fast: lint ## under two minutes: no Spark, no Airflow, no browser
 	$(BIN)/python -m pytest -m "not slow"
