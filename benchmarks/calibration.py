@@ -35,6 +35,7 @@ from sendopt.spark.tables import Lake
 from sendopt.spark.train_propensity import training_rows
 
 HISTORY_DAYS = 60
+WORLDS = ["8000:20", "2000:20", "2000:1", "2000:2", "2000:3"]
 HEAD = ("people", "seed", "line", "test sends", "log loss over the truth's", "truth / expected", "observed / expected",
         "groups by truth", "furthest", "groups by observed")  # fmt: skip
 
@@ -107,7 +108,7 @@ def measured(rows: pd.DataFrame, settings: Training, users: int, seed: int) -> I
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worlds", nargs="+", default=["2000:20", "2000:1", "2000:2", "8000:20"], metavar="USERS:SEED")
+    parser.add_argument("--worlds", nargs="+", default=WORLDS, metavar="USERS:SEED")
     given = parser.parse_args()
     base = base_settings()
     spark = open_session(base.spark)

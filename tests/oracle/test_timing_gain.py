@@ -47,7 +47,7 @@ def test_a_world_without_timing_shows_no_timing_gain(seed: int) -> None:
 
 
 def test_the_model_is_calibrated_on_later_days() -> None:
-    """The truth decides where a few hundred labels are lucky by more than the bounds."""
+    """Of channels the truth decides: a few hundred labels are lucky by more than the bounds."""
     rows = world(users=800, timing=1.0, seed=5)
     learned, parts = train(rows, SETTINGS, "open"), split(rows)
     assert parts is not None
@@ -60,6 +60,8 @@ def test_the_model_is_calibrated_on_later_days() -> None:
     by_decile = [row["ratio"] for row in true if row["by"] == "decile"]
     assert np.abs(np.array(by_decile) - 1).mean() <= 0.05, by_decile
     groups = ratios(later, later["label"].to_numpy(float), p)
+    assert groups[0]["by"] == "overall"
+    assert LOW <= groups[0]["ratio"] <= HIGH
     assert {row["by"] for row in groups} == {"overall", "slot", "decile", "channel"}
     astray = [row["name"] for row in groups if not row["calibrated"]]
     assert len(astray) <= 1, astray  # of 29: an interval of 95 % wide around 0.95 to 1.05 is rarely missed
