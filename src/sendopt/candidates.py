@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sendopt.config.schema import Campaign, QuietHours
+from sendopt.domain.consent import EVERY_CATEGORY
 from sendopt.domain.plausible import Wall
 from sendopt.domain.slots import Minutes, inside, outside
 
@@ -70,7 +71,7 @@ def refusals(
         "already_sent": rows["already_sent"].to_numpy(bool),
         "no_channel": ~_among(rows, "channel", "channels"),
         "channel_opted_out": _among(rows, "channel", "opted_out_channels"),
-        "category_opted_out": _among(rows, "category", "opted_out_categories"),
+        "category_opted_out": _among(rows, "category", "opted_out_categories") | _refuse_all(rows),
         "zone_unknown": ~known & (len(plausible) == 0),
         "quiet_hours": local["quiet_hours"],
         "window": local["window"],
@@ -147,6 +148,11 @@ def _by_local_time(
 def _among(rows: pd.DataFrame, item: str, collection: str) -> Flags:
     pairs = zip(rows[item], rows[collection], strict=True)
     return np.fromiter((i in c for i, c in pairs), bool, len(rows))
+
+
+def _refuse_all(rows: pd.DataFrame) -> Flags:
+    """People who refuse every category, or said something about categories that nobody understands."""
+    return np.fromiter((EVERY_CATEGORY in c for c in rows["opted_out_categories"]), bool, len(rows))
 
 
 def _quiet(rows: pd.DataFrame, wall: tuple[Minutes, Minutes], quiet: QuietHours) -> Flags:

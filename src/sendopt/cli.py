@@ -212,11 +212,8 @@ def _ingest(source: Path, data: Path, settings: Settings) -> None:
     mapping = load_mapping(source)
     with runtime.lake_of(settings) as lake:
         result = read(lake, mapping, data, settings, datetime.now(UTC))
-    sys.stdout.write(
-        f"{result.rows_in} rows in, {result.rows_out} kept, {result.rows_in - result.rows_out} in quarantine\n"
-    )
-    for reason, count in sorted(result.dropped.items()):
-        sys.stdout.write(f"  {count:>8}  {reason}\n")
+    for line in summary.of_ingest(result.rows_in, result.rows_out, result.facts["tables"]):
+        sys.stdout.write(line + "\n")
 
 
 def _solve(

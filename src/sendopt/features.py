@@ -6,11 +6,11 @@ label is final, so that a rate is unbiased: sends whose window is still open are
 
     send          a row of `sends` that was sent and available; anything else is no exposure and counts nowhere
     mature_at     sent_at + label.window_hours, the time of a send's (mature, success) counts
-    success       the send has an interaction of label.kind with sent_at <= at <= mature_at
-    open          an interaction of label.kind with a send, at >= sent_at, inside the window or later
-    suspected     label.kind is open, and the open came within label.machine_open_seconds of its send, or is one of
-                  three or more opens of its user in one second: a mail server's, not a person's. Such a send is a send,
-                  but in no mature, success, rate nor days_since_open, for nobody knows what the person did
+    success, suspected   as `domain.success` defines them for label.kind and the kinds that imply it. A suspected send
+    is
+                  a send, but in no mature, success, rate nor days_since_open; neither is one whose outcome stands in
+                  the log and cannot be read (`outcome_known` is false): nobody knows what the person did
+    open          a person's first interaction of these kinds that belongs to the send, inside the window or later
     local hour, weekend   of a send in its own zone, of a session in its user's zone; unknown zone: in no hour feature
     k             prior_sends           shrink(s, m, prior) = (s + k prior) / (m + k)
 
@@ -41,6 +41,7 @@ label is final, so that a rate is unbiased: sends whose window is still open are
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -51,11 +52,11 @@ import pandas as pd
 from sendopt.config.schema import FeatureSettings, Grid, Label
 from sendopt.domain import slots
 from sendopt.domain.limits import Fatigue
+from sendopt.domain.success import SuccessRule, judge, rule_of
 from sendopt.domain.tables import SLOT_FEATURES, TABLES, USER_FEATURES, USER_SLOT_FEATURES
 
 WINDOWS = (7, 30, 90)  # days of sends, mature, successes, rate
 SESSION_WINDOWS = (7, 30)
-BURST = 3  # opens of one user in one second that no person makes
 DEFAULT_HALF_LIFE_HOURS = 72.0
 DAY_MICROSECONDS = 86_400_000_000
 CELLS = tuple((hour, weekend) for weekend in (False, True) for hour in range(24))  # by place
@@ -76,18 +77,12 @@ class Rules:
     """The settings that features depend on, in the units of their names."""
 
     lead_minutes: int
-    label_kind: str
-    window_hours: float
+    success: SuccessRule
     prior_sends: float
     prior_sessions: float
     history_days: int
     half_life_hours: float
     points: dict[str, float] | None  # by channel; None: each send has 1 point
-    machine_open_seconds: float = 0.0  # 0: no open is suspected
-
-    @property
-    def window_microseconds(self) -> int:
-        return round(self.window_hours * 3_600_000_000)
 
     def points_of(self, channel: str) -> float:
         return 1.0 if self.points is None else self.points.get(channel, 0.0)
@@ -97,15 +92,18 @@ def rules_of(grid: Grid, label: Label, features: FeatureSettings, fatigue: Fatig
     """The rules of these settings; without a fatigue budget 1 point a send, halved every 72 h."""
     return Rules(
         lead_minutes=grid.lead_minutes,
-        label_kind=label.kind,
-        window_hours=label.window_hours,
+        success=success_rule(label, label.kind, label.window_hours),
         prior_sends=features.prior_sends,
         prior_sessions=features.prior_sessions,
         history_days=features.history_days,
         half_life_hours=fatigue.half_life_hours if fatigue else DEFAULT_HALF_LIFE_HOURS,
         points=dict(fatigue.points_per_send) if fatigue else None,
-        machine_open_seconds=label.machine_open_seconds if label.kind == "open" else 0.0,
     )
+
+
+def success_rule(label: Label, kind: str, window_hours: float) -> SuccessRule:
+    """What counts as a success of this kind under these settings."""
+    return rule_of(kind, window_hours, label.implies, label.clock_tolerance_seconds, label.machine_open_seconds)
 
 
 class Reference:
@@ -153,7 +151,12 @@ class Reference:
         for send in self.sends.to_dict("records"):
             night = datetime.fromtimestamp(send["at"] // 1_000_000, UTC).date()
             young = send["mature_at"] >= self._as_of(plan_date)
-            if young or not plan_date - timedelta(days=days) <= night < plan_date or send["local_hour"] < 0:
+            if (
+                young
+                or not send["outcome_known"]
+                or not plan_date - timedelta(days=days) <= night < plan_date
+                or send["local_hour"] < 0
+            ):
                 continue
             user, cell = send["user_id"], (send["local_hour"], send["weekend"])
             mine = self.user(night, user)
@@ -282,21 +285,49 @@ class Reference:
 
 
 def _exposures(sends: pd.DataFrame, interactions: pd.DataFrame, rules: Rules) -> pd.DataFrame:
-    wanted = interactions[interactions.kind == rules.label_kind]
-    opened = dict(zip(wanted.send_key, _microseconds(wanted.at_utc), strict=True))
     rows = sends[sends.sent.astype(bool) & sends.available.astype(bool)].reset_index(drop=True)
     rows["at"] = _microseconds(rows.sent_at_utc)
-    rows["mature_at"] = rows["at"] + rules.window_microseconds
-    rows["open_at"] = pd.Series([opened.get(key, -1) for key in rows.send_key], dtype="int64")
-    rows.loc[rows.open_at < rows["at"], "open_at"] = -1  # before every window
-    rows["label"] = ((rows.open_at >= 0) & (rows.open_at <= rows.mature_at)).astype("int64")
-    second = rows.open_at // 1_000_000
-    alike = rows.groupby([rows.user_id, second]).open_at.transform("size")
-    early = rows.open_at - rows["at"] <= rules.machine_open_seconds * 1e6
-    rows["suspected"] = (rules.machine_open_seconds > 0) & (rows.open_at >= 0) & (early | (alike >= BURST))
+    rows["mature_at"] = rows["at"] + rules.success.window
+    wanted = pd.DataFrame(
+        {
+            "send_key": interactions.send_key, "kind": interactions.kind, "at": _microseconds(interactions.at_utc),
+            "machine": _flags(interactions, "machine", False),
+        }
+    )  # fmt: skip
+    judged = judge(rows[["send_key", "user_id", "at"]], wanted, rules.success)
+    rows["label"] = judged.success.astype("int64")
+    rows["suspected"] = judged.suspected
+    unknown = ~_flags(rows, "outcome_known", True)
+    rows["outcome_known"] = ~unknown
+    rows["suspected"] = rows.suspected | unknown
     rows["counted_at"] = rows.mature_at.where(~rows.suspected, -1)  # -1: before every window
+    person = judge_opens(rows, wanted, rules.success)
+    rows["open_at"] = pd.Series([person.get(key, -1) for key in rows.send_key], dtype="int64")
     rows.loc[rows.suspected, "open_at"] = -1
     return _localised(rows, rows.timezone)
+
+
+def judge_opens(rows: pd.DataFrame, interactions: pd.DataFrame, rule: SuccessRule) -> dict[str, int]:
+    """The time of each send's first reaction by a person, in microseconds."""
+    sent = dict(zip(rows.send_key, rows["at"], strict=True))
+    user = dict(zip(rows.send_key, rows.user_id, strict=True))
+    first: dict[tuple[str, str], tuple[int, bool]] = {}
+    for key, kind, at, flagged in interactions[["send_key", "kind", "at", "machine"]].itertuples(index=False):
+        if kind in rule.kinds and key in sent and rule.belongs(sent[key], at):
+            first[key, kind] = min(first.get((key, kind), (at, flagged)), (at, flagged))
+    seconds = Counter((user[key], kind, at // 1_000_000) for (key, kind), (at, _) in first.items())
+    opened: dict[str, int] = {}
+    for (key, kind), (at, flagged) in first.items():
+        if not rule.machine(sent[key], at, seconds[user[key], kind, at // 1_000_000], bool(flagged)):
+            opened[key] = min(opened.get(key, at), at)
+    return opened
+
+
+def _flags(rows: pd.DataFrame, name: str, default: bool) -> pd.Series[bool]:
+    """A nullable flag, its default where it is missing."""
+    if name not in rows:
+        return pd.Series(default, index=rows.index)
+    return rows[name].map(lambda v: default if v is None or v != v else bool(v)).astype(bool)
 
 
 def _localised(rows: pd.DataFrame, zones: Iterable[str | None]) -> pd.DataFrame:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
+from sendopt.ingest import summary as ingest_summary
+from sendopt.measurement.experiment import BASELINE
 from sendopt.report.data import ReportData, load
 from sendopt.report.goal_parts import expected as expected_goals
 from sendopt.report.words import REASONS, gap_words
@@ -25,7 +28,16 @@ def stage_line(done: StageReport) -> str:
     warnings = done.facts.get("warnings") or []
     assert isinstance(warnings, list)
     line = f"  {done.stage:<17} {done.seconds:6.1f} s   {note or '; '.join(parts)}"
-    return "\n".join([line, *(f"    warning: {w}" for w in warnings)])
+    sources = done.facts.get("sources") or {}
+    assert isinstance(sources, dict)
+    read = [f"    {text}" for tables in sources.values() for text in ingest_summary.in_words(tables)]
+    return "\n".join([line, *read, *(f"    warning: {w}" for w in warnings)])
+
+
+def of_ingest(rows_in: int, rows_out: int, tables: Any) -> Iterator[str]:
+    """What an ingest read and refused, table by table, outcomes by themselves."""
+    yield f"{rows_in:,} rows in, {rows_out:,} kept, {rows_in - rows_out:,} in quarantine"
+    yield from (f"  {line}" for line in ingest_summary.in_words(tables))
 
 
 def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
@@ -45,6 +57,11 @@ def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
     if held:
         yield f"  Held back: {held}."
     yield from _prices(night)
+    if len(night.certificate) and BASELINE in str(night.certificate.iloc[0]["model_version"]).split("+"):
+        yield (
+            "  No model: fallback. No trained model is champion, so everyone's shrunk rates stood in for it; times are "
+            "hardly personal. `--train` trains one where the log is large enough."
+        )
     yield f"  Report: {report}"
 
 

@@ -118,7 +118,6 @@ def test_every_row_is_used_or_left_out_for_a_reason(tmp_path, rows):
         "bad_boolean:outcome": 1, "bad_number:pscore": 1, "bad_time:sent_at_utc": 1, "duplicate_send": 1,
         "malformed_row": 2, "missing_value:pscore": 1, "missing_value:slot": 1, "missing_value:user_id": 1,
         "not_a_number:pscore": 1, "probability_1": 1, "pscore_out_of_range": 1, "time_before_2000": 1,
-        "unknown_zone": 1,
     }  # fmt: skip
     assert data["rows_in"] == 902
     assert data["used"] == 902 - sum(data["dropped"].values())

@@ -28,6 +28,9 @@ LocalTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 
 
+Reaction = Literal["open", "click", "goal"]
+
+
 class LocalWindow(Strict):
     """Local wall-clock window [start, end); it may span midnight. The whole slot must lie inside."""
 
@@ -53,8 +56,24 @@ class Label(Strict):
     kind: Literal["open", "click", "goal"] = Field("open", description="the interaction that counts as success")
     window_hours: Annotated[float, Field(gt=0, le=168)] = Field(24.0, description="hours after a send")
     machine_open_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        1.0, description="seconds after a send in which an open is taken for a mail server's; 0 suspects none"
+        1.0, description="seconds after a send in which an open or click is taken for a machine's; 0 suspects none"
     )
+    clock_tolerance_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, description="seconds that an interaction may seem to come before its send: clocks and precisions differ"
+    )
+    implies: dict[Reaction, tuple[Reaction, ...]] = Field(
+        {"open": ("click",)}, description="kind -> stronger kinds that show it happened"
+    )
+
+
+class Ingest(Strict):
+    max_refused_fraction: Fraction = Field(
+        0.1, description="share of a table's rows that may be refused; duplicates do not count"
+    )
+    max_unread_outcomes: Fraction = Field(
+        0.02, description="share of outcomes that may be unreadable or before their send"
+    )
+    max_unmatched_interactions: Fraction = Field(0.5, description="share of interactions that may find no send")
 
 
 class Support(Strict):
@@ -269,6 +288,7 @@ class Settings(Strict):
     cost: CostBudget | None = None
     # how a night works
     grid: Grid = Grid()
+    ingest: Ingest = Ingest()
     label: Label = Label()
     support: Support = Support()
     zones: Zones = Zones()

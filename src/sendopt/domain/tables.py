@@ -77,7 +77,8 @@ SILVER = (
         decision_kind string? decision_kind IN ('send', 'slot')
         plan_version string?
         available boolean
-        sent boolean""",
+        sent boolean
+        outcome_known boolean?""",
     ),
     _table(
         "interactions",
@@ -86,7 +87,8 @@ SILVER = (
         send_key string
         kind string kind IN ('open', 'click', 'goal', 'dismiss', 'opt_out')
         at_utc timestamp
-        at_imputed boolean""",
+        at_imputed boolean
+        machine boolean?""",
     ),
     _table(
         "sessions",
@@ -105,7 +107,23 @@ SILVER = (
         opted_out_categories array<string>
         quiet_start string?
         quiet_end string?
-        created_at timestamp""",
+        created_at timestamp
+        updated_at timestamp?
+        stated_at timestamp?
+        source string?
+        left boolean?""",
+    ),
+    _table(
+        "consents",
+        "user_id scope name statement",
+        """
+        user_id string
+        scope string scope IN ('all', 'channel', 'category')
+        name string
+        statement string
+        allowed boolean
+        at_utc timestamp
+        source string""",
     ),
     _table(
         "messages",

@@ -1,33 +1,40 @@
-"""A log of decisions by its column mapping: every row is used, or left out for one reason that is counted."""
+"""A log of decisions by its column mapping: every row is used, or left out for one reason that is counted.
+
+Rows are read by the reader of `sendopt ingest`, and a success is what the nights' features count (`domain.success`).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sendopt.domain.slots import local_hour, zone_or_none
+from sendopt.config.schema import Ingest, Label
+from sendopt.domain.slots import local_hour
+from sendopt.domain.success import SuccessRule, judge, rule_of
 from sendopt.errors import ConfigError
-from sendopt.evaluation import values
-from sendopt.evaluation.texts import read_texts
-from sendopt.ingest import DECISION_KINDS, Decision, SourceMapping, TableMapping
+from sendopt.evaluation.matching import with_send
+from sendopt.ingest import SourceMapping
+from sendopt.ingest.counts import OUTCOMES, Counts, require_readable
+from sendopt.ingest.reader import RawTable, Reading, read_table
+from sendopt.ingest.schema import Decision
+from sendopt.ingest.values import is_number, micros
 from sendopt.measurement.decisions import Decisions
 
-NEEDED = (
-    "user_id", "notification_id", "send_key", "campaign_id", "sent_at_utc", "timezone", "pscore", "decision_kind",
-    "available", "sent",
-)  # fmt: skip
+LIMITS = Ingest()
 
 
 @dataclass(frozen=True)
 class Log:
-    """The decisions and what became of the rows: rows_in = used + those in `dropped`. None where pscore is missing."""
+    """The decisions and what became of the rows: rows_in = used + those in `dropped`. None where pscore is missing.
+
+    `outcomes` says what was read as a success: `successes` of `known` sends, and what of the interactions was not used.
+    """
 
     decisions: Decisions | None
     rows_in: int
@@ -39,18 +46,21 @@ class Log:
     last_day: str = ""
     unsent_as_failures: int = 0
     warnings: tuple[str, ...] = field(default=())
+    outcomes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def used(self) -> int:
         return self.rows_in - sum(self.dropped.values())
 
 
-def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: float) -> Log:
+def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: float, limits: Ingest = LIMITS) -> Log:
     """The log of `source`, a file or folder, under `mapping`.
 
-    An outcome in the row of its send counts as it is; else an interaction of kind `label` within `window_hours` of the
-    send does, and sends whose window is not over by the log's last entry are left out. Raises InputNotReady for a
-    missing file, ContractError where a file does not fit the mapping, ConfigError where the mapping names no outcome.
+    An outcome in the row of its send counts by its own kind, else interactions of kind `label` and those that imply it;
+    both within `window_hours` of the send where they have a time. Sends whose window is not over by the log's last
+    entry are left out where interactions are counted. Raises InputNotReady for a missing file, ContractError where a
+    file does not fit the mapping or more rows or outcomes than `limits` allows cannot be read, ConfigError where the
+    mapping names no outcome.
     """
     if "sends" not in mapping.tables:
         raise ConfigError("the mapping has no tables.sends: there is no decision to evaluate; add it")
@@ -60,31 +70,39 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
             "the mapping names no outcome: give tables.sends an `outcome`, or map tables.interactions, so that a "
             "success can be told from a failure"
         )
-    rows, malformed = read_texts("sends", sends, _wanted(sends), source)
-    frame, reason = _typed(rows, sends)
-    decision = sends.decision or Decision()
+    raw = read_table(Reading("sends", mapping, decisions=True), source)
+    frame = raw.rows
+    reason = _first(frame["reason"].to_numpy(object), _flag(frame["available"] == False, "not_available"))  # noqa: E712
+    if "pscore" in {*sends.columns, *sends.constants}:
+        reason = _first(reason, _other_kind(frame))
+    kind = sends.outcome.kind if sends.outcome else label
+    rule = _rule(kind, window_hours)
+    counts = {"sends": _counts(raw, reason)}
     if sends.outcome is not None:
-        outcome = f"{sends.outcome.kind}, from the row of the send"
+        outcome = f"{kind}, from the row of the send"
+        judged, counts[OUTCOMES] = _row_outcomes(frame, reason, rule)
     else:
         outcome = f"{label} within {window_hours:g} hours"
-        more = _interactions(source, mapping, label)
-        frame["success"], late = _matched(frame, more, timedelta(hours=window_hours))
-        reason = _first(reason, _flag(late, "immature"))
+        log = read_table(Reading("interactions", mapping), source)
+        judged, counts["interactions"] = _interactions(frame, log, mapping, rule)
+    require_readable(mapping.source, counts, limits)
+    frame["success"] = judged["success"].to_numpy(float)
+    reason = _first(reason, judged["reason"].to_numpy(object))
+    decision = sends.decision or Decision()
     frame["slot"], unplaced = _slots(frame, decision)
+    frame["segment"] = frame["segment"].fillna("unknown") if "segment" in frame else "all"
     reason = _first(reason, unplaced)
     reason = _first(reason, _duplicates(frame, reason))
     dropped = Counter(str(r) for r in reason[reason != None])  # noqa: E711  elementwise
-    if malformed:
-        dropped["malformed_row"] = malformed
     kept = frame[reason == None]  # noqa: E711  elementwise
-    slot_from = (
-        f"the column {decision.slot}" if decision.slot else "the local hour" + (
-            f", {decision.slot_hours} hours a slot" if decision.slot_hours > 1 else "")
-    )  # fmt: skip
+    slot_from = f"the column {decision.slot}" if decision.slot else "the local hour"
+    if not decision.slot and decision.slot_hours > 1:
+        slot_from += f", {decision.slot_hours} hours a slot"
     days = [str(at.date()) for at in (kept["sent_at_utc"].min(), kept["sent_at_utc"].max())] if len(kept) else ["", ""]
     facts: dict[str, Any] = {
-        "rows_in": len(rows) + malformed, "dropped": dict(sorted(dropped.items())), "outcome": outcome,
-        "slot_from": slot_from, "people": int(kept["user_id"].nunique()), "first_day": days[0], "last_day": days[1],
+        "rows_in": len(frame), "dropped": dict(sorted(dropped.items())), "outcome": outcome, "slot_from": slot_from,
+        "people": int(kept["user_id"].nunique()), "first_day": days[0], "last_day": days[1],
+        "outcomes": _told(kept, counts),
     }  # fmt: skip
     if "pscore" not in {*sends.columns, *sends.constants}:
         return Log(None, **facts)
@@ -92,75 +110,22 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
     return Log(decisions, unsent_as_failures=unsent, **facts)
 
 
-def _wanted(sends: TableMapping) -> dict[str, str]:
-    wanted = {raw: f"columns.{name}" for name, raw in sends.columns.items() if name in NEEDED}
-    extra = {
-        "outcome.column": sends.outcome and sends.outcome.column,
-        "outcome.at": sends.outcome and sends.outcome.at,
-        "times_in.column": sends.zone_column,
-        "decision.slot": sends.decision and sends.decision.slot,
-        "decision.segment": sends.decision and sends.decision.segment,
-    }
-    for key, raw in extra.items():
-        if raw:
-            wanted.setdefault(raw, key)
-    return wanted
+def _rule(kind: str, window_hours: float) -> SuccessRule:
+    label = Label()
+    return rule_of(kind, window_hours, label.implies, label.clock_tolerance_seconds, label.machine_open_seconds)
 
 
-def _typed(rows: pd.DataFrame, sends: TableMapping) -> tuple[pd.DataFrame, Any]:
-    """The typed columns and each row's first fault, found in ingest's order: missing values, then by column."""
-    frame = pd.DataFrame(index=rows.index)
-    missing: list[Any] = []
-    faults: list[Any] = []
-
-    def column(name: str, read: Callable[[pd.Series], values.Read] | None, required: bool) -> None:
-        if name in sends.constants:
-            frame[name] = pd.Series([sends.constants[name]] * len(rows), index=rows.index, dtype=object)
-        elif name in sends.columns:
-            text = rows[sends.columns[name]]
-            if required:
-                missing.append(_flag(text.isna(), f"missing_value:{name}"))
-            found = values.Read(text.to_numpy(object), np.full(len(rows), None, object)) if read is None else read(text)
-            frame[name] = pd.Series(found.values, index=rows.index, dtype=object)
-            faults.append(found.problem)
-        else:
-            frame[name] = pd.Series([None] * len(rows), index=rows.index, dtype=object)
-
-    zone = rows[sends.zone_column] if sends.zone_column else str(sends.times_in)
-    typed = sends.format == "parquet"
-    for name in ("user_id", "notification_id", "campaign_id"):
-        column(name, None, True)
-    column("send_key", None, False)
-    column("sent_at_utc", lambda t: values.moment(t, zone, sends.time_format, typed, "sent_at_utc"), True)
-    column("timezone", _zone, False)
-    for name in ("available", "sent"):
-        column(name, lambda t, name=name: values.boolean(t, name), True)  # type: ignore[misc]
-    column("decision_kind", _kind, False)
-    column("pscore", lambda t: values.number(t, "pscore"), False)
-    # a pscore means something only where the person was available
-    of_pscore = faults.pop() if "pscore" in sends.columns else np.full(len(rows), None, object)
-    reason = _first(*missing, *faults)
-    reason = _first(reason, _flag(frame["available"] == False, "not_available"))  # noqa: E712  elementwise
-    if "pscore" in {*sends.columns, *sends.constants}:
-        pscore = pd.to_numeric(frame["pscore"], errors="coerce").to_numpy(float)
-        outside = np.isfinite(pscore) & ~((pscore > 0) & (pscore <= 1))
-        reason = _first(reason, of_pscore, _flag(np.isnan(pscore), "missing_value:pscore"))
-        reason = _first(reason, _flag(outside, "pscore_out_of_range"))
-        reason = _first(reason, _other_kind(frame))
-    frame["success"], bad = _row_outcome(rows, sends)
-    segment = sends.decision.segment if sends.decision else None
-    if sends.decision and sends.decision.slot:
-        frame["slot_text"] = rows[sends.decision.slot]
-    frame["segment"] = rows[segment].fillna("unknown") if segment else "all"
-    return frame, _first(reason, bad)
-
-
-def _zone(text: pd.Series) -> values.Read:
-    return values.each(text, lambda z: (z, None) if zone_or_none(z) is not None else (None, "unknown_zone"))
-
-
-def _kind(text: pd.Series) -> values.Read:
-    return values.each(text, lambda k: (k, None) if k in DECISION_KINDS else (None, "bad_value:decision_kind"))
+def _counts(raw: RawTable, reason: Any) -> Counts:
+    """What became of the rows as an ingest would count them; one that is no decision, or of no known probability, was
+    read all the same: the verdict speaks of it."""
+    own = (str(r) for r in reason if r is not None)
+    reasons = Counter(
+        r for r in own if r != "not_available" and not r.endswith(("decision_kind", "pscore", "of_range"))
+    )
+    return Counts(
+        rows_in=len(raw.rows), rows_out=len(raw.rows) - sum(reasons.values()), quarantined=dict(reasons),
+        files=raw.files, empty_files=raw.empty_files, elsewhere=raw.tally.elsewhere, examples=dict(raw.tally.examples),
+    )  # fmt: skip
 
 
 def _other_kind(frame: pd.DataFrame) -> Any:
@@ -172,55 +137,82 @@ def _other_kind(frame: pd.DataFrame) -> Any:
     return _flag(frame["decision_kind"] != most, "other_decision_kind")
 
 
-def _row_outcome(rows: pd.DataFrame, sends: TableMapping) -> tuple[Any, Any]:
-    nothing = np.full(len(rows), None, object)
-    if sends.outcome is None:
-        return np.zeros(len(rows)), nothing
-    if sends.outcome.column is None:
-        return rows[str(sends.outcome.at)].notna().to_numpy(float), nothing
-    found = values.boolean(rows[sends.outcome.column], "outcome")
-    return (found.values == True).astype(float), found.problem  # noqa: E712  elementwise
+def _row_outcomes(frame: pd.DataFrame, reason: Any, rule: SuccessRule) -> tuple[pd.DataFrame, Counts]:
+    """success and reason of each row by the outcome that stands in it; one without a time counts as it is."""
+    happened = (frame["outcome"] == True).to_numpy(bool)  # noqa: E712  elementwise, of objects
+    timed = happened & frame["outcome_at"].notna().to_numpy(bool)
+    sent, at = _micros(frame["sent_at_utc"]), _micros(frame["outcome_at"])
+    known = frame["sent_at_utc"].notna().to_numpy(bool)
+    rows = pd.DataFrame({"send_key": np.arange(len(frame)), "user_id": frame["user_id"], "at": sent})
+    reactions = pd.DataFrame({"send_key": rows["send_key"], "kind": rule.kinds[0], "at": at, "machine": False})
+    judged = judge(rows, reactions[timed & known], rule)
+    unread = frame["outcome_problem"].to_numpy(object)
+    early = _flag(timed & known & ~np.asarray(rule.belongs(sent, at), bool), "interaction_before_send")
+    success = (happened & ~timed) | judged["success"].to_numpy(bool)
+    why = _first(unread, _flag(judged["suspected"], "suspected_machine"))
+    sound = reason == None  # noqa: E711  elementwise
+    refused = Counter(str(r) for r in _first(unread, early)[sound] if r is not None)
+    asked = int((happened | (unread != None))[sound].sum())  # noqa: E711  elementwise
+    counts = Counts(asked, asked - sum(refused.values()), dict(refused))
+    return pd.DataFrame({"success": success, "reason": why}), counts
 
 
-def _interactions(source: Path, mapping: SourceMapping, label: str) -> pd.DataFrame:
-    """key (send_key or notification_id), at: those of kind `label`, and `newest`, the last entry of any kind."""
-    table = mapping.tables["interactions"]
-    names = ("send_key", "notification_id", "kind", "at_utc")
-    wanted = {raw: f"columns.{name}" for name, raw in table.columns.items() if name in names}
-    if table.zone_column:
-        wanted.setdefault(table.zone_column, "times_in.column")
-    rows, _ = read_texts("interactions", table, wanted, source)
-    zone = rows[table.zone_column] if table.zone_column else str(table.times_in)
-    at = values.moment(
-        rows[table.columns["at_utc"]], zone, table.time_format, table.format == "parquet", "at_utc"
-    ).values
-    kind = rows[table.columns["kind"]] if "kind" in table.columns else table.constants["kind"]
-    frame = pd.DataFrame({"at": pd.Series(at, index=rows.index, dtype=object), "kind": kind})
-    for name in ("send_key", "notification_id"):
-        frame[name] = rows[table.columns[name]] if name in table.columns else None
-    newest = max((t for t in at if t is not None), default=None)
-    frame = frame[(frame["kind"] == label) & frame["at"].notna()]
-    frame.attrs["newest"] = newest
-    return frame
+def _interactions(
+    frame: pd.DataFrame, log: RawTable, mapping: SourceMapping, rule: SuccessRule
+) -> tuple[pd.DataFrame, Counts]:
+    """success and reason of each row by the log's interactions."""
+    tolerance = pd.Timedelta(seconds=rule.tolerance_seconds)
+    sound = frame[frame["reason"].isna()].sort_values("sent_at_utc", kind="stable").drop_duplicates("send_key")
+    rows = with_send(log.rows, sound, mapping.tables["interactions"], tolerance)
+    found = rows["found_key"].notna().to_numpy(bool)
+    at = _micros(rows["at_utc"])
+    early = (
+        found & rows["at_utc"].notna().to_numpy(bool) & ~np.asarray(rule.belongs(_micros(rows["sent_at"]), at), bool)
+    )
+    why = _first(
+        rows["reason"].to_numpy(object),
+        _flag(~found, "interaction_without_send"),
+        _flag(early, "interaction_before_send"),
+    )
+    is_used = why == None  # noqa: E711  elementwise
+    used = rows[is_used]
+    reactions = pd.DataFrame(
+        {
+            "send_key": used["found_key"], "kind": used["kind"], "at": at[is_used],
+            "machine": (used["machine"] == True).to_numpy(bool),  # noqa: E712  elementwise, of objects
+        }
+    )  # fmt: skip
+    sends = pd.DataFrame(
+        {"send_key": frame["send_key"], "user_id": frame["user_id"], "at": _micros(frame["sent_at_utc"])}
+    )
+    judged = judge(sends, reactions, rule)
+    newest = max([*frame["sent_at_utc"].dropna(), *rows["at_utc"].dropna()], default=datetime(1970, 1, 1, tzinfo=UTC))
+    late = (sends["at"] + rule.window > _micros(pd.Series([newest], dtype=object))[0]) & frame["sent_at_utc"].notna()
+    reasons = Counter(str(r) for r in why if r is not None)
+    counts = Counts(
+        rows_in=len(rows), rows_out=len(used), quarantined=dict(reasons), files=log.files, empty_files=log.empty_files,
+        elsewhere=log.tally.elsewhere, examples=dict(log.tally.examples),
+    )  # fmt: skip
+    why_send = _first(_flag(late, "immature"), _flag(judged["suspected"], "suspected_machine"))
+    return pd.DataFrame({"success": judged["success"].to_numpy(bool), "reason": why_send}), counts
 
 
-def _matched(frame: pd.DataFrame, reactions: pd.DataFrame, window: timedelta) -> tuple[Any, Any]:
-    """(success, immature) of each send: a reaction by send_key, else by notification_id, within the window."""
-    sent_at = frame["sent_at_utc"].to_numpy(object)
-    success = np.zeros(len(frame))
-    for name in ("send_key", "notification_id"):
-        named = reactions[reactions[name].notna()]
-        if name == "notification_id" and reactions["send_key"].notna().any():
-            named = named[named["send_key"].isna()]
-        times: dict[str, list[datetime]] = {}
-        for key, at in zip(named[name], named["at"], strict=True):
-            times.setdefault(key, []).append(at)
-        for i, (key, start) in enumerate(zip(frame[name], sent_at, strict=True)):
-            if start is not None and key in times and any(start <= at <= start + window for at in times[key]):
-                success[i] = 1.0
-    known = [t for t in (*sent_at, reactions.attrs["newest"]) if t is not None]
-    newest = max(known, default=datetime(1970, 1, 1, tzinfo=UTC))
-    return success, np.array([t is not None and t + window > newest for t in sent_at], bool)
+def _micros(at: pd.Series[Any]) -> Any:
+    """Microseconds since 1970; 0 where there is no time."""
+    filled = at.astype(object).where(at.notna(), datetime(1970, 1, 1, tzinfo=UTC))
+    return micros(filled.to_numpy(object))
+
+
+def _told(kept: pd.DataFrame, counts: dict[str, Counts]) -> dict[str, Any]:
+    """JSON-ready: successes of the sends used, and rows of outcomes that were not."""
+    of = counts.get(OUTCOMES) or counts["interactions"]
+    return {
+        "successes": int(kept["success"].sum()) if len(kept) else 0,
+        "sends": len(kept),
+        "rows_in": of.rows_in,
+        "not_used": dict(sorted(of.quarantined.items())),
+        "examples": {reason: list(texts) for reason, texts in sorted(of.examples.items())},
+    }
 
 
 def _slots(frame: pd.DataFrame, decision: Decision) -> tuple[Any, Any]:
@@ -240,9 +232,8 @@ def _slots(frame: pd.DataFrame, decision: Decision) -> tuple[Any, Any]:
 def _duplicates(frame: pd.DataFrame, reason: Any) -> Any:
     """`duplicate_send` for a key that an earlier sound row has: the earliest stays, as in ingest."""
     sound = frame[reason == None]  # noqa: E711  elementwise
-    key = sound["send_key"].where(sound["send_key"].notna(), sound["notification_id"])
     order = sound["sent_at_utc"].argsort(kind="stable")
-    again = key.iloc[order].duplicated()
+    again = sound["send_key"].iloc[order].duplicated()
     found = np.full(len(frame), None, object)
     found[frame.index.get_indexer(again.index[again])] = "duplicate_send"
     return found
@@ -265,7 +256,7 @@ def _first(*reasons: Any) -> Any:
 
 def _decisions(kept: pd.DataFrame) -> tuple[Decisions, int]:
     """The decisions by user and time, and how many drawn slots were not sent after all: they count as no success."""
-    user, at = pd.factorize(kept["user_id"], sort=True)[0], values.micros(kept["sent_at_utc"].to_numpy(object))
+    user, at = pd.factorize(kept["user_id"], sort=True)[0], micros(kept["sent_at_utc"].to_numpy(object))
     order = np.lexsort((at, user))
     slot, slots = _codes(kept["slot"])
     segment, segments = _codes(kept["segment"])
@@ -291,5 +282,5 @@ def _decisions(kept: pd.DataFrame) -> tuple[Decisions, int]:
 
 def _codes(names: pd.Series) -> tuple[Any, tuple[str, ...]]:
     """Codes in the order of numbers where all names are such, else of text."""
-    found = sorted({str(n) for n in names}, key=lambda n: (float(n), n) if values.is_number(n) else (np.inf, n))
+    found = sorted({str(n) for n in names}, key=lambda n: (float(n), n) if is_number(n) else (np.inf, n))
     return pd.Categorical(names.astype(str), categories=found).codes.astype(np.int64), tuple(found)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from sendopt.errors import ContractError, InputNotReady
-from sendopt.ingest import TableMapping
-
-FIRST_BYTES = 1_000_000
+from sendopt.ingest.schema import TableMapping
 
 
 def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
-    """The files of a table, sorted; raises InputNotReady naming the path where there are none."""
+    """The files of a table in the order of their names, numbers as numbers; raises InputNotReady naming the path where
+    there are none."""
     if not source.exists():
         raise InputNotReady(f"input {source} is not there yet (tables.{table}); check the path, or try again later")
     if mapping.files is None:
@@ -23,7 +22,7 @@ def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
                 "pattern of its files to the mapping",
                 table=table,
             )
-        return [source]
+        return [_visible(source)]
     if source.is_file():
         raise ContractError(
             f"input {source} is a file, but tables.{table}.files is {mapping.files!r}, a pattern below a folder: give "
@@ -32,7 +31,7 @@ def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
         )
     hits = [p for p in source.glob(mapping.files) if not _hidden(p, source)]
     inside = [q for p in hits if p.is_dir() for q in p.rglob("*") if not _hidden(q, source)]
-    found = sorted({p for p in (*hits, *inside) if p.is_file()})
+    found = sorted({p for p in (*hits, *inside) if p.is_file()}, key=_natural)
     if not found:
         raise InputNotReady(
             f"no file {source / mapping.files} yet (tables.{table}); check the path, or try again later"
@@ -40,20 +39,20 @@ def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
     return found
 
 
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", str(path))
+    return [(1, int(part), "") if i % 2 else (0, 0, part) for i, part in enumerate(parts)]
+
+
+def _visible(path: Path) -> Path:
+    if path.name.startswith(("_", ".")):
+        raise ContractError(f"input {path}: a file whose name starts with _ or . is never read; rename it")
+    return path
+
+
 def _hidden(path: Path, source: Path) -> bool:
     """Spark's own leftovers (_SUCCESS, .crc), which it never reads."""
     return any(part.startswith(("_", ".")) for part in path.relative_to(source).parts)
-
-
-def first_line(file: Path) -> str:
-    """The first line with text, "" where there is none."""
-    try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as data:
-            start = data.read(FIRST_BYTES)
-    except (OSError, EOFError):
-        raise ContractError(f"{file} cannot be read; check its permissions, or write it again") from None
-    text = start.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    return next((line for line in text.split("\n") if line.strip(" ")), "")
 
 
 def require_columns(table: str, wanted: Mapping[str, str], file: Path, found: list[str]) -> None:

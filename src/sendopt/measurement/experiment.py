@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sendopt.config.schema import Arms
 
+BASELINE = "baseline"  # model version of scores that no trained model made
 HOLDOUT, UNIFORM_TIME, TREATMENT, FALLBACK = "holdout", "uniform_time", "treatment", "fallback"
 
 

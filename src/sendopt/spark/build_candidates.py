@@ -13,6 +13,7 @@ from sendopt import candidates
 from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
 from sendopt.measurement.experiment import FALLBACK, TREATMENT, arms_at
 from sendopt.spark import goals, history, keys, lineage, unknown_zone
+from sendopt.spark.people import current_users
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import slot_readings, slot_times
 
@@ -96,18 +97,14 @@ def _is_on(campaign: Campaign, day: date) -> bool:
 
 
 def _known_users(night: Night) -> DataFrame:
-    return night.lake.read("users").where(F.col("created_at") < F.lit(night.as_of))
+    return current_users(night, night.as_of)
 
 
 def _cells(night: Night) -> DataFrame:
     """Messages × slots with all that the rules of eligibility look at."""
     spark, settings = night.spark, night.settings
     offered = night.lake.read("messages", night.plan_date)
-    users = (
-        _known_users(night)
-        .join(history.opted_out_channels(night), "user_id", "left")
-        .withColumn("known_user", F.lit(True))
-    )
+    users = _known_users(night).withColumn("known_user", F.lit(True))
     campaigns = spark.createDataFrame(
         [(name, c.channel, c.category, c.value) for name, c in sorted(settings.campaigns.items())],
         "campaign_id string, channel string, category string, weight double",

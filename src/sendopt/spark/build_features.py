@@ -149,10 +149,13 @@ def place() -> Column:
 
 
 def mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:
-    """Exposures of the plan dates from `first` to the night's own, whose window is over at its as_of."""
+    """Exposures of the plan dates from `first` to the night's own, whose window is over at its as_of.
+
+    Without those whose outcome stands in the log and could not be read: it is no failure.
+    """
     as_of = as_of_microseconds(F.lit(day_number(night.plan_date)), rules)
     asked = (F.col("day") >= day_number(first)) & (F.col("day") < day_number(night.plan_date))
-    return exposures.where(asked & (F.col("mature_at") < as_of))
+    return exposures.where(asked & (F.col("mature_at") < as_of) & F.col("outcome_known"))
 
 
 def _user_rows(log: Log, requests: DataFrame, groups: DataFrame) -> DataFrame:

@@ -15,7 +15,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from sendopt.domain import slots
-from sendopt.features import BURST, DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
+from sendopt.domain.success import SuccessRule
+from sendopt.features import DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
 from sendopt.spark.fatigue import HALF_LIVES, with_fatigue
 from sendopt.spark.stage import Night
 from sendopt.spark.zones import with_local_time
@@ -80,7 +81,7 @@ def exposures_of(night: Night, first: date, rules: Rules, decided: bool = False)
     `decided`: instead one row an available decision point of kind `send`, sent or not.
     """
     lookback = max(
-        timedelta(days=rules.history_days, hours=rules.window_hours),
+        timedelta(days=rules.history_days, hours=rules.success.window_hours),
         timedelta(hours=HALF_LIVES * rules.half_life_hours),
     )
     since = slots.as_of(first, rules.lead_minutes) - lookback
@@ -89,16 +90,14 @@ def exposures_of(night: Night, first: date, rules: Rules, decided: bool = False)
     sends = night.lake.read("sends").where(
         wanted & F.col("available") & (F.col("sent_at_utc") >= F.lit(since)) & (F.col("sent_at_utc") < before)
     )
-    opens = night.lake.read("interactions").where((F.col("kind") == rules.label_kind) & (F.col("at_utc") < before))
-    opened = opens.select("send_key", F.unix_micros("at_utc").alias("opened"))
     sent_at, mature_at, open_at = F.col("sent_at"), F.col("mature_at"), F.col("open_at")
+    known = F.coalesce("outcome_known", F.lit(True))
+    unclear = F.col("suspected") | ~known
+    rows = with_local_time(sends, "sent_at_utc", "timezone").withColumn("sent_at", F.unix_micros("sent_at_utc"))
     return (
-        with_local_time(sends, "sent_at_utc", "timezone")
-        .join(opened, "send_key", "left")
-        .withColumn("sent_at", F.unix_micros("sent_at_utc"))
-        .withColumn("mature_at", sent_at + F.lit(rules.window_microseconds))
-        .withColumn("open_at", F.when(F.col("opened") >= sent_at, F.col("opened")))
-        .withColumn("suspected", _suspected(rules))
+        rows.join(_reactions(night, rows, rules.success), "send_key", "left")
+        .withColumn("mature_at", sent_at + F.lit(rules.success.window))
+        .fillna({"label": 0, "suspected": False})
         .select(
             *(
                 "send_key",
@@ -109,28 +108,42 @@ def exposures_of(night: Night, first: date, rules: Rules, decided: bool = False)
                 "sent_at_utc",
                 "pscore",
                 "sent",
-                "suspected",
             ),
+            unclear.alias("suspected"),
+            known.alias("outcome_known"),
             *CELL,
             F.weekday("local_time").alias("weekday"),
             *("sent_at", "mature_at", "open_at"),
-            F.coalesce(open_at <= mature_at, F.lit(False)).cast("int").alias("label"),
+            "label",
             _feature_day(sent_at, rules).alias("sent_day"),
-            _feature_day(F.when(~F.col("suspected"), mature_at), rules).alias("mature_day"),
-            _feature_day(F.when(~F.col("suspected"), open_at), rules).alias("open_day"),
+            _feature_day(F.when(~unclear, mature_at), rules).alias("mature_day"),
+            _feature_day(F.when(~unclear, open_at), rules).alias("open_day"),
             F.unix_date(F.to_date("sent_at_utc")).cast("bigint").alias("day"),
         )
     )
 
 
-def _suspected(rules: Rules) -> Column:
-    """Is the open a machine's? False where there is none, and everywhere with the rule switched off."""
-    if rules.machine_open_seconds <= 0:
-        return F.lit(False)
-    open_at = F.col("open_at")
-    early = open_at - F.col("sent_at") <= F.lit(rules.machine_open_seconds * 1e6)
-    alike = F.count(open_at).over(Window.partitionBy("user_id", F.floor(open_at / 1_000_000)))
-    return F.coalesce(open_at.isNotNull() & (early | (alike >= BURST)), F.lit(False))
+def _reactions(night: Night, sends: DataFrame, rule: SuccessRule) -> DataFrame:
+    """One row a send that anyone or anything reacted to: label (0 or 1), suspected, and a person's first time."""
+    known = night.lake.read("interactions").where(
+        F.col("kind").isin(*rule.kinds) & (F.col("at_utc") < F.lit(night.as_of))
+    )
+    sent, at = F.col("sent_at"), F.col("at")
+    alike = F.count("*").over(Window.partitionBy("user_id", "kind", F.floor(at / 1_000_000)))
+    flagged = F.coalesce("machine", F.lit(False))
+    person, within = ~F.col("by_machine"), rule.in_window(sent, at)
+    return (
+        known.select("send_key", "kind", F.unix_micros("at_utc").alias("at"), flagged.alias("flagged"))
+        .join(sends.select("send_key", "user_id", "sent_at"), "send_key")
+        .where(rule.belongs(sent, at))
+        .withColumn("by_machine", rule.machine(sent, at, alike, F.col("flagged")))
+        .groupBy("send_key")
+        .agg(
+            F.max(within.cast("int")).alias("label"),
+            (F.max("by_machine") & ~F.max(person & within)).alias("suspected"),
+            F.min(F.when(person, at)).alias("open_at"),
+        )
+    )
 
 
 def user_counts(log: Log, requests: DataFrame) -> DataFrame:

@@ -30,18 +30,6 @@ def known_send_keys(night: Night) -> DataFrame:
     return sends(night).select("send_key")
 
 
-def opted_out_channels(night: Night) -> DataFrame:
-    """One row a user that turned channels off before as_of: user_id, opted_out_channels."""
-    known = F.col("at_utc") < F.lit(night.as_of)
-    outs = night.lake.read("interactions").where((F.col("kind") == "opt_out") & known).select("send_key")
-    return (
-        night.lake.read("sends")
-        .join(outs, "send_key")
-        .groupBy("user_id")
-        .agg(F.collect_set("channel").alias("opted_out_channels"))
-    )
-
-
 def supported_hours(night: Night) -> frozenset[int]:
     """Local hours with at least `support.min_sends` sends in the log: a model plans no hour it has never seen."""
     counted = (

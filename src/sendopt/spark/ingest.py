@@ -1,13 +1,14 @@
 """Raw logs into silver tables: every raw row ends in its table or, with one reason, in the quarantine.
 
 Reasons come from the row alone or from keys and times, never from the order of rows or files, so that shuffled input
-gives equal tables. Writes merge on keys, so that ingesting twice changes nothing.
+gives equal tables; only people's rows of one time are ordered by file and line. Every table is judged before the first
+is written. Writes merge on keys, so that ingesting twice changes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import reduce
 from pathlib import Path
 
@@ -19,25 +20,25 @@ from sendopt.config.schema import Settings
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ContractError
 from sendopt.ingest import LOG_TABLES, SourceMapping, load_mapping
+from sendopt.ingest.counts import OUTCOMES, Counts, require_readable
+from sendopt.ingest.reader import Reading
+from sendopt.ingest.typed import Known, known_of
+from sendopt.spark import consents
 from sendopt.spark.keys import keyed_hash
-from sendopt.spark.raw_logs import RawLog, read_raw, require_keys
-from sendopt.spark.raw_rows import typed_rows
+from sendopt.spark.matching import with_send
+from sendopt.spark.raw_logs import RawLog, read_raw
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import Lake
 
 MAX_RAW_CHARACTERS = 10_000  # of a row kept in the quarantine; its hash is of the whole row
-OUTCOMES = "outcomes"  # rows that come out of accepted sends, counted by themselves
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What became of the rows of one table: rows_in = rows_out + the sum of `quarantined`."""
+@dataclass
+class _Settled:
+    """A table's rows with their reason; `accepted` are those to write."""
 
-    rows_in: int
-    rows_out: int
-    quarantined: dict[str, int]
-    files: int = 0
-    empty_files: int = 0
+    rows: DataFrame
+    accepted: DataFrame
 
 
 @dataclass
@@ -48,22 +49,28 @@ class _Work:
     mapping: SourceMapping
     settings: Settings
     received_utc: datetime
+    known: Known
     counts: dict[str, Counts] = field(default_factory=dict)
-    refused: list[DataFrame] = field(default_factory=list)  # table_name, reason, raw, header
-    headers: dict[str, dict[str, int]] = field(default_factory=dict)
+    settled: dict[str, _Settled] = field(default_factory=dict)
+    statements: list[DataFrame] = field(default_factory=list)  # of consent
     held: list[DataFrame] = field(default_factory=list)
+
+    @property
+    def tolerance(self) -> int:
+        """Microseconds."""
+        return round(self.settings.label.clock_tolerance_seconds * 1_000_000)
 
 
 def run(night: Night) -> StageResult:
     """Ingests every source of `settings.sources`; rows are raw rows, `dropped` those in quarantine by reason.
 
-    Raises InputNotReady where a source's input has not arrived, ContractError where a file does not fit its mapping.
+    Raises InputNotReady where a source's input has not arrived, ContractError where a file does not fit its mapping or
+    too much of it cannot be read.
     """
-    received = datetime.now(UTC)
     total = StageResult(0, 0)
     sources: dict[str, object] = {}
     for name, source in sorted(night.settings.sources.items()):
-        one = ingest(night.lake, load_mapping(source.mapping), source.input, night.settings, received)
+        one = ingest(night.lake, load_mapping(source.mapping), source.input, night.settings, night.now)
         dropped = {r: total.dropped.get(r, 0) + one.dropped.get(r, 0) for r in {*total.dropped, *one.dropped}}
         total = StageResult(total.rows_in + one.rows_in, total.rows_out + one.rows_out, dict(sorted(dropped.items())))
         sources[name] = one.facts["tables"]
@@ -76,21 +83,24 @@ def ingest(
     """Rows read, accepted and quarantined by reason; `facts["tables"]` says so per table, outcomes of sends apart.
 
     `source` is the file or folder of raw logs. A time later than `received_utc` + 1 hour is refused.
-    Raises InputNotReady naming a missing file, ContractError where a file cannot be read, lacks a mapped column, or
-    rows would be lost (in = out + quarantined is checked for each table).
+    Raises InputNotReady naming a missing file, ContractError where a file cannot be read or lacks a mapped column,
+    where more rows or outcomes are refused than `settings.ingest` allows (only the quarantine is written then), or
+    where rows would be lost (in = out + quarantined is checked for each table).
     """
-    work = _Work(lake, mapping, settings, received_utc)
+    work = _Work(lake, mapping, settings, received_utc, known_of(settings))
     try:
         tables = [name for name in LOG_TABLES if name in mapping.tables]
-        logs = {name: read_raw(lake.spark, name, mapping.tables[name], Path(source)) for name in tables}
+        logs = {name: _read(work, name, Path(source)) for name in tables}
         outcomes = _sends(work, logs["sends"]) if "sends" in logs else None
         _interactions(work, logs.get("interactions"), outcomes)
-        for name in ("sessions", "users", "messages"):
+        for name in ("sessions", "messages"):
             if name in logs:
                 _plain(work, logs[name])
-        if mapping.derived_users:
-            _derive_users(work)
+        if "users" in logs:
+            _users(work, logs["users"])
         _quarantine(work)
+        require_readable(mapping.source, work.counts, settings.ingest)
+        _write(work)
     except PySparkException as error:
         reason = str(error).strip().partition("\n")[0][:300]
         raise ContractError(f"the input {source} cannot be ingested: {reason}", source=mapping.source) from error
@@ -98,6 +108,13 @@ def ingest(
         for rows in work.held:
             rows.unpersist()
     return _result(work)
+
+
+def _read(work: _Work, table: str, source: Path) -> RawLog:
+    reading = Reading(table, work.mapping, work.received_utc, work.known)
+    log = read_raw(work.lake.spark, reading, source)
+    work.held.append(log.rows)
+    return log
 
 
 def _result(work: _Work) -> StageResult:
@@ -114,20 +131,34 @@ def _result(work: _Work) -> StageResult:
 
 
 def _plain(work: _Work, log: RawLog) -> None:
-    """Sessions, users and messages: of rows with one key the last written (by time) is kept."""
-    table = TABLES[log.table]
-    rows = typed_rows(log, work.mapping, work.received_utc)
-    newest = [F.col("created_at").desc()] if log.table == "users" else []
+    """Sessions and messages: of rows with one key one is kept."""
     reason = f"duplicate_{log.table.removesuffix('s')}"
-    _settle(work, log.table, _one_per_key(rows, table.key, newest, reason).withColumn("origin", F.lit(log.table)), log)
+    _settle(work, log.table, _one_per_key(log.rows, TABLES[log.table].key, [], reason), log)
+
+
+def _users(work: _Work, log: RawLog) -> None:
+    """Of a person's rows the latest statement is kept, by updated_at, else the date of the file, else created_at; of
+    those of one time the last by file and line. A row older than the one known is no news."""
+    stated = F.coalesce("updated_at", F.greatest("file_date", "created_at"))
+    rows = log.rows.withColumns({"stated_at": stated, "source": F.lit(work.mapping.source)})
+    rows = _one_per_key(rows, ("user_id",), [F.col("stated_at").desc(), F.col("place").desc()], "duplicate_user")
+    known = work.lake.read("users").select("user_id", F.coalesce("stated_at", "created_at").alias("_known_at"))
+    rows = rows.join(known, "user_id", "left").withColumn(
+        "reason", F.coalesce("reason", F.when(F.col("stated_at") < F.col("_known_at"), "duplicate_user"))
+    )
+    rows = _settle(work, "users", rows.drop("_known_at"), log)
+    work.statements += consents.of_users(work.lake, work.mapping, rows, work.received_utc, work.known)
+    if work.mapping.tables["users"].snapshot == "full":
+        settled = work.settled["users"]
+        settled.accepted = consents.with_leavers(work.lake, work.mapping, rows, settled.accepted).persist()
+        work.held.append(settled.accepted)
+        work.counts["users"].left = settled.accepted.count() - work.counts["users"].rows_out
 
 
 def _sends(work: _Work, log: RawLog) -> DataFrame | None:
-    """Writes the sends; returns the outcomes that stand in their rows, where the mapping names any."""
-    source = work.mapping.source
-    rows = typed_rows(log, work.mapping, work.received_utc)
-    key = F.coalesce("send_key", keyed_hash("send", source, F.col("notification_id")))
-    rows = rows.withColumns({"source": F.lit(source), "send_key": key, "origin": F.lit("sends")})
+    """Settles the sends; returns the outcomes that stand in their rows, where the mapping names any."""
+    unknown = F.when(F.col("outcome").isNull(), F.lit(False))  # NULL: known
+    rows = log.rows.withColumns({"source": F.lit(work.mapping.source), "outcome_known": unknown})
     order = [F.col("sent_at_utc"), F.col("outcome").desc_nulls_last()]
     rows = _settle(work, "sends", _one_per_key(rows, ("send_key",), order, "duplicate_send"), log)
     return _outcomes(work, rows) if work.mapping.tables["sends"].outcome else None
@@ -139,17 +170,19 @@ def _outcomes(work: _Work, sends: DataFrame) -> DataFrame:
     assert outcome is not None
     window = int(work.settings.label.window_hours * 3600)
     imputed = F.timestamp_micros(F.unix_micros("sent_at_utc") + window * 1_000_000)
-    early = F.col("outcome_at") < F.col("sent_at_utc")
-    given = F.col("outcome") | F.col("outcome_problem").isNotNull()
+    early = F.unix_micros("outcome_at") < F.unix_micros("sent_at_utc") - work.tolerance
+    given = F.coalesce("outcome", F.lit(False)) | F.col("outcome_problem").isNotNull()
     return sends.where(F.col("reason").isNull() & given).select(
-        F.lit(OUTCOMES).alias("origin"),
+        F.lit(OUTCOMES).alias("_origin"),
         "raw",
-        F.lit(False).alias("header"),
         "send_key",
         F.lit(outcome.kind).alias("kind"),
         F.coalesce("outcome_at", imputed).alias("at_utc"),
         F.col("outcome_at").isNull().alias("at_imputed"),
+        F.lit(None).cast("boolean").alias("machine"),
+        F.lit(False).alias("_consent_only"),
         F.coalesce("outcome_problem", F.when(early, "interaction_before_send")).alias("reason"),
+        (F.col("outcome_at") < F.col("sent_at_utc")).alias("_tolerated"),
     )
 
 
@@ -157,132 +190,133 @@ def _interactions(work: _Work, log: RawLog | None, outcomes: DataFrame | None) -
     """Interactions of the log and outcomes of the sends, settled together: they may tell of the same thing."""
     parts = [outcomes] if outcomes is not None else []
     if log is not None:
-        rows = _with_send(work, typed_rows(log, work.mapping, work.received_utc))
-        early = F.when(F.col("at_utc") < F.col("sent_at"), "interaction_before_send")
+        rows = with_send(work.mapping, log.rows, _sends_known(work), work.tolerance)
+        early = F.unix_micros("at_utc") < F.unix_micros("sent_at") - work.tolerance
         unmatched = F.when(F.col("found_key").isNull(), "interaction_without_send")
-        parts.append(
-            rows.withColumns(
-                {
-                    "origin": F.lit("interactions"),
-                    "at_imputed": F.lit(False),
-                    "reason": F.coalesce("reason", unmatched, early),
-                    "send_key": F.col("found_key"),
-                }
-            )
+        reason = F.coalesce("reason", unmatched, F.when(early, "interaction_before_send"))
+        rows = rows.withColumns(
+            {
+                "_origin": F.lit("interactions"),
+                "at_imputed": F.lit(False),
+                "reason": reason,
+                "send_key": F.col("found_key"),
+                "_tolerated": F.col("at_utc") < F.col("sent_at"),
+            }
         )
+        rows = consents.applied(rows).persist()
+        work.held.append(rows)
+        work.statements.append(consents.of_interactions(rows, work.mapping.source, work.received_utc))
+        parts.append(rows)
     if parts:
         rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
         _settle(work, "interactions", _earliest(work, rows), log)
 
 
-def _with_send(work: _Work, rows: DataFrame) -> DataFrame:
-    """The rows with found_key and sent_at of their send: by its key where they carry one, else by (source, id).
-
-    Where the log names the user, the send must be of that user. An id of several sends finds none.
-    """
-    by_user = "user_id" in work.mapping.tables["interactions"].columns
-    user = [F.col("user_id")] if by_user else []
-    sends = work.lake.read("sends")
-
-    def match(kind: str, column: str) -> Column:
-        return F.concat_ws("\x1f", F.lit(kind), F.col(column), *user)
-
-    keyed = sends.select(
-        match("key", "send_key").alias("match"),
-        F.col("send_key").alias("found_key"),
-        F.col("sent_at_utc").alias("sent_at"),
-    )
-    named = (
-        sends.where(F.col("source") == work.mapping.source)
-        .groupBy(match("id", "notification_id").alias("match"))
-        .agg(F.min("send_key").alias("found_key"), F.min("sent_at_utc").alias("sent_at"), F.count("*").alias("n"))
-        .where("n = 1")
-        .drop("n")
-    )
-    by_key = F.when(F.col("send_key").isNotNull(), match("key", "send_key"))
-    by_id = F.when(F.col("notification_id").isNotNull(), match("id", "notification_id"))
-    matched = rows.withColumn("match", F.when(F.col("reason").isNull(), F.coalesce(by_key, by_id)))
-    return matched.join(keyed.unionByName(named), "match", "left").drop("match")
+def _sends_known(work: _Work) -> DataFrame:
+    """The sends of the lake, with those that this ingest brings in their place."""
+    columns = ["send_key", "source", "user_id", "notification_id", "campaign_id", "channel", "sent_at_utc"]
+    old = work.lake.read("sends").select(*columns)
+    if "sends" not in work.settled:
+        return old
+    new = work.settled["sends"].accepted.select(*columns)
+    return old.join(new.select("send_key"), "send_key", "left_anti").unionByName(new)
 
 
 def _earliest(work: _Work, rows: DataFrame) -> DataFrame:
     """One interaction a send and kind: a timed one before an imputed one, then the earliest, the lake's included."""
     order = [F.col("at_imputed"), F.col("at_utc")]
-    rows = _one_per_key(rows, ("send_key", "kind"), order, "duplicate_interaction")
+    rows = _one_per_key(rows, ("send_key", "kind"), order, "duplicate_interaction", ~F.col("_consent_only"))
     if not work.lake.exists("interactions"):
         return rows
     known = work.lake.read("interactions").select(
         "send_key", "kind", F.col("at_utc").alias("old_at"), F.col("at_imputed").alias("old_imputed")
     )
     is_later = F.struct("old_imputed", "old_at") < F.struct("at_imputed", "at_utc")
-    later = F.when(F.col("old_at").isNotNull() & is_later, "duplicate_interaction")
+    later = F.when(F.col("old_at").isNotNull() & is_later & ~F.col("_consent_only"), "duplicate_interaction")
     joined = rows.join(known, ["send_key", "kind"], "left")
     return joined.withColumn("reason", F.coalesce("reason", later)).drop("old_at", "old_imputed")
 
 
-def _one_per_key(rows: DataFrame, key: tuple[str, ...], order: list[Column], reason: str) -> DataFrame:
+def _one_per_key(
+    rows: DataFrame, key: tuple[str, ...], order: list[Column], reason: str, concerned: Column | None = None
+) -> DataFrame:
     """All but the first row of a key get `reason`; ties break by the raw text, so that any order of rows does."""
-    sound = F.col("reason").isNull()
+    sound = F.col("reason").isNull() if concerned is None else F.col("reason").isNull() & concerned
     spread = F.when(~sound, F.xxhash64("raw"))  # refused rows share no key: keep them apart
     window = Window.partitionBy(*key, spread).orderBy(*order, "raw")
-    rank = F.row_number().over(window)
-    return rows.withColumn("rank", rank).withColumn("reason", F.coalesce("reason", F.when(F.col("rank") > 1, reason)))
+    again = sound & (F.row_number().over(window) > 1)
+    return rows.withColumn("reason", F.coalesce("reason", F.when(again, reason)))
 
 
 def _settle(work: _Work, table: str, rows: DataFrame, log: RawLog | None) -> DataFrame:
-    """The rows, held: the accepted are written, the refused kept for the quarantine, and none is lost."""
+    """The rows, held, each with its reason; counted, and kept for the quarantine and the table."""
+    for name, value in (("_origin", F.lit(table)), ("_consent_only", F.lit(False)), ("_tolerated", F.lit(False))):
+        if name not in rows.columns:
+            rows = rows.withColumn(name, value)
+    if "lost" not in rows.columns:
+        rows = rows.withColumn("lost", F.lit(None).cast("string"))
     rows = rows.persist()
     work.held.append(rows)
-    seen = [F.max(F.coalesce(F.col(f"seen_{i}"), F.lit(False))) for i in range(len(log.keys))] if log else []
-    groups = rows.groupBy("origin", "header", "reason").agg(F.count("*").alias("n"), *seen).collect()
-    if log:
-        _check_keys(work, log, [g for g in groups if g["reason"] != "malformed_row"])
-    accepted = rows.where(F.col("reason").isNull()).select(*TABLES[table].names)
-    written = work.lake.merge(table, accepted)
-    for origin in sorted({table, *(g["origin"] for g in groups)}):
+    sound = F.col("reason").isNull()
+    tolerated = F.sum(F.coalesce(F.col("_tolerated") & sound, F.lit(False)).cast("int")).alias("tolerated")
+    only = F.sum(F.col("_consent_only").cast("int")).alias("consent_only")
+    groups = rows.groupBy("_origin", "reason", "lost").agg(F.count("*").alias("n"), tolerated, only).collect()
+    for origin in sorted({table, *(g["_origin"] for g in groups)}):
         if origin in work.mapping.tables or origin == OUTCOMES:
-            own = [g for g in groups if g["origin"] == origin]
+            own = [g for g in groups if g["_origin"] == origin]
             work.counts[origin] = _counts(own, log if origin == table else None)
-    counted = [
-        c for name, c in work.counts.items() if name in (table, *([OUTCOMES] if table == "interactions" else []))
-    ]
-    rows_in, rows_out = sum(c.rows_in for c in counted), sum(c.rows_out for c in counted)
-    refused = sum(sum(c.quarantined.values()) for c in counted)
-    if written != rows_out or rows_in != rows_out + refused:
-        raise ContractError(
-            f"tables.{table}: {rows_in} rows came in, {rows_out} were accepted, {written} written, {refused} refused; "
-            "this is a fault of sendopt, please report it",
-            table=table,
-        )
-    if refused:
-        reason = F.when(F.col("header"), "malformed_row").otherwise(F.col("reason"))
-        bad = rows.where(F.col("reason").isNotNull())
-        work.refused.append(bad.select(F.lit(table).alias("table_name"), reason.alias("reason"), "raw", "header"))
-        work.headers[table] = log.headers if log else {}
+    table_columns = TABLES[table].names
+    filled = {c: F.lit(None) for c in table_columns if c not in rows.columns}
+    typed = {c.name: c.type for c in TABLES[table].columns}
+    accepted = rows.where(sound & ~F.col("_consent_only")).withColumns({c: v.cast(typed[c]) for c, v in filled.items()})
+    work.settled[table] = _Settled(rows, accepted.select(*table_columns))
     return rows
 
 
 def _counts(groups: list[Row], log: RawLog | None) -> Counts:
-    """Of one origin: a CSV file's first line is no row, a copy of it further down is a malformed one."""
-    first_lines = sum(log.headers.values()) if log else 0
     quarantined: dict[str, int] = {}
+    lost: dict[str, int] = {}
     for group in groups:
         if group["reason"] is not None:
-            reason = "malformed_row" if group["header"] else group["reason"]
-            quarantined[reason] = quarantined.get(reason, 0) + group["n"]
-    if first_lines:
-        quarantined["malformed_row"] = quarantined.get("malformed_row", 0) - first_lines
-    quarantined = {reason: n for reason, n in sorted(quarantined.items()) if n}
-    rows_in = sum(g["n"] for g in groups) - first_lines
-    rows_out = sum(g["n"] for g in groups if g["reason"] is None)
-    return Counts(rows_in, rows_out, quarantined, log.files if log else 0, log.empty_files if log else 0)
+            quarantined[group["reason"]] = quarantined.get(group["reason"], 0) + group["n"]
+        else:
+            for reason in (group["lost"] or "").split(","):
+                if reason:
+                    lost[reason] = lost.get(reason, 0) + group["n"]
+    return Counts(
+        rows_in=sum(g["n"] for g in groups),
+        rows_out=sum(g["n"] for g in groups if g["reason"] is None),
+        quarantined=dict(sorted(quarantined.items())),
+        files=log.files if log else 0,
+        empty_files=log.empty_files if log else 0,
+        lost=dict(sorted(lost.items())),
+        elsewhere=log.tally.elsewhere if log else 0,
+        tolerated=sum(g["tolerated"] for g in groups),
+        consent_only=sum(g["consent_only"] for g in groups),
+        examples=dict(log.tally.examples) if log else {},
+    )
 
 
-def _check_keys(work: _Work, log: RawLog, groups: list[Row]) -> None:
-    own = [g for g in groups if g["origin"] == log.table]
-    if own:
-        empty = [raw for i, raw in enumerate(log.keys) if not any(g[4 + i] for g in own)]
-        require_keys(log, work.mapping.tables[log.table], empty)
+def _write(work: _Work) -> None:
+    """Every table in one go, each checked: what came in is accepted or refused, and what is accepted is written."""
+    for table in [t for t in LOG_TABLES if t in work.settled]:
+        written = work.lake.merge(table, work.settled[table].accepted)
+        counted = [
+            c for name, c in work.counts.items() if name in (table, *([OUTCOMES] if table == "interactions" else []))
+        ]
+        rows_in, rows_out = sum(c.rows_in for c in counted), sum(c.rows_out for c in counted)
+        refused = sum(sum(c.quarantined.values()) for c in counted)
+        expected = rows_out - sum(c.consent_only for c in counted) + sum(c.left for c in counted)
+        if written != expected or rows_in != rows_out + refused:
+            raise ContractError(
+                f"tables.{table}: {rows_in} rows came in, {rows_out} were accepted, {written} written, {refused} "
+                "refused; this is a fault of sendopt, please report it",
+                table=table,
+            )
+    if work.statements:
+        consents.write(work.lake, reduce(DataFrame.unionByName, work.statements))
+    if work.mapping.derived_users:
+        _derive_users(work)
 
 
 def _derive_users(work: _Work) -> None:
@@ -299,23 +333,27 @@ def _derive_users(work: _Work) -> None:
         .withColumn("opted_out_categories", F.array().cast("array<string>"))
         .withColumn("quiet_start", nothing)
         .withColumn("quiet_end", nothing)
+        .withColumn("updated_at", F.lit(None).cast("timestamp"))
+        .withColumn("stated_at", F.col("created_at"))
+        .withColumn("source", F.lit(work.mapping.source))
+        .withColumn("left", F.lit(None).cast("boolean"))
     )
     work.lake.merge("users", users)
 
 
 def _quarantine(work: _Work) -> None:
-    """Refused rows by reason and text; a CSV header counts only where it stands once more than its files need."""
-    if not work.refused:
+    """Refused rows by reason and text."""
+    refused = [
+        settled.rows.where(F.col("reason").isNotNull()).select(F.lit(table).alias("table_name"), "reason", "raw")
+        for table, settled in work.settled.items()
+        if any(c.quarantined for name, c in work.counts.items() if name == table or table == "interactions")
+    ]
+    if not refused:
         return
-    found = reduce(DataFrame.unionByName, work.refused)
-    needed = [(table, line, n) for table, lines in work.headers.items() for line, n in lines.items()]
-    headers = work.lake.spark.createDataFrame(needed, "table_name string, raw string, n bigint")
     grouped = (
-        found.groupBy("table_name", "reason", "raw")
-        .agg(F.count("*").alias("occurrences"), F.max("header").alias("header"))
-        .join(F.broadcast(headers), ["table_name", "raw"], "left")
-        .withColumn("occurrences", F.col("occurrences") - F.when(F.col("header"), F.col("n")).otherwise(0))
-        .where("occurrences > 0")
+        reduce(DataFrame.unionByName, refused)
+        .groupBy("table_name", "reason", "raw")
+        .agg(F.count("*").alias("occurrences"))
         .select(
             F.lit(work.mapping.source).alias("source"),
             "table_name",

@@ -17,10 +17,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.errors import InputNotReady
+from sendopt.measurement import experiment
 from sendopt.spark.stage import Night
 from sendopt.tracking import Lineage
 
-BASELINE = "baseline"  # model version of scores that no trained model made
+BASELINE = experiment.BASELINE
 LEARNT_FROM = ("sends", "interactions", "sessions", "users")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -23,6 +23,7 @@ class Night:
     plan_date: date
     conf_dir: Path
     retrain: bool = False  # train even where a champion exists
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def spark(self) -> SparkSession:

@@ -78,6 +78,8 @@ class Lake:
         if not self.exists(name):
             return self.spark.createDataFrame([], schema_of(TABLES[name]))
         rows = self.spark.read.format("delta").load(self.path(name))
+        missing = {c.name: F.lit(None).cast(_TYPES[c.type]) for c in TABLES[name].columns if c.name not in rows.columns}
+        rows = rows.withColumns(missing) if missing else rows  # the contract has got columns since
         return rows if plan_date is None else rows.where(F.col("plan_date") == F.lit(plan_date))
 
     def replace(self, name: str, rows: DataFrame, plan_date: date, only: str | None = None) -> int:
@@ -166,7 +168,10 @@ class Lake:
             builder = builder.partitionedBy(*table.partition_by)
         optional = {c.name for c in table.columns if c.nullable}
         path = self.path(table.name).replace("`", "``")
-        for found in builder.execute().toDF().schema:
+        there = builder.execute().toDF().schema
+        for new in [f for f in schema_of(table) if f.name not in there.names]:
+            self.spark.sql(f"ALTER TABLE delta.`{path}` ADD COLUMNS (`{new.name}` {new.dataType.simpleString()})")
+        for found in there:
             if found.name in optional and not found.nullable:  # it was required when the table was made
                 self.spark.sql(f"ALTER TABLE delta.`{path}` ALTER COLUMN `{found.name}` DROP NOT NULL")
 

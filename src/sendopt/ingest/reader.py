@@ -1,0 +1,158 @@
+"""One table of a raw log: its files read, each row typed, and what became of every row counted.
+
+The one reader of raw logs: `sendopt evaluate` reads whole tables by `read_table`; Spark's workers read single files by
+`read_file` and hand the same tallies to the driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from sendopt.errors import ContractError
+from sendopt.ingest.files import find_files
+from sendopt.ingest.rows import printable, read_rows
+from sendopt.ingest.schema import SourceMapping
+from sendopt.ingest.typed import Known, of_table, typed_rows, wanted_columns
+
+MAX_EXAMPLES = 3
+_COLUMN_OF = {"unknown_kind": "kind", "unknown_zone": "timezone"}  # of reasons that do not name it
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was seen besides rows: rows that `where` leaves to other tables, keys of JSON rows, values of `where`."""
+
+    rows: int = 0
+    elsewhere: int = 0
+    keys: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()  # COLUMN=VALUE of rows that `where` left out, a few
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)  # reason -> a few texts that were not understood
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """The typed rows of a table (see `typed_rows`), of how many files, and the tally of them all."""
+
+    rows: pd.DataFrame
+    files: int
+    empty_files: int
+    tally: Tally
+
+
+@dataclass
+class Reading:
+    """What every reader of a table needs: plain values, so that they travel to workers."""
+
+    table: str
+    source: SourceMapping
+    received_utc: datetime | None = None
+    known: Known = field(default_factory=Known)
+    decisions: bool = False  # read what only `sendopt evaluate` needs, too
+
+
+def filled_files(reading: Reading, source: Path) -> tuple[list[Path], int]:
+    """(the files of a table that hold anything, how many are empty); raises InputNotReady where none is there."""
+    files = find_files(reading.table, reading.source.tables[reading.table], source)
+    filled = [f for f in files if f.stat().st_size > 0]
+    return filled, len(files) - len(filled)
+
+
+def read_file(reading: Reading, file: Path) -> Iterator[tuple[pd.DataFrame, Tally]]:
+    """Typed rows of one file in chunks, each with its tally; raises ContractError where it cannot be read."""
+    mapping = reading.source.tables[reading.table]
+    for chunk in read_rows(reading.table, mapping, wanted_columns(mapping, reading.decisions), file):
+        keep = of_table(chunk.rows, mapping)
+        rest = chunk.rows[~keep]
+        seen = [f"{raw}={value}" for raw in mapping.where for value in rest[raw].dropna().unique()[:20]]
+        kept = chunk.rows[keep].reset_index(drop=True)
+        typed = typed_rows(kept, reading.table, reading.source, reading.received_utc, reading.known)
+        if reading.table == "users":
+            typed["file_date"] = [date_in_name(file)] * len(typed)
+        examples = _examples(reading, kept, typed)
+        yield typed, Tally(len(kept), len(rest), tuple(sorted(chunk.keys)[:1000]), tuple(seen), examples)
+
+
+def date_in_name(file: Path) -> datetime | None:
+    """The date that a file's name holds, like users_2026-03-02.csv, at 00:00Z; None where it holds none or two."""
+    found = {m.groups() for m in re.finditer(r"(?<!\d)(20\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)", file.name)}
+    try:
+        if len(found) != 1:
+            return None
+        year, month, day = map(int, found.pop())
+        return datetime(year, month, day, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _examples(reading: Reading, rows: pd.DataFrame, typed: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """A few texts behind each reason, of columns that hold no id."""
+    mapping, found = reading.source.tables[reading.table], dict[str, tuple[str, ...]]()
+    outcome = mapping.outcome
+    for name in ("reason", "lost", *(["outcome_problem"] if outcome else [])):
+        for reason in typed[name].dropna().unique():
+            column = _COLUMN_OF.get(reason, reason.partition(":")[2])
+            raw = {"outcome": outcome and outcome.column, "outcome_at": outcome and outcome.at}.get(column)
+            if raw is None and column in mapping.columns and not column.endswith(("_id", "_key")):
+                raw = mapping.parts_of(column)[0]
+            if raw:
+                texts = rows.loc[(typed[name] == reason).to_numpy(), raw].dropna().unique()[:MAX_EXAMPLES]
+                found[reason] = tuple(printable(t)[:40] for t in texts)
+    return found
+
+
+def read_table(reading: Reading, source: Path) -> RawTable:
+    """All rows of a table; raises InputNotReady for a missing file, ContractError where one fits not its mapping."""
+    files, empty = filled_files(reading, source)
+    parts, tallies = [], []
+    for file in files:
+        for rows, tally in read_file(reading, file):
+            parts.append(rows)
+            tallies.append(tally)
+    mapping = reading.source.tables[reading.table]
+    blank = pd.DataFrame(columns=["raw", "malformed", *wanted_columns(mapping, reading.decisions)], dtype=object)
+    parts = parts or [typed_rows(blank, reading.table, reading.source, known=reading.known)]
+    total = total_of(reading, tallies, len(files))
+    return RawTable(pd.concat(parts, ignore_index=True), len(files) + empty, empty, total)
+
+
+def total_of(reading: Reading, tallies: Iterable[Tally], files: int) -> Tally:
+    """The tally of all files; raises ContractError where JSON rows never have a mapped key or `where` keeps no row."""
+    mapping = reading.source.tables[reading.table]
+    rows, elsewhere, keys, values = 0, 0, set[str](), Counter[str]()
+    examples: dict[str, tuple[str, ...]] = {}
+    for tally in tallies:
+        for reason, texts in tally.examples.items():
+            examples[reason] = tuple(sorted({*examples.get(reason, ()), *texts})[:MAX_EXAMPLES])
+        rows, elsewhere = rows + tally.rows, elsewhere + tally.elsewhere
+        keys.update(tally.keys)
+        values.update(tally.values)
+    if keys:
+        _require_keys(reading, keys, files)
+    if mapping.where and elsewhere and not rows:
+        wanted = ", ".join(f"{raw}: {value}" for raw, value in mapping.where.items())
+        raise ContractError(
+            f"tables.{reading.table}.where ({wanted}) matches none of {elsewhere:,} rows; found: "
+            f"{', '.join(sorted(values)[:20])[:500]}; correct the mapping",
+            table=reading.table,
+        )
+    return Tally(rows, elsewhere, tuple(sorted(keys)), tuple(sorted(values)), examples)
+
+
+def _require_keys(reading: Reading, keys: set[str], files: int) -> None:
+    mapping = reading.source.tables[reading.table]
+    for raw, key in wanted_columns(mapping, reading.decisions).items():
+        if raw not in keys:
+            raise ContractError(
+                f"tables.{reading.table}.{key}: no row of {files} files has the key {raw!r}; found: "
+                f"{', '.join(sorted(k for k in keys if '.' not in k))[:500]}; correct the mapping, or take the column "
+                "out of it",
+                table=reading.table,
+                column=raw,
+            )

@@ -1,0 +1,148 @@
+"""What a mapping may say: where a source's raw rows are, which column is which, and what their values mean."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sendopt.config.schema import Name
+from sendopt.domain.limits import Strict
+from sendopt.ingest.vocabulary import FALSE, TRUE
+
+LOG_TABLES = ("sends", "interactions", "sessions", "users", "messages")
+# Columns that ingest fills itself where the mapping does not.
+FILLED = {"sends": {"source", "send_key", "outcome_known"}, "interactions": {"send_key", "at_imputed"}}
+NEVER_MAPPED = {"source", "at_imputed", "outcome_known", "origin", "stated_at", "left"}
+# Columns of a log that are no columns of its table: by them an interaction finds its send, or its person.
+MATCHING = {"interactions": ("user_id", "notification_id", "campaign_id", "channel", "category")}
+DECISION_KINDS = ("send", "slot")
+SEPARATOR = "/"  # between the parts of a value that is composed of several raw columns
+
+Text = Annotated[str, Field(min_length=1)]
+Columns = Text | Annotated[tuple[Text, ...], Field(min_length=1)]
+Words = tuple[Text, ...]
+
+
+class Outcome(Strict):
+    """An outcome written into the row of its send; a true one becomes an interaction."""
+
+    column: Text | None = Field(
+        None, description="raw column: yes or no, or a count or number; left out: a filled `at` is an outcome"
+    )
+    kind: Literal["open", "click", "goal", "dismiss", "opt_out"] = "goal"
+    at: Text | None = Field(None, description="raw column of its time; empty: sent_at + label.window_hours, at_imputed")
+    threshold: float | None = Field(
+        None, description="numbers from here on are successes; left out: those above 0, and a negative one is refused"
+    )
+    yes: Words = Field((), description="words of `column` that are a success, beside those of every log")
+    no: Words = Field((), description="words of `column` that are none")
+
+
+class Decision(Strict):
+    """How `sendopt evaluate` reads a send as a decision about time; ingest does not read it."""
+
+    slot: Text | None = Field(
+        None, description="raw column that names the slot; left out: the local hour of sent_at_utc"
+    )
+    slot_hours: Literal[1, 2, 3, 4, 6, 8, 12] = Field(1, description="hours a slot, where no column names it")
+    segment: Text | None = Field(None, description="raw column of a segment that may have a best time of its own")
+
+
+class Booleans(Strict):
+    """Words that mean yes and no in this table's flags, beside those of every log."""
+
+    yes: Words = ()
+    no: Words = ()
+
+    def meaning(self) -> dict[str, bool]:
+        """Each word in lower case with what it means; a word of the mapping comes before one of every log."""
+        words = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}
+        return words | {w.lower(): True for w in self.yes} | {w.lower(): False for w in self.no}
+
+
+class TableMapping(Strict):
+    """Where one table's raw rows are and how its columns are read."""
+
+    files: Text | None = Field(None, description="pattern below the input folder; left out: the input is the file")
+    format: Literal["csv", "jsonl", "json", "parquet"]
+    encoding: Text = Field("utf-8", description="of CSV and JSON text; UTF-16 is seen by its mark")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    where: dict[str, Columns] = Field(
+        default_factory=dict, description="raw column -> its value or values that make a row one of this table"
+    )
+    time_format: Text | Annotated[tuple[Text, ...], Field(min_length=1)] = "iso8601"
+    times_in: Text | Annotated[dict[Literal["column"], Text], Field(min_length=1)] = "UTC"
+    list_separator: Annotated[str, Field(min_length=1, max_length=1)] = "|"
+    columns: dict[str, Columns] = Field(default_factory=dict)
+    constants: dict[str, str | bool | float | tuple[str, ...]] = Field(default_factory=dict)
+    values: dict[str, dict[str, str | bool | float]] = Field(
+        default_factory=dict, description='column -> raw value -> our value; "*" stands for every other value'
+    )
+    booleans: Booleans = Booleans()
+    outcome: Outcome | None = None
+    decision: Decision | None = None
+    identity: tuple[Literal["user_id", "notification_id", "campaign_id", "channel", "sent_at_utc"], ...] = Field(
+        ("user_id", "notification_id"), min_length=1, description="of sends: the columns that make a send one of a kind"
+    )
+    match: Literal["id", "nearest_send"] = Field(
+        "id", description="of interactions: how one finds its send: by key or id, or the user's latest send before it"
+    )
+    within_hours: Annotated[float, Field(gt=0, le=24 * 90)] = Field(
+        72.0, description="of interactions with match nearest_send: hours that the send may lie before"
+    )
+    snapshot: Literal["changes", "full"] = Field(
+        "changes", description="of users: full where each ingest holds everyone, so that who is missing has left"
+    )
+
+    @property
+    def zone_column(self) -> str | None:
+        """The raw column that holds the zone of each row's local times."""
+        return self.times_in["column"] if isinstance(self.times_in, dict) else None
+
+    @property
+    def time_formats(self) -> tuple[str, ...]:
+        return (self.time_format,) if isinstance(self.time_format, str) else self.time_format
+
+    def parts_of(self, column: str) -> tuple[str, ...]:
+        """The raw columns that a mapped column is composed of."""
+        raw = self.columns[column]
+        return (raw,) if isinstance(raw, str) else raw
+
+    @property
+    def raw_columns(self) -> dict[str, str]:
+        """Every raw column that is read, with the key of the mapping that asks for it."""
+        wanted: dict[str, str] = {}
+        for name in self.columns:
+            for raw in self.parts_of(name):
+                wanted.setdefault(raw, f"columns.{name}")
+        if self.outcome:
+            for key in ("column", "at"):
+                if getattr(self.outcome, key) is not None:
+                    wanted.setdefault(getattr(self.outcome, key), f"outcome.{key}")
+        if self.zone_column is not None:
+            wanted.setdefault(self.zone_column, "times_in.column")
+        for raw in self.where:
+            wanted.setdefault(raw, f"where.{raw}")
+        return wanted
+
+    @property
+    def decision_columns(self) -> dict[str, str]:
+        """The raw columns that only `sendopt evaluate` reads, with the key of the mapping that asks for them."""
+        given = self.decision or Decision()
+        return {raw: f"decision.{key}" for key in ("slot", "segment") if (raw := getattr(given, key))}
+
+
+class DerivedUsers(Strict):
+    """Users as the sends show them: created_at = first sent_at, timezone = the last one known."""
+
+    derive_from: Literal["sends"]
+    channels: tuple[Name, ...] = Field(min_length=1)
+
+
+class SourceMapping(Strict):
+    """One source of raw logs. `derived_users` is set where `tables.users` says `derive_from`."""
+
+    source: Name
+    tables: dict[str, TableMapping]
+    derived_users: DerivedUsers | None = None

@@ -1,0 +1,140 @@
+"""Statements of consent that a log holds: opt-outs and opt-ins, and what people's rows say; fails closed.
+
+An opt-out is applied whenever its person is known: without a send, before its send, or without a time (then as of its
+ingestion). An opt-in counts only where its row is sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from sendopt.domain.tables import TABLES
+from sendopt.ingest import SourceMapping
+from sendopt.ingest.times import FIRST_TIME
+from sendopt.ingest.typed import Known
+from sendopt.spark.keys import keyed_hash
+from sendopt.spark.raw_logs import ROWS_A_FILE
+from sendopt.spark.tables import Lake
+
+_COLUMNS = TABLES["consents"].names
+
+
+def _user() -> Column:
+    return F.coalesce("user_id", "send_user")
+
+
+def applied(rows: DataFrame) -> DataFrame:
+    """Interactions with their send: `_consent_only` marks statements that are no interaction of a send, now accepted.
+
+    `_allowed` is what a row states, NULL where it states nothing that can be applied.
+    """
+    out = (F.col("kind") == "opt_out") & _user().isNotNull()
+    back = (F.col("kind") == "opt_in") & _user().isNotNull() & F.col("at_utc").isNotNull()
+    reason = F.col("reason")
+    sound_back = back & (reason.isNull() | reason.isin("interaction_without_send", "interaction_before_send"))
+    out, sound_back = F.coalesce(out, F.lit(False)), F.coalesce(sound_back, F.lit(False))
+    return (
+        rows.withColumn("_allowed", F.when(out, False).when(sound_back, True))
+        .withColumn("_consent_only", sound_back | (out & reason.isNotNull()))
+        .withColumn("reason", F.when(F.col("_allowed").isNull(), reason).when(~out & ~sound_back, reason))
+    )
+
+
+def of_interactions(rows: DataFrame, source: str, received_utc: datetime) -> DataFrame:
+    """Statements of the rows that `applied` marked, of the person and the channel or category that they name."""
+    at = F.col("at_utc")
+    dated = at.isNotNull() & (at >= F.lit(FIRST_TIME)) & (at <= F.lit(received_utc))
+    channel = F.coalesce("channel", F.when(F.col("category").isNull(), F.col("send_channel")))
+    scopes = F.filter(
+        F.array(
+            F.struct(F.lit("channel").alias("scope"), channel.alias("name")),
+            F.struct(F.lit("category").alias("scope"), F.col("category").alias("name")),
+        ),
+        lambda s: s["name"].isNotNull(),
+    )
+    everything = F.array(F.struct(F.lit("all").alias("scope"), F.lit("").alias("name")))
+    return (
+        rows.where(F.col("_allowed").isNotNull())
+        .select(
+            _user().alias("user_id"),
+            F.explode(F.when(F.size(scopes) > 0, scopes).otherwise(everything)).alias("s"),
+            F.when(dated, F.concat(at.cast("string"), F.lit(" "), F.col("_allowed").cast("string")))
+            .otherwise(keyed_hash("raw", F.col("raw")))
+            .alias("statement"),
+            F.col("_allowed").alias("allowed"),
+            F.when(dated, at).otherwise(F.lit(received_utc)).alias("at_utc"),
+            F.lit(source).alias("source"),
+        )
+        .select("user_id", "s.scope", "s.name", "statement", "allowed", "at_utc", "source")
+    )
+
+
+def of_users(
+    lake: Lake, mapping: SourceMapping, rows: DataFrame, received_utc: datetime, known: Known
+) -> Iterator[DataFrame]:
+    """What people's rows state beyond themselves.
+
+    A refused row still withdraws: the configured channels that it does not list and the categories that it refuses. A
+    row without a time of its own that grants what the one before did not states that as of this ingestion.
+    """
+    refused = rows.where(
+        F.col("reason").isNotNull() & (F.col("reason") != "duplicate_user") & F.col("user_id").isNotNull()
+    )
+    statement = keyed_hash("raw", F.col("raw"))
+    listed = "channels" in mapping.tables["users"].columns
+    withheld = F.array_except(
+        F.array(*map(F.lit, known.channels)).cast("array<string>"), F.coalesce("channels", _none())
+    )
+    parts = [("category", F.coalesce("opted_out_categories", _none()), False, refused)]
+    if listed and known.channels:
+        parts.append(("channel", withheld, False, refused))
+    old = lake.read("users").select(
+        "user_id", F.col("channels").alias("_channels"), F.col("opted_out_categories").alias("_categories")
+    )
+    undated = F.col("updated_at").isNull() & F.col("file_date").isNull()
+    changed = rows.where(F.col("reason").isNull() & undated).join(old, "user_id")
+    parts.append(("channel", F.array_except("channels", "_channels"), True, changed))
+    parts.append(("category", F.array_except("_categories", "opted_out_categories"), True, changed))
+    for scope, names, allowed, of in parts:
+        yield of.select(
+            "user_id",
+            F.lit(scope).alias("scope"),
+            F.explode(names).alias("name"),
+            (
+                statement if not allowed else keyed_hash("granted", F.col("raw"), F.lit(received_utc).cast("string"))
+            ).alias("statement"),
+            F.lit(allowed).alias("allowed"),
+            F.lit(received_utc).alias("at_utc"),
+            F.lit(mapping.source).alias("source"),
+        )
+
+
+def _none() -> Column:
+    return F.array().cast("array<string>")
+
+
+def with_leavers(lake: Lake, mapping: SourceMapping, rows: DataFrame, accepted: DataFrame) -> DataFrame:
+    """The accepted rows of a full snapshot, and those of the lake's people of this source whom its newest file does not
+    hold, marked as left."""
+    file = F.floor(F.col("place") / ROWS_A_FILE)
+    newest = F.broadcast(rows.agg(F.max(file).alias("_newest")))
+    present = rows.crossJoin(newest).where(file == F.col("_newest")).select("user_id").distinct()
+    present = present.withColumn("_here", F.lit(True))
+    old = lake.read("users").where((F.col("source") == mapping.source) & ~F.coalesce("left", F.lit(False)))
+    gone = old.join(accepted.select("user_id"), "user_id", "left_anti").join(present, "user_id", "left_anti")
+    marked = accepted.join(present, "user_id", "left").withColumn("left", F.when(F.col("_here").isNull(), F.lit(True)))
+    names = TABLES["users"].names
+    return marked.select(*names).unionByName(gone.withColumn("left", F.lit(True)).select(*names))
+
+
+def write(lake: Lake, statements: DataFrame) -> int:
+    """Number of new statements; one that is known keeps its time."""
+    one = statements.select(*_COLUMNS).groupBy(*TABLES["consents"].key).agg(
+        F.min("allowed").alias("allowed"), F.min("at_utc").alias("at_utc"), F.min("source").alias("source")
+    )  # fmt: skip
+    fresh = one.join(lake.read("consents").select(*TABLES["consents"].key), list(TABLES["consents"].key), "left_anti")
+    return lake.merge("consents", fresh.select(*_COLUMNS))

@@ -1,0 +1,53 @@
+"""The people that a night may send to, with what they allow at a point in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sendopt.domain.consent import Statement, effective
+from sendopt.spark.stage import Night
+
+_ALLOWED_NAMES = ("channels", "opted_out_channels", "opted_out_categories")
+_ALLOWED = "user_id string, " + ", ".join(f"{name} array<string>" for name in _ALLOWED_NAMES)
+
+
+def current_users(night: Night, at: datetime) -> DataFrame:
+    """Users created before `at` who have not left: the columns of `users`, with `channels`, `opted_out_categories` and
+    `opted_out_channels` as the latest statements before `at` leave them."""
+    users = night.lake.read("users").where((F.col("created_at") < F.lit(at)) & ~F.coalesce("left", F.lit(False)))
+    statements = (
+        night.lake.read("consents")
+        .where(F.col("at_utc") < F.lit(at))
+        .groupBy("user_id")
+        .agg(F.collect_list(F.struct("scope", "name", "allowed", F.unix_micros("at_utc").alias("at"))).alias("said"))
+    )
+    asked = users.join(statements, "user_id").select(
+        "user_id", "channels", "opted_out_categories",
+        F.unix_micros(F.coalesce("stated_at", "created_at")).alias("stated_at"), "said",
+    )  # fmt: skip
+    decided = asked.mapInPandas(_decide, _ALLOWED).withColumnsRenamed(
+        {"channels": "_channels", "opted_out_categories": "_categories"}
+    )
+    return (
+        users.join(decided, "user_id", "left")
+        .withColumn("channels", F.coalesce("_channels", "channels"))
+        .withColumn("opted_out_categories", F.coalesce("_categories", "opted_out_categories"))
+        .drop("_channels", "_categories")
+    )
+
+
+def _decide(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    for rows in batches:
+        asked = zip(*(rows[c] for c in ("channels", "opted_out_categories", "stated_at", "said")), strict=True)
+        decided = [effective(c, o, int(at), [Statement(**s) for s in said]) for c, o, at, said in asked]
+        yield pd.DataFrame(
+            {
+                "user_id": rows["user_id"],
+                **{name: [sorted(getattr(c, name)) for c in decided] for name in _ALLOWED_NAMES},
+            }
+        )
