@@ -75,7 +75,9 @@ def invented_log(seed: int, users: int = 9, sends: int = 220, sessions: int = 16
 
 def write(lake, log):
     for name, rows in log.items():
-        lake.merge(name, lake.spark.createDataFrame(rows, schema_of(TABLES[name])))
+        width = len(TABLES[name].names)  # columns that the log does not give are NULL
+        full = [(*row, *[None] * (width - len(row))) for row in rows]
+        lake.merge(name, lake.spark.createDataFrame(full, schema_of(TABLES[name])))
 
 
 def night_of(lake, plan_date=PLAN_DATE, **settings):
@@ -83,7 +85,10 @@ def night_of(lake, plan_date=PLAN_DATE, **settings):
 
 
 def reference(log, night):
-    frames = {n: pd.DataFrame(rows, columns=list(TABLES[n].names)) for n, rows in log.items()}
+    frames = {
+        n: pd.DataFrame(rows, columns=list(TABLES[n].names)[: len(rows[0])] if rows else list(TABLES[n].names))
+        for n, rows in log.items()
+    }
     s = night.settings
     return Reference(**frames, rules=rules_of(s.grid, s.label, s.features, s.fatigue))
 
