@@ -122,7 +122,7 @@ def _inverse(log: Decisions) -> Floats:
     """Weights that undo the draw, of mean 1: a common curve must not lean on those whom the log sent to most."""
     chance = np.where(log.sent | (log.kind == "slot"), log.pscore, 1 - log.pscore)
     weight = 1.0 / chance
-    return np.asarray(weight / weight.mean(), dtype=np.float64)
+    return np.asarray(weight / weight.mean() if len(weight) else weight, dtype=np.float64)
 
 
 def _logit_mean(success: Floats) -> float:
