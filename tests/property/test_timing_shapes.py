@@ -107,6 +107,7 @@ def test_a_log_of_any_shape_gives_a_verdict_with_a_sentence(shape):
 
 
 @given(SHAPES, st.sampled_from([20, 61, 300, 900]))
+@example(Shape(success="by slot", segment="by slot", each="many"), 300)  # rates of exactly 0 and 1
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_a_log_that_can_be_valued_gives_a_verdict_however_its_outcomes_fall(shape, people):
     """The same with draws as stated, so that refusals of the draw do not hide what comes after them."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from sendopt.measurement.decisions import Decisions, Flags, Floats, Ints, totals
-from sendopt.measurement.shrinkage import BY_SEGMENT, SlotRates
+from sendopt.measurement.shrinkage import BY_SEGMENT, LEAST, SlotRates
 
 FEATURES = ("slot", "segment", "sent", "common", "user_shift", "user_n", "user_slot_shift", "user_slot_n")
 ROUNDS, PATIENCE = 400, 30
@@ -114,7 +114,7 @@ def _known(rates: SlotRates, past: Decisions, log: Decisions, slot: Ints) -> Pas
 
 
 def _shrunk(x: Floats, n: Floats, e: Floats, kappa: float) -> list[Floats]:
-    mean = np.where(n > 0, e / np.maximum(n, 1), 0.5)
+    mean = np.clip(np.where(n > 0, e / np.maximum(n, 1), 0.5), LEAST, 1 - LEAST)
     return [np.asarray(logit((x + kappa * mean) / (n + kappa)) - logit(mean), dtype=np.float64), n]
 
 

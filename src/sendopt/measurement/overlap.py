@@ -16,7 +16,7 @@ import numpy as np
 
 from sendopt.measurement.decisions import Decisions, Flags, Floats, Ints, totals
 
-LEAST_DIVERSITY = 0.05  # seen, and stated: about one decision in forty outside the batch's main slot
+LEAST_DIVERSITY = 0.03  # seen, and stated: about one decision in seventy outside the batch's main slot
 LEAST_OF_STATED = 1 / 3  # of the diversity that the pscores state
 ENOUGH = 20.0  # decisions expected outside the main slot before a batch, or a pool of batches, is judged
 BALANCED, BY_CHANCE = 0.4, 1e-3  # with this diversity stated, a batch is judged alone if chance hardly gives one slot
@@ -102,13 +102,22 @@ def repeated_by_person(log: Decisions) -> float | None:
     Then the slot was drawn once for the person and kept: the person's past tells which slot comes next, so `pscore` is
     not the probability of the draw given the past, and no policy that learns from the person can be valued by it.
     """
+    return _repeated(log, log.user)
+
+
+def repeated_in_batches(log: Decisions) -> float | None:
+    """The same of two decisions of one batch: then times were drawn for batches, or strayed from one time of each."""
+    return _repeated(log, _levels(log)[0][1])
+
+
+def _repeated(log: Decisions, key: Ints) -> float | None:
     if log.kind != "slot" or not len(log):
         return None
-    people = batches(log, log.user, 0.0)
-    several = people.sizes > 1
-    if not _repeats(people, np.zeros(len(several), np.int64), 1, several)[0]:
+    groups = batches(log, key, 0.0)
+    several = groups.sizes > 1
+    if not _repeats(groups, np.zeros(len(several), np.int64), 1, several)[0]:
         return None
-    return float(np.average(people.agreement[several], weights=people.sizes[several]))
+    return float(np.average(groups.agreement[several], weights=groups.sizes[several]))
 
 
 def _levels(log: Decisions) -> list[tuple[str, Ints, Ints]]:

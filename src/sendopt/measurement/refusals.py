@@ -8,14 +8,14 @@ import numpy as np
 from scipy.stats import poisson
 
 from sendopt.measurement.decisions import FIRST_PART, MIN_REST, MIN_SUPPORT, MIN_USERS, Decisions, Flags, Floats, totals
-from sendopt.measurement.overlap import LEAST_SHARE, SIGMAS, Overlap, more_than_stated
+from sendopt.measurement.overlap import LEAST_SHARE, SIGMAS, Overlap, more_than_stated, repeated_in_batches
 
 MIN_OUTCOMES = 10  # successes, and failures, that each part of the log needs
 NO_PSCORE, NO_DECISIONS, CONSTANT, FEW_OUTCOMES = "no_pscore", "no_decisions", "constant_outcome", "few_outcomes"
 CERTAIN, EVERYTHING_SENT, ONE_SLOT, NO_OVERLAP = "certain", "everything_sent", "one_slot", "no_overlap"
 CONTRADICTED, LITTLE_DATA, NEVER_DRAWN = "contradicted_pscore", "too_little_data", "slots_hardly_drawn_later"
 NO_PAST, KEPT_SLOTS = "no_past_of_their_own", "slots_kept_by_person"
-_SURE = 1e-7
+_SURE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,15 @@ def of_overlap(drawn: Decisions, seen: Overlap) -> Refusal | None:
             f"in batches (by {seen.by}) that hold {percent(1 - share)} of the decisions, slots are more frequent than "
             "their stated probabilities allow: they are not those of the draw, so nothing can be weighted by them",
         )
-    return None
+    kept = repeated_in_batches(drawn.rows(seen.usable))
+    if kept is None:
+        return None
+    return Refusal(
+        CONTRADICTED,
+        f"two decisions of one batch (by {seen.by}) are in the same slot in {percent(kept)} of cases, far more often "
+        "than their stated probabilities allow: slots were not drawn for each decision, so nothing can be weighted by "
+        "the probabilities",
+    )
 
 
 def of_amount(usable: Decisions, first: Flags, supported: Flags, left_out: int) -> Refusal | None:
@@ -187,7 +195,7 @@ def _too_many_small(pscore: Floats, chances: int) -> bool:
     ordered = np.sort(pscore)
     taken = np.arange(1, len(ordered) + 1)
     by_chance = np.asarray(poisson.sf(taken - 1, ordered * chances))
-    return bool((by_chance < _SURE / max(len(ordered), 1)).any())
+    return bool((by_chance < _SURE).any())
 
 
 def _small(pscore: Floats, chances: int, what: str) -> str:
