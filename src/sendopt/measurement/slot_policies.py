@@ -127,5 +127,5 @@ def value(
         by={n: {how: interval(f(of[n]), basis[n]) for how, f in ESTIMATORS.items()} for n in seen},
         minus_champion=against(CHAMPION),
         minus_uniform=against(UNIFORM),
-        agrees={name: float((chosen[name] == mine).mean()) if name in chosen else None for name in seen},
+        agrees={name: float((chosen[name] == mine).mean()) if name in chosen and len(at) else None for name in seen},
     )
