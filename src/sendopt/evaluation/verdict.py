@@ -54,7 +54,7 @@ def verdict(found: Evaluation) -> str:
         )
     if found.apart is not None:
         return (
-            "Personal timing is not shown to be worth it: too few successes, failures or people are among the "
+            "Personal timing is not shown to be worth it: too few successes or failures are among the "
             f"{found.apart:,} sends in which personal and common times differ to measure a gain or to rule one out; "
             "only more sends for each person could show a difference."
         )
@@ -109,7 +109,7 @@ def _settling(found: Evaluation) -> str:
             "would settle it"
         )
     times = _rounded((detectable / 0.01) ** 2)
-    ceiling = f"a true gain of more than {gain.high * 100:.1f} is ruled out"
+    ceiling = f"a true gain of more than {_ceiling(gain.high)} is ruled out"
     if times <= 1:
         return f"{ceiling}, and a gain of 1 per 100 would have shown"
     return f"{ceiling}, and to show a gain of 1 per 100 would take {_times(times)} as many people"
@@ -204,6 +204,11 @@ def spread(estimate: Estimate) -> str:
 
 def _points(value: float) -> str:
     return f"{value * 100 + 0.0:+.1f}".replace("-", "−")
+
+
+def _ceiling(high: float) -> str:
+    """Points of 100, never rounded to 0: no data rule out every gain."""
+    return f"{high * 100:.1f}" if high * 100 >= 0.05 else f"{max(math.ceil(high * 1e4), 1) / 100:.2f}"
 
 
 def _holds_zero(estimate: Estimate) -> bool:
