@@ -63,6 +63,30 @@ def world(
     return DecisionWorld(log, expit(effects))
 
 
+def campaigns(seed: int, drawn: float = 0.0, people: int = 200, number: int = 60, slots: int = 6) -> Decisions:
+    """A log of `number` campaigns to all people, each with a success rate of its own: content effects and no timing.
+
+    A share `drawn` of the campaigns draws a slot for every person, the others go out in one slot; one send in a hundred
+    strays to another slot, and every pscore says 1 / slots.
+    """
+    rng = np.random.default_rng(seed)
+    user, campaign = np.repeat(np.arange(people), number), np.tile(np.arange(number), people)
+    alone = (campaign < drawn * number) | (rng.random(len(user)) < 0.01)
+    slot = np.where(alone, rng.integers(0, slots, len(user)), rng.integers(0, slots, number)[campaign])
+    rate = expit(-0.8 + rng.normal(0, 0.7, people)[user] + rng.normal(0, 0.7, number)[campaign])
+    zero, success = np.zeros(len(user), np.int64), (rng.random(len(user)) < rate).astype(float)
+    pscore, names = np.full(len(user), 1 / slots), tuple(str(s) for s in range(slots))
+    return Decisions(user, slot, zero, campaign, success, zero == 0, pscore, "slot", names)
+
+
+def kept(log: Decisions, seed: int) -> Decisions:
+    """A log without timing in which every person keeps one slot for ever, as an A/B test of times by person does."""
+    rng = np.random.default_rng(seed)
+    slots = len(log.slots)
+    own = rng.integers(0, slots, int(log.user.max()) + 1)
+    return replace(log, slot=own[log.user], pscore=np.full(len(log), 1 / slots))
+
+
 def shuffled(log: Decisions, seed: int) -> Decisions:
     """The log with the outcomes of each user's decisions put into a random order: no time effect is left, nor drift.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from decision_worlds import DecisionWorld, shuffled, world
+from decision_worlds import DecisionWorld, campaigns, kept, shuffled, world
 
 from sendopt.measurement import policies, timing
 from sendopt.measurement.decisions import Decisions
@@ -60,6 +60,21 @@ def _truth(made: DecisionWorld, rest: Decisions, choice: np.ndarray) -> float:
     return float(made.if_sent[rest.user, choice].mean())
 
 
+def common_claims(runs: int, samples: int = SAMPLES, **settings: object) -> dict[str, int]:
+    """How often the best common slot beats uniform times, and its interval holds the truth, with few sends each."""
+    found = dict.fromkeys(("claimed", "inside"), 0)
+    for seed in range(runs):
+        made: DecisionWorld = world(20_000 + seed, free=1.0, **settings)
+        result = timing.evaluate(made.log, samples=samples, trees=False)
+        time_of_day = result.common_time
+        assert time_of_day is not None
+        assert result.kind == timing.REFUSED
+        true = float(made.if_sent[:, made.log.slots.index(time_of_day.slot)].mean())
+        found["claimed"] += time_of_day.minus_uniform.low > 0
+        found["inside"] += time_of_day.value.low <= true <= time_of_day.value.high
+    return found
+
+
 def lines(log: Decisions | None) -> Iterator[tuple[str, Made, bool]]:
     """(name, log of a seed, is there personal timing?)."""
     if log is not None:
@@ -72,6 +87,11 @@ def lines(log: Decisions | None) -> Iterator[tuple[str, Made, bool]]:
     yield "user and slot effects, sends drawn, as small as HeartSteps", lambda s: world(s, **trial).log, False
     uneven = {"kind": "send", "days": 30, "availability_sd": 1.5}
     yield "the same, availability differs by person and slot", lambda s: world(s, **uneven).log, False
+    few = {"slot_sd": 0.0, "free": 1.0, "users": 1000}
+    yield "user effects only, three sends each, 1,000 people", lambda s: world(s, **few, days=3).log, False
+    yield "content effects, one slot a campaign", campaigns, False
+    yield "content effects, a third of the campaigns drawn", lambda s: campaigns(s, 1 / 3), False
+    yield "user effects only, a slot kept by each person", lambda s: kept(world(s, **few, days=20).log, s), False
     for users in (60, 300):
         for sd in (0.4, 0.7, 1.0):
             name = f"personal timing of {sd} on the logit scale, {users} people"
@@ -107,6 +127,17 @@ def main() -> None:
         found = coverage(given.runs, **settings)
         cells = " | ".join(f"{found[key]} of {given.runs}" for key in ("ips", "snips", "dr", "difference"))
         say(f"| {name} | {cells} |")
+    say("\n| people with few sends | best common slot beats uniform | truth inside | |\n|---|---|---|---|")
+    for people, each in ((3000, 1), (1500, 2)):
+        for sd in (0.0, 0.2, 0.4):
+            found = common_claims(given.runs, users=people, days=each, slot_sd=sd)
+            bad = sd == 0 and found["claimed"] > MOST_FALSE * given.runs
+            failed |= bad
+            what = "power" if sd else "TOO MANY" if bad else "false"
+            say(
+                f"| {people:,} people, {each} each, hours differ by {sd} on the logit scale | {found['claimed']} of "
+                f"{given.runs} | {found['inside']} of {given.runs} | {what} |"
+            )
     sys.exit(1 if failed else 0)
 
 

@@ -203,6 +203,21 @@ def test_a_handful_of_sends_is_refused() -> None:
     assert "no overlap" in found.gain("dr").refusal
 
 
+def test_no_later_sends_at_all_are_refused_and_no_error() -> None:
+    none = DrawnSends(np.zeros(0, int), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros((0, 3), bool))
+    found = value(none, {CHALLENGER: np.zeros((0, 3)), CHAMPION: np.zeros((0, 3))}, samples=50)
+    assert found.gain("dr").value is None
+    assert set(found.agrees.values()) == {None}
+
+
+def test_a_constant_outcome_decides_nothing_between_two_models() -> None:
+    truth, good, poor = worlds()
+    sends = replace(drawn(1, truth), success=np.zeros(USERS * SENDS))
+    found = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
+    assert found.gain("snips").value is None
+    assert "constant outcome" in found.gain("snips").refusal
+
+
 def test_a_slot_is_offered_only_where_its_channel_used_it() -> None:
     hour = np.tile([8, 9, -1], (60, 1))
     drawn_at = np.repeat([0, 1], 30)

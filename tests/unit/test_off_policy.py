@@ -109,6 +109,24 @@ def test_one_huge_weight_is_worth_one_send():
     assert interval(np.ones(5), 1.1).value is None
 
 
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_an_outcome_that_never_changes_gives_no_interval_without_width(outcome):
+    user, treated = np.arange(200), np.arange(200) % 2 > 0
+    rate = matched(np.full(200, outcome), treated, np.full(200, 0.5), user)
+    assert rate.value == outcome
+    assert rate.high - rate.low == pytest.approx(1 - 0.025 ** (1 / 100))  # 100 sends, none (or all) a success
+    apart = difference(np.full(200, outcome), treated, user)
+    assert (apart.value, apart.low, apart.high) == (None, None, None)
+    assert apart.refusal.startswith("refused: constant outcome")
+
+
+def test_sends_of_one_person_are_no_sample_of_people():
+    user = np.where(np.arange(400) < 390, 0, np.arange(400))
+    found = matched((np.arange(400) % 3 == 0) * 1.0, user >= 0, np.full(400, 0.5), user)
+    assert found.value is None
+    assert found.refusal == "refused: too few people (effective people 1.1 < 5)"
+
+
 def test_difference_of_arms_is_that_of_their_rates():
     rng = np.random.default_rng(2)
     user, treated = np.repeat(np.arange(100), 20), np.repeat(rng.random(100) < 0.5, 20)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from benchmarks.decision_worlds import world
 
-from sendopt.measurement import policies, shrinkage, timing
-from sendopt.measurement.decisions import Decisions, refusal, without_certain
+from sendopt.measurement import policies, refusals, shrinkage, timing
+from sendopt.measurement.decisions import Decisions, without_certain
 
 
 def test_the_first_part_is_three_fifths_of_each_user_s_decisions_in_order():
@@ -182,7 +182,7 @@ def test_decisions_that_were_certain_take_no_part():
     log = small(pscore=np.where(np.arange(1200) % 3 == 0, 1.0, 0.25))
     kept, certain = without_certain(log)
     assert (len(kept), certain) == (800, 400)
-    assert refusal(kept, certain) is None
+    assert refusals.of_certain(log, kept) is None
     assert timing.evaluate(log, samples=50, trees=False).certain == 400
 
 

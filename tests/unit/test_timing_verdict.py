@@ -52,6 +52,19 @@ def found(kind, value, low, high, **more):
             "out, and a gain of 1 per 100 would have shown.",
         ),
         (
+            found("not_shown", -0.0004, -0.001, 0.00013),
+            "Personal timing is not shown to be worth it: it measured no more and no fewer "
+            "successes per 100 sends than "
+            "the best common slot (95 % interval over 100 people: −0.1 to +0.0); a true gain of more than 0.02 is "
+            "ruled out, and a gain of 1 per 100 would have shown.",
+        ),
+        (
+            found("not_shown", -0.02, -0.04, 0.003, apart=17),
+            "Personal timing is not shown to be worth it: too few successes or failures are among the 17 sends "
+            "in which personal and common times differ to measure a gain or to rule one out; only more sends for each "
+            "person could show a difference.",
+        ),
+        (
             found("not_shown", 0.0, 0.0, 0.0, moved=0),
             "Personal timing is not shown to be worth it: people differ by so little that the personal times are the "
             "common one for everybody; only more sends for each person could show a difference.",

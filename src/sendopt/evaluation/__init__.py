@@ -13,10 +13,11 @@ from typing import Any
 from sendopt.evaluation import verdict as words
 from sendopt.evaluation.log import Log, read_log
 from sendopt.ingest import load_mapping
+from sendopt.measurement.refusals import NO_PSCORE
 from sendopt.measurement.timing import REFUSED, Evaluation, evaluate
 from sendopt.report import timing
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def evaluate_log(source: Path, mapping_file: Path, label: str, window_hours: float) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def evaluate_log(source: Path, mapping_file: Path, label: str, window_hours: flo
     """
     mapping = load_mapping(mapping_file)
     log = read_log(source, mapping, label, window_hours)
-    found = Evaluation(REFUSED, words.NO_PSCORE) if log.decisions is None else evaluate(log.decisions)
+    found = Evaluation(REFUSED, words.NO_PSCORE, reason=NO_PSCORE) if log.decisions is None else evaluate(log.decisions)
     return as_json(found, log, mapping.source)
 
 
@@ -55,18 +56,20 @@ def as_json(found: Evaluation, log: Log, source: str) -> dict[str, Any]:
             "kind": found.kind,
             "sentence": words.verdict(found),
             "placebo": words.placebo(found),
+            "used_part": words.used_part(found),
             "refusal": found.refusal,
+            "reason": found.reason,
             "common_policy": found.common,
             "personal_minus_common": found.difference and asdict(found.difference),
             "times_as_many_people": found.more,
             "detectable_gain": found.detectable,
+            "sends_that_differ": found.apart,
+            "common": found.common_time and {"sentence": words.common(found), **asdict(found.common_time)},
         },
         "data": {
             "rows_in": log.rows_in,
-            "used": log.used - found.certain,
-            "dropped": dict(
-                sorted({**log.dropped, **({"probability_1": found.certain} if found.certain else {})}.items())
-            ),
+            "used": log.used - found.certain - found.no_overlap,
+            "dropped": _dropped(found, log),
             "people": log.people,
             "first_day": log.first_day,
             "last_day": log.last_day,
@@ -80,13 +83,30 @@ def as_json(found: Evaluation, log: Log, source: str) -> dict[str, Any]:
             "people_evaluated": found.users,
             "people_with_a_slot_of_their_own": found.moved,
             "mean_weight_of_uniform": found.mean_weight,
+            "outcomes": _outcomes(log),
+            "overlap_share": found.overlap_share,
+            "people_without_a_past": found.whole_people,
         },
         "policies": policies,
         "log_loss": {"rows": found.loss_rows, **found.loss},
+        "no_model": found.no_model,
         "shrinkage": {"kappa": found.kappa, "unsent_decisions_learned_from": found.pooled},
         "curves": [asdict(c) for c in found.curves],
         "assumptions": words.assumptions(found, log, kind),
     }
+
+
+def _dropped(found: Evaluation, log: Log) -> dict[str, int]:
+    more = {"probability_1": found.certain, "no_overlap": found.no_overlap}
+    return dict(sorted({**log.dropped, **{reason: rows for reason, rows in more.items() if rows}}.items()))
+
+
+def _outcomes(log: Log) -> dict[str, int]:
+    """Outcomes of sends as they were read: their number, and how many are successes."""
+    if log.decisions is None:
+        return {"read": 0, "successes": 0}
+    outcome = log.decisions.success[log.decisions.acted]
+    return {"read": len(outcome), "successes": int(outcome.sum())}
 
 
 def in_words(result: dict[str, Any], folder: Path) -> Iterator[str]:
@@ -95,11 +115,16 @@ def in_words(result: dict[str, Any], folder: Path) -> Iterator[str]:
     yield said["sentence"]
     if said["placebo"]:
         yield said["placebo"]
+    if said["common"] and said["kind"] != REFUSED:
+        yield said["common"]["sentence"][:1].upper() + said["common"]["sentence"][1:]
+    if said["used_part"]:
+        yield said["used_part"]
     for policy in result["policies"]:
         value = policy["snips"]
         rate = policy["snips"]["refusal"] or f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
         yield f"  {policy['name']:<28} {rate}"
     lost = ", ".join(f"{n:,} {reason}" for reason, n in sorted(data["dropped"].items(), key=lambda pair: -pair[1])[:4])
+    yield f"  {data['outcomes']['read']:,} outcomes of sends read, {data['outcomes']['successes']:,} successes"
     yield f"  {data['rows_in']:,} rows in, {data['used']:,} used" + (f"; left out: {lost}" if lost else "")
     yield f"  Report: {folder / 'evaluation.html'}"
 

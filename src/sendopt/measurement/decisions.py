@@ -1,4 +1,4 @@
-"""Logged decisions about when to send: what evaluation needs of a log, its split in time, and when it must be refused.
+"""Logged decisions about when to send: what evaluation needs of a log, and its split into two parts.
 
 A decision's `kind` says what its `pscore` is the probability of: `slot` (the row's slot was drawn among others; the row
 was then sent) or `send` (the row is a point of time at which sending itself was drawn, as in a micro-randomised trial).
@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from sendopt.domain.keys import unit_interval
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -18,8 +20,7 @@ FIRST_PART = 0.6  # share of each user's decisions that everything is fitted on
 MIN_SUPPORT = 20  # sends in the first part that a slot needs before a policy may choose it
 MIN_USERS = 10
 MIN_REST = 100  # sends to evaluate on
-_SIGMAS = 5.0
-_SAME_TIME = 20  # sends of a campaign before "all in one slot" says anything
+MIN_PAST = 3  # decisions of a person before they can be split in time: of fewer, the first 60 % rounded up are all
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Decisions:
     """Arrays of shape (N,), ordered by user and time.
 
     user, slot, segment, campaign: codes from 0; success in {0, 1}; sent: False only where nothing went out; pscore in
-    (0, 1]. `slots` and `segments` name the codes.
+    (0, 1]; day: the number of the decision's day, None where it is not known. `slots` and `segments` name the codes.
     """
 
     user: Ints
@@ -40,6 +41,7 @@ class Decisions:
     kind: str
     slots: tuple[str, ...]
     segments: tuple[str, ...] = ("all",)
+    day: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -47,7 +49,8 @@ class Decisions:
     def rows(self, which: Flags | Ints) -> Decisions:
         """The decisions where `which` (N,) is True, or those at its places."""
         names = ("user", "slot", "segment", "campaign", "success", "sent", "pscore")
-        return replace(self, **{name: getattr(self, name)[which] for name in names})
+        day = None if self.day is None else self.day[which]
+        return replace(self, day=day, **{name: getattr(self, name)[which] for name in names})
 
     def distinct(self) -> tuple[Decisions, Ints]:
         """One decision of each (user, segment), and the place of every decision's own among them, shape (N,)."""
@@ -67,11 +70,26 @@ class Decisions:
 
     @property
     def in_first_part(self) -> Flags:
-        """The first 60 % of each user's decisions, rounded up."""
-        start = np.r_[True, self.user[1:] != self.user[:-1]] if len(self) else np.zeros(0, bool)
-        rank = np.arange(len(self)) - np.maximum.accumulate(np.where(start, np.arange(len(self)), 0))
-        count = np.bincount(self.user)[self.user] if len(self) else rank
-        return np.asarray(rank < FIRST_PART * count, dtype=np.bool_)
+        """The decisions that everything is fitted on, shape (N,); see `first_part`."""
+        return self.first_part("fit")
+
+    def first_part(self, salt: str) -> Flags:
+        """The first 60 % of each person's decisions, rounded up; shape (N,).
+
+        A person with fewer than three decisions has no later one then, so such people go whole into either part: 60 %
+        of them into the first, by a keyed hash of `salt` and the person's code.
+        """
+        if not len(self):
+            return np.zeros(0, bool)
+        places = np.arange(len(self))
+        start = np.r_[True, self.user[1:] != self.user[:-1]]
+        rank = places - np.maximum.accumulate(np.where(start, places, 0))
+        sizes = np.bincount(self.user)
+        count = sizes[self.user]
+        whole = np.flatnonzero((sizes > 0) & (sizes < MIN_PAST))
+        drawn = np.zeros(len(sizes), bool)
+        drawn[whole] = [unit_interval("split", salt, str(user)) < FIRST_PART for user in whole]
+        return np.asarray(np.where(count < MIN_PAST, drawn[self.user], rank < FIRST_PART * count), dtype=np.bool_)
 
     @property
     def supported(self) -> Flags:
@@ -89,77 +107,3 @@ def without_certain(log: Decisions) -> tuple[Decisions, int]:
     """The decisions that were drawn at all, and how many were not: with pscore 1 no other action was possible."""
     certain = log.pscore >= 1.0
     return log.rows(~certain), int(certain.sum())
-
-
-def refusal(log: Decisions, certain: int) -> str | None:
-    """Why no claim about timing can be made from this log, as a sentence; None where one can.
-
-    `log` without the decisions of pscore 1, of which there were `certain`.
-    """
-    if len(log) == 0 and certain:
-        return (
-            f"all {certain:,} decisions have probability 1: no other time was possible, so the log cannot say what "
-            "another time would have brought; draw the times of some sends at random first"
-        )
-    if len(log) == 0:
-        return "no decision is left after the faulty rows; the list of what was dropped says why"
-    used = np.unique(log.slot[log.acted])
-    if len(used) < 2:
-        return "all sends went out in one slot: there is no overlap between times, so no other time can be judged"
-    one_time = _one_time_a_campaign(log)
-    if one_time:
-        return one_time
-    stated = _contradicted(log)
-    if stated:
-        return stated
-    first, supported = log.in_first_part, log.supported
-    rest = int((~first & log.acted).sum())
-    users = len(np.unique(log.user[~first]))
-    if supported.sum() < 2:
-        return (
-            f"fewer than two slots have {MIN_SUPPORT} sends in the first {FIRST_PART * 100:.0f} % of each person's "
-            "time: too little data for any policy to choose between times; log longer, or use wider slots"
-        )
-    if rest < MIN_REST or users < MIN_USERS:
-        return (
-            f"{rest:,} sends of {users:,} people are left to evaluate on: too little data, at least {MIN_REST} sends "
-            f"of {MIN_USERS} people are needed"
-        )
-    return None
-
-
-def _one_time_a_campaign(log: Decisions) -> str | None:
-    if log.kind != "slot":
-        return None
-    sends = np.bincount(log.campaign)
-    pairs = np.unique(np.stack([log.campaign, log.slot]), axis=1)[0]
-    times = np.bincount(pairs, minlength=len(sends))
-    judged = sends >= _SAME_TIME
-    if judged.sum() >= 2 and (times[judged] == 1).all():
-        return (
-            f"each of {int(judged.sum()):,} campaigns went out in one slot only: a better time cannot be told from a "
-            "better message, and there is no overlap between times within a campaign"
-        )
-    return None
-
-
-def _contradicted(log: Decisions) -> str | None:
-    """The stated probabilities against what was drawn: off by more than five standard deviations is no chance."""
-    p = log.pscore
-    if log.kind == "send":
-        expected, found, spread = p.sum(), log.sent.sum(), np.sqrt((p * (1 - p)).sum())
-        if abs(found - expected) > _SIGMAS * spread + 1:
-            return (
-                f"the probabilities in the log expect {expected:,.0f} of {len(p):,} decisions to be sent, but "
-                f"{found:,} were: they are not those of the draw, so nothing can be weighted by them"
-            )
-        return None
-    for slot, name in enumerate(log.slots):
-        inverse = 1.0 / p[log.slot == slot]
-        spread = np.sqrt((inverse * (inverse - 1)).sum())
-        if inverse.sum() > len(p) + _SIGMAS * spread + 1:
-            return (
-                f"slot {name} was used {len(inverse):,} times among {len(p):,} decisions, more often than its stated "
-                "probability allows: it is not that of the draw, so nothing can be weighted by it"
-            )
-    return None

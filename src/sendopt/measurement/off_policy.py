@@ -7,7 +7,7 @@ policies is paired: both see the same users in each resample.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 MIN_EFFECTIVE = 30.0  # effective matched sends below which nothing is claimed
+MIN_PEOPLE = 5.0  # effective people below which a resample of people says nothing
 RESAMPLES = 1000
 _LEVELS = (2.5, 97.5)
 _CELLS_AT_ONCE = 4_000_000  # resampled user numbers held in memory
@@ -29,6 +30,33 @@ class Estimate:
     high: float | None
     effective: float
     refusal: str | None = None
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a value rests on: effective sends, effective people, and how often the rarer of the two outcomes was seen.
+
+    Both effective numbers are Kish's (Σw)² / Σw², of sends and of people's sums of weights.
+    """
+
+    sends: float
+    people: float = np.inf
+    rarer: float = np.inf
+
+    def beside(self, other: Basis) -> Basis:
+        """The basis of a difference of two values: it varies as long as either outcome does."""
+        return Basis(min(self.sends, other.sends), min(self.people, other.people), max(self.rarer, other.rarer))
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no value can be given; None where one can."""
+        if self.sends < MIN_EFFECTIVE:
+            return f"refused: no overlap (effective sends {self.sends:.0f} < 30)"
+        if self.people < MIN_PEOPLE:
+            return f"refused: too few people (effective people {self.people:.1f} < {MIN_PEOPLE:.0f})"
+        if self.rarer < 1:
+            return "refused: constant outcome (all sends that count are successes, or all are failures)"
+        return None
 
 
 @dataclass(frozen=True)
@@ -54,8 +82,14 @@ class Weighted:
     @property
     def effective(self) -> float:
         """Kish's effective sample size (Σw)² / Σw²: equally weighted sends that would give the same variance."""
-        squares = float((self.weight**2).sum())
-        return float(self.weight.sum() ** 2 / squares) if squares > 0 else 0.0
+        return _kish(self.weight)
+
+    def basis(self, success: Floats, user: Ints) -> Basis:
+        """What the policy's value rests on; `success` and `user` of shape (N,)."""
+        counts = self.weight > 0
+        successes = float(success[counts].sum())
+        of_people = np.bincount(np.unique(user, return_inverse=True)[1], self.weight) if len(user) else np.zeros(0)
+        return Basis(self.effective, _kish(of_people), min(successes, float(counts.sum()) - successes))
 
 
 def ips(sums: Floats) -> Floats:
@@ -107,28 +141,34 @@ def resampled(columns: Floats, user: Ints, seed: int = 0, samples: int = RESAMPL
     return result
 
 
-def interval(values: Floats, effective: float) -> Estimate:
+def interval(values: Floats, on: Basis | float) -> Estimate:
     """The estimate whose value is the first of `values`, with the percentile interval of the others.
 
-    Refuses where `effective`, the effective sample size, is under 30.
+    Refuses where `on`, what the value rests on or its effective number of sends, is too little: under 30 effective
+    sends, under 5 effective people, or an outcome that never changes, whose interval would have no width.
     """
-    if effective < MIN_EFFECTIVE:
-        return Estimate(None, None, None, effective, f"refused: no overlap (effective sends {effective:.0f} < 30)")
+    basis = on if isinstance(on, Basis) else Basis(on)
+    if basis.refusal:
+        return Estimate(None, None, None, basis.sends, basis.refusal)
     low, high = np.nanpercentile(values[1:], _LEVELS)
-    return Estimate(float(values[0]), float(low), float(high), effective)
+    return Estimate(float(values[0]), float(low), float(high), basis.sends)
 
 
 def matched(success: Floats, agrees: npt.NDArray[np.bool_], pscore: Floats, user: Ints, seed: int = 0) -> Estimate:
     """SNIPS value of the policy that always takes the slot of its own and `agrees` with the drawn one; arrays (N,).
 
     success in {0, 1}; pscore in (0, 1], the probability that the logged slot had; user numbers the clusters. Refuses
-    where the drawn slots hardly ever agree with the policy.
+    where the drawn slots hardly ever agree with the policy. Where the outcome never changes, no resample of people can
+    vary, and the interval is the exact binomial one of the effective sends (Clopper and Pearson 1934).
     """
     nothing = np.zeros(len(success))
     seen = Weighted(np.where(agrees, 1.0 / pscore, 0.0), np.ones(len(success)), nothing, nothing)
-    if seen.effective < MIN_EFFECTIVE:
-        return interval(nothing, seen.effective)
-    return interval(snips(resampled(seen.columns(success), user, seed)), seen.effective)
+    basis = seen.basis(success, user)
+    if replace(basis, rarer=1).refusal:
+        return interval(nothing, replace(basis, rarer=1))
+    if basis.rarer < 1:
+        return _constant(float(success[agrees].max()), basis)
+    return interval(snips(resampled(seen.columns(success), user, seed)), basis)
 
 
 def difference(success: Floats, treated: npt.NDArray[np.bool_], user: Ints, seed: int = 0) -> Estimate:
@@ -136,8 +176,22 @@ def difference(success: Floats, treated: npt.NDArray[np.bool_], user: Ints, seed
     fewest = float(min(treated.sum(), (~treated).sum()))
     if fewest < MIN_EFFECTIVE:
         return Estimate(None, None, None, fewest, f"refused: too few sends in an arm ({fewest:.0f} < 30)")
+    successes = float(success.sum())
+    basis = Basis(fewest, rarer=min(successes, len(success) - successes))
     sums = resampled(np.stack([success * treated, treated, success * ~treated, ~treated]).astype(float), user, seed)
-    return interval(_ratio(sums[0], sums[1]) - _ratio(sums[2], sums[3]), fewest)
+    return interval(_ratio(sums[0], sums[1]) - _ratio(sums[2], sums[3]), basis)
+
+
+def _constant(value: float, basis: Basis) -> Estimate:
+    reach = 0.025 ** (1.0 / min(basis.sends, basis.people))
+    low, high = (0.0, 1.0 - reach) if value == 0.0 else (reach, 1.0)
+    return Estimate(value, low, high, basis.sends)
+
+
+def _kish(weights: Floats | Ints) -> float:
+    weight = np.asarray(weights, dtype=np.float64)
+    squares = float((weight**2).sum())
+    return float(weight.sum() ** 2 / squares) if squares > 0 else 0.0
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from sendopt.measurement.decisions import Decisions, Flags, Floats, Ints, totals
-from sendopt.measurement.shrinkage import BY_SEGMENT, SlotRates
+from sendopt.measurement.shrinkage import BY_SEGMENT, LEAST, SlotRates
 
 FEATURES = ("slot", "segment", "sent", "common", "user_shift", "user_n", "user_slot_shift", "user_slot_n")
 ROUNDS, PATIENCE = 400, 30
+LEAST_ROWS = 50  # decisions that each of the two parts needs, one to grow trees on and one to tune their number
 _PARAMETERS: dict[str, Any] = {
     "objective": "binary",
     "learning_rate": 0.05,
@@ -54,17 +55,28 @@ class OutcomeModel:
         return np.asarray(self.booster.predict(matrix, num_threads=1), dtype=np.float64)
 
 
-def fit(first: Decisions, rates: SlotRates, inner: Flags, seed: int) -> OutcomeModel:
-    """The model of the first part; the number of trees is tuned on the decisions of it that are not `inner`."""
-    matrix = _matrix(rates, first, first.slot, first.sent, _running(rates, first))
+def fit(first: Decisions, rates: SlotRates, inner: Flags, seed: int) -> OutcomeModel | str:
+    """The model of the first part, or why there is none; its number of trees is tuned on what is not `inner`."""
     use = np.ones(len(first), bool) if rates.pooled else first.acted
-    parameters = {**_PARAMETERS, "seed": seed}
+    for part, what in ((use & inner, "grow trees on"), (use & ~inner, "tune their number on")):
+        outcome = first.success[part]
+        if len(outcome) < LEAST_ROWS:
+            return f"{len(outcome):,} decisions are left to {what}, at least {LEAST_ROWS} are needed"
+        if outcome.min() == outcome.max():
+            return f"all {len(outcome):,} decisions to {what} have the same outcome"
+    matrix = _matrix(rates, first, first.slot, first.sent, _running(rates, first))
+    try:
+        return OutcomeModel(_train(matrix, first, use, inner, {**_PARAMETERS, "seed": seed}), rates, first.rows(use))
+    except lgb.basic.LightGBMError as error:
+        return f"LightGBM refused the data: {error}"
+
+
+def _train(matrix: Floats, first: Decisions, use: Flags, inner: Flags, parameters: dict[str, Any]) -> lgb.Booster:
     tuned = lgb.train(
         parameters, _data(matrix, first, use & inner), ROUNDS, [_data(matrix, first, use & ~inner)],
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
     )  # fmt: skip
-    booster = lgb.train(parameters, _data(matrix, first, use), max(1, tuned.best_iteration))
-    return OutcomeModel(booster, rates, first.rows(use))
+    return lgb.train(parameters, _data(matrix, first, use), max(1, tuned.best_iteration))
 
 
 Past = tuple[Floats, Floats, Floats, Floats]  # user shift, n; user x slot shift, n
@@ -102,7 +114,7 @@ def _known(rates: SlotRates, past: Decisions, log: Decisions, slot: Ints) -> Pas
 
 
 def _shrunk(x: Floats, n: Floats, e: Floats, kappa: float) -> list[Floats]:
-    mean = np.where(n > 0, e / np.maximum(n, 1), 0.5)
+    mean = np.clip(np.where(n > 0, e / np.maximum(n, 1), 0.5), LEAST, 1 - LEAST)
     return [np.asarray(logit((x + kappa * mean) / (n + kappa)) - logit(mean), dtype=np.float64), n]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,11 @@ class Policies:
     rates: SlotRates
     model: OutcomeModel | None
     raw: dict[str, SlotRates]  # rates of the simpler levels, for the comparison of log loss
+    no_model: str | None = None  # why there is no model, where one was asked for
+
+    def of_rows(self, which: Flags) -> Policies:
+        """The same policies at the decisions of the rest where `which` (N,) is True."""
+        return replace(self, choices={name: slots[which] for name, slots in self.choices.items()})
 
     def probability(self, name: str, slot: Ints) -> Floats:
         """The policy's probability of `slot` at each decision of the rest, shape (N,)."""
@@ -50,7 +55,7 @@ def fit(first: Decisions, rest: Decisions, supported: Flags, users: int, seed: i
 
     `supported` (K,): slots that a policy may choose. `trees`: whether to train LightGBM too.
     """
-    inner = first.in_first_part
+    inner = first.first_part("tuning")
     pooled = _pooling_helps(first, inner, users)
     rates = shrinkage.fit(first, pooled, users)
     blind = Decisions(**{**vars(rest), "success": np.zeros(len(rest))})
@@ -59,7 +64,8 @@ def fit(first: Decisions, rest: Decisions, supported: Flags, users: int, seed: i
         choices[SEGMENT] = _best(rates.if_sent(blind, BY_SEGMENT), supported)
     choices[RAW] = _raw_best(first, blind, choices[GLOBAL], supported, users)
     choices[PERSONAL] = _best(rates.if_sent(blind), supported)
-    model = outcome_model.fit(first, rates, inner, seed) if trees else None
+    fitted = outcome_model.fit(first, rates, inner, seed) if trees else None
+    model = fitted if isinstance(fitted, OutcomeModel) else None
     if model is not None:
         choices[MODEL] = _best(model.if_sent(blind), supported)
     simpler = {
@@ -68,7 +74,8 @@ def fit(first: Decisions, rest: Decisions, supported: Flags, users: int, seed: i
         "user": shrinkage.fit(first, pooled, users, ("user",)),
         "user_slot": shrinkage.fit(first, pooled, users, ADDITIVE),
     }
-    return Policies(choices, _best_common(first, inner, supported, pooled, users), supported, rates, model, simpler)
+    common = _best_common(first, inner, supported, pooled, users)
+    return Policies(choices, common, supported, rates, model, simpler, fitted if isinstance(fitted, str) else None)
 
 
 def _best(if_sent: Floats, supported: Flags) -> Ints:
@@ -90,6 +97,8 @@ def _pooling_helps(first: Decisions, inner: Flags, users: int) -> bool:
     if not first.not_sent_arm:
         return False
     early, late = first.rows(inner), first.rows(~inner & first.acted)
+    if not len(late) or not early.acted.any():
+        return False
     together, apart = (shrinkage.fit(early, pooled, users).rates(late) for pooled in (True, False))
     return bool(log_loss(late.success, together).mean() < log_loss(late.success, apart).mean())
 
@@ -98,6 +107,8 @@ def _best_common(first: Decisions, inner: Flags, supported: Flags, pooled: bool,
     if len(first.segments) == 1:
         return GLOBAL
     early, late = first.rows(inner), first.rows(~inner & first.acted)
+    if not len(late) or not early.acted.any():
+        return GLOBAL
     rates = shrinkage.fit(early, pooled, users, BY_SEGMENT)
     values = {}
     for name, levels in ((GLOBAL, COMMON), (SEGMENT, BY_SEGMENT)):

@@ -21,7 +21,7 @@ LEVELS = ("slot", "segment", "segment_slot", "user", "user_slot")
 COMMON, BY_SEGMENT, ADDITIVE = LEVELS[:1], LEVELS[:3], LEVELS[:4]
 _LOG_KAPPA = (-2.0, 10.0)
 _GROUPS_FOR_KAPPA = 200_000  # more do not move it
-_LEAST = 1e-4
+LEAST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def concentration(successes: Floats, trials: Floats, mean: Floats) -> float:
     Large where groups differ by no more than chance.
     """
     step = max(1, len(trials) // _GROUPS_FOR_KAPPA)
-    x, n, m = successes[::step], trials[::step], np.clip(mean[::step], _LEAST, 1 - _LEAST)
+    x, n, m = successes[::step], trials[::step], np.clip(mean[::step], LEAST, 1 - LEAST)
 
     def loss(log_kappa: float) -> float:
         a, b = np.exp(log_kappa) * m, np.exp(log_kappa) * (1 - m)
@@ -111,7 +111,7 @@ def concentration(successes: Floats, trials: Floats, mean: Floats) -> float:
 def _shift(group: Ints, groups: int, weight: Floats, success: Floats, expected: Floats) -> tuple[Floats, float]:
     n, x = totals(group, weight, groups), totals(group, weight * success, groups)
     seen = n > 0
-    mean = np.clip(totals(group, weight * expected, groups)[seen] / n[seen], _LEAST, 1 - _LEAST)
+    mean = np.clip(totals(group, weight * expected, groups)[seen] / n[seen], LEAST, 1 - LEAST)
     kappa = concentration(x[seen], n[seen], mean)
     shift = np.zeros(groups)
     shift[seen] = logit((x[seen] + kappa * mean) / (n[seen] + kappa)) - logit(mean)
@@ -122,7 +122,7 @@ def _inverse(log: Decisions) -> Floats:
     """Weights that undo the draw, of mean 1: a common curve must not lean on those whom the log sent to most."""
     chance = np.where(log.sent | (log.kind == "slot"), log.pscore, 1 - log.pscore)
     weight = 1.0 / chance
-    return np.asarray(weight / weight.mean(), dtype=np.float64)
+    return np.asarray(weight / weight.mean() if len(weight) else weight, dtype=np.float64)
 
 
 def _logit_mean(success: Floats) -> float:

@@ -106,13 +106,14 @@ def value(
     columns = np.concatenate([w.columns(sends.success) for w in seen.values()])
     sums = resampled(columns, sends.user, seed, samples).reshape(len(seen), 5, samples + 1)
     of = dict(zip(seen, sums, strict=True))
+    basis = {name: w.basis(sends.success, sends.user) for name, w in seen.items()}
 
     def against(other: str) -> dict[str, dict[str, Estimate]]:
         if other not in of:
             return {}
         return {
             name: {
-                how: interval(f(of[name]) - f(of[other]), min(seen[name].effective, seen[other].effective))
+                how: interval(f(of[name]) - f(of[other]), basis[name].beside(basis[other]))
                 for how, f in ESTIMATORS.items()
             }
             for name in seen
@@ -123,8 +124,8 @@ def value(
     return PolicyValues(
         sends=len(at),
         users=len(np.unique(sends.user)),
-        by={n: {how: interval(f(of[n]), w.effective) for how, f in ESTIMATORS.items()} for n, w in seen.items()},
+        by={n: {how: interval(f(of[n]), basis[n]) for how, f in ESTIMATORS.items()} for n in seen},
         minus_champion=against(CHAMPION),
         minus_uniform=against(UNIFORM),
-        agrees={name: float((chosen[name] == mine).mean()) if name in chosen else None for name in seen},
+        agrees={name: float((chosen[name] == mine).mean()) if name in chosen and len(at) else None for name in seen},
     )

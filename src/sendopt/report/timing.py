@@ -18,7 +18,8 @@ KINDS = {
 }
 REASONS = {
     "not_available": "the person was not available: nothing was drawn",
-    "probability_1": "probability 1: no other time was possible",
+    "probability_1": "probability 1: nothing was drawn",
+    "no_overlap": "the campaign or day had one slot only, or one more often than its probability allows",
     "immature": "the outcome's window is not over",
     "malformed_row": "no row that can be read",
     "duplicate_send": "the same send again; the earliest stays",
@@ -62,7 +63,8 @@ def _header(result: Row) -> str:
         tiles.append(
             parts.tile(f"{moved:,} of {people:,}", "people get a time of their own", "the others the common one")
         )
-    notes = [("info", verdict["placebo"])] if verdict["placebo"] else []
+    common = verdict["common"] and verdict["kind"] != "refused" and verdict["common"]["sentence"]
+    notes = [("info", text) for text in (verdict["placebo"], common, verdict["used_part"]) if text]
     if verdict["kind"] == "harmful":
         tone = "warn"
     return (
@@ -78,6 +80,7 @@ def _period(data: Row) -> str:
 
 def _values(result: Row) -> str:
     rows = [p for p in result["policies"] if p["snips"]["value"] is not None]
+    personal = any(p["policy"] == "personal" for p in result["policies"])
     named = {p["policy"]: words.percent(p["snips"]["value"]) for p in rows}
     told = [("personal", "personal times"), (result["verdict"]["common_policy"], "the best common slot"),
             ("uniform", "any time alike")]  # fmt: skip
@@ -86,8 +89,9 @@ def _values(result: Row) -> str:
     if any(p["not_sent"] for p in rows):
         entries.append(("swatch-hollow", "the same slots where nothing was sent"))
     lead = (
-        "Success rate of a send at the time that each policy would choose, on the last 40 % of each person's "
-        "decisions. Each policy was fitted on the first 60 %."
+        "Success rate of a send at the time that each policy would choose, "
+        + ("on the last 40 % of each person's decisions" if personal else "on the people that it was not fitted on")
+        + ". Each policy was fitted on the first 60 %."
     )
     return parts.section("values", "What each policy would have brought", lead, parts.card(
         finding, parts.legend(entries), timing_figures.values(rows),
@@ -98,7 +102,9 @@ def _values(result: Row) -> str:
 def _differences(result: Row) -> str:
     verdict, rows = result["verdict"], result["policies"]
     common = next((p["name"] for p in rows if p["policy"] == verdict["common_policy"]), "the best common slot")
-    personal = next(p for p in rows if p["policy"] == "personal")
+    personal = next((p for p in rows if p["policy"] == "personal"), None)
+    if personal is None:
+        return ""
     finding = {
         "shown": "Personal beats common", "harmful": "Common beats personal",
         "refused": "No difference can be given",
