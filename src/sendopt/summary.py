@@ -9,6 +9,7 @@ from pathlib import Path
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
+from sendopt.domain.clock import in_words
 from sendopt.report.data import ReportData, load
 from sendopt.report.goal_parts import expected as expected_goals
 from sendopt.report.words import REASONS, gap_words
@@ -45,6 +46,7 @@ def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
     if held:
         yield f"  Held back: {held}."
     yield from _prices(night)
+    yield from _clock(night)
     yield f"  Report: {report}"
 
 
@@ -56,6 +58,12 @@ def _proof(night: ReportData) -> Iterator[str]:
         f"  The plan is worth {proof['value']:.1f} and proven within {gap_words(float(proof['gap']))} of the best "
         f"possible ({proof['method']}, {proof['termination']})."
     )
+
+
+def _clock(night: ReportData) -> Iterator[str]:
+    """What the night took for now: a plan made under a stated clock says so."""
+    if clock := night.facts("publish_schedule").get("clock"):
+        yield f"  Now was {in_words(clock)}."
 
 
 def _prices(night: ReportData) -> Iterator[str]:
