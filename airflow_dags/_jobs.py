@@ -67,7 +67,7 @@ def job_params() -> dict[str, Param]:
             None,
             type=["null", "string"],
             format="date-time",
-            pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})$",
             title="Now",
             description="The UTC time to take for now, like 2026-03-28T23:10:00Z. Empty: when each task starts.",
         ),
