@@ -63,6 +63,14 @@ def job_params() -> dict[str, Param]:
             title="Plan date",
             description="The UTC day to work on, YYYY-MM-DD. Empty: taken from the logical date or the asset event.",
         ),
+        "now": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})$",
+            title="Now",
+            description="The UTC time to take for now, like 2026-03-28T23:10:00Z. Empty: when each task starts.",
+        ),
         "conf": Param(
             os.environ.get("SENDOPT_CONF", "conf"),
             type="string",
@@ -99,7 +107,7 @@ class JobOperator(BaseOperator):
         plan_date = plan_date_of(context, self.days_ahead).isoformat()
         params = context["params"]
         job = [f"jobs/{self.stage}.py", "--plan-date", plan_date, "--conf", params["conf"], "--env", params["env"]]
-        code = self._run([*_command(), *job, *self.flags], _home())
+        code = self._run([*_command(), *job, *clock_of(context), *self.flags], _home())
         if code != 0:
             raise failure_of(self.stage, code)
         for outlet in self.outlets:
@@ -170,6 +178,18 @@ def plan_date_of(context: Mapping[str, Any], days_ahead: int) -> date:
         )
     # Events that waited while the DAG was paused arrive as one run; the newest plan is the one to work on.
     return max(_parse(event.extra.get("plan_date"), f"the event of {event.asset.name}") for event in events)
+
+
+def clock_of(context: Mapping[str, Any]) -> list[str]:
+    """What a job is told of the time: the run's parameter `now`, else when this try of the task started.
+
+    Never the logical date: a run that waited, or is tried again, must not send what was ahead when it was due.
+    """
+    stated = context["params"].get("now")
+    if stated is not None:
+        return ["--now", stated]
+    started: datetime | None = getattr(context.get("ti"), "start_date", None)
+    return [] if started is None else ["--started", started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
 
 
 def failure_of(stage: str, code: int) -> AirflowException:

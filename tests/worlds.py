@@ -17,6 +17,7 @@ ENV = """\
 paths: {{data: {home}/data, out: {home}/out}}
 spark: {{master: "local[2]", shuffle_partitions: 2, driver_memory: 2g}}
 mlflow: {{tracking_uri: "sqlite:///{home}/out/mlflow.db"}}
+clock: {{now: as_of}}
 sources:
   demo: {{mapping: {home}/conf/sources/demo.yaml, input: {home}/world/raw}}
 """

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from sendopt import runtime, summary
 from sendopt.config import forecast
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
+from sendopt.domain.stages import CATALOGUE
 from sendopt.errors import ConfigError
 
 app = typer.Typer(
@@ -34,16 +35,9 @@ Env = Annotated[str, typer.Option(help="name of env/NAME.yaml in that folder", e
 PlanDate = Annotated[str, typer.Option(help="the date to plan, YYYY-MM-DD")]
 DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
 DEMO_DAYS = 60
-STORIES = {
-    "ingest": "reading raw logs",
-    "build_features": "building features as of the decision",
-    "train_propensity": "learning who opens when",
-    "score_slots": "scoring every person × slot",
-    "build_candidates": "applying every rule of eligibility",
-    "allocate": "planning under all limits, with a proof",
-    "publish_schedule": "publishing the audited plan",
-    "measure": "measuring the last mature night",
-}
+Now = Annotated[
+    str | None, typer.Option(help="the time to take for now, like 2026-03-28T23:10:00Z; default: the real time")
+]
 
 
 @app.command()
@@ -52,10 +46,16 @@ def night(
     conf: Conf = Path("conf"),
     env: Env = "local",
     train: Annotated[bool, typer.Option(help="train even where a champion exists")] = False,
+    now: Now = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON line a stage instead of prose")] = False,
 ) -> None:
     """Run all stages of one night: raw logs in, an audited send plan and a report out."""
-    _exit(lambda: _night(runtime.parse_date(plan_date), conf, env, train, as_json))
+
+    def work() -> None:
+        times = runtime.Times.of(now)
+        _night(runtime.parse_date(plan_date), load(conf, env), conf, times, train, as_json)
+
+    _exit(work)
 
 
 @app.command()
@@ -64,9 +64,10 @@ def ingest(
     data: Annotated[Path, typer.Option("--input", help="file or folder of raw logs")],
     conf: Conf = Path("conf"),
     env: Env = "local",
+    now: Now = None,
 ) -> None:
     """Read raw logs into the silver tables; bad rows go to quarantine, each with its reason."""
-    _exit(lambda: _ingest(source, data, load(conf, env)))
+    _exit(lambda: _ingest(source, data, load(conf, env), runtime.Times.of(now)))
 
 
 @app.command()
@@ -173,18 +174,17 @@ def rollback(
     _exit(work)
 
 
-def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
-    settings = load(conf, env)
+def _night(day: date, settings: Settings, conf: Path, times: runtime.Times, train: bool, as_json: bool) -> None:
     console = Console(stderr=True, highlight=False)
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
-        stages = iter(STORIES.items())
-        task = progress.add_task(f"{day}: {next(stages)[1]}", total=None)
-        for done in runtime.run(day, settings, conf, retrain=train):
+        stages = iter(CATALOGUE)
+        task = progress.add_task(f"{day}: {next(stages).story}", total=None)
+        for done in runtime.run(day, settings, conf, retrain=train, times=times):
             if as_json:
                 runtime.print_line(done)
             console.print(summary.stage_line(done), markup=False, soft_wrap=True)
             if following := next(stages, None):
-                progress.update(task, description=f"{day}: {following[1]}")
+                progress.update(task, description=f"{day}: {following.story}")
         progress.update(task, description="writing the report")
         report = _report(day, settings)
         progress.remove_task(task)
@@ -205,13 +205,13 @@ def _report(day: date, settings: Settings) -> Path:
     return path
 
 
-def _ingest(source: Path, data: Path, settings: Settings) -> None:
+def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times) -> None:
     from sendopt.ingest import load_mapping
     from sendopt.spark.ingest import ingest as read
 
     mapping = load_mapping(source)
     with runtime.lake_of(settings) as lake:
-        result = read(lake, mapping, data, settings, datetime.now(UTC))
+        result = read(lake, mapping, data, settings, times.clock(settings, None).received_utc)
     for line in summary.of_ingest(result.rows_in, result.rows_out, result.facts["tables"]):
         sys.stdout.write(line + "\n")
 
@@ -324,7 +324,7 @@ def _check(conf: Path, env: str | None) -> None:
 
 
 def _demo(users: int, nights: int, conf: Path, env: str) -> None:
-    settings = load(conf, env)
+    settings = demo_world.at_its_own_time(load(conf, env))
     source = settings.sources.get("demo")
     if source is None:
         raise ConfigError(f"{conf}/env/{env}.yaml: sources.demo is missing; the demo writes its raw logs there")
@@ -333,7 +333,7 @@ def _demo(users: int, nights: int, conf: Path, env: str) -> None:
     demo_world.prepare(raw, settings, users, DEMO_DATE, DEMO_DAYS)
     for n in range(nights):
         day = DEMO_DATE + timedelta(days=n)
-        _night(day, conf, env, train=False, as_json=False)
+        _night(day, settings, conf, runtime.Times(), train=False, as_json=False)
         if n + 1 < nights:
             demo_world.play(raw, settings, day)
     for line in summary.where_next(settings, conf, env, day):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from sendopt.config.schema import Settings
+from sendopt.config.schema import ClockSettings, Settings
 from sendopt.report.data import read_table
 from sendopt.simulation.delivery import deliver, simulate_history
 from sendopt.simulation.world import World, world_file
@@ -22,6 +22,11 @@ def prepare(raw: Path, settings: Settings, users: int, start: date, days: int) -
     world = World.create(users, SEED, settings.campaigns, settings.channels, start, settings.grid)
     simulate_history(world, raw, days)
     return True
+
+
+def at_its_own_time(settings: Settings) -> Settings:
+    """The settings under the world's own clock, whatever they say: no machine's time means anything in it."""
+    return settings.model_copy(update={"clock": ClockSettings(now="as_of")})
 
 
 def play(raw: Path, settings: Settings, day: date) -> None:

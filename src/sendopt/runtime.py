@@ -13,12 +13,15 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
+from sendopt.domain import slots
+from sendopt.domain.clock import Clock, StatedBy, parse_time, require_ahead
+from sendopt.domain.stages import NAMES, STAGES
 from sendopt.errors import ConfigError, SendoptError
 
 if TYPE_CHECKING:
@@ -27,23 +30,6 @@ if TYPE_CHECKING:
     from sendopt.spark.stage import Night
     from sendopt.spark.tables import Lake
 
-# Every stage with the tables it reads, in the order of a night.
-STAGES: dict[str, tuple[str, ...]] = {
-    "ingest": (),
-    "build_features": ("sends", "interactions", "sessions", "users"),
-    "train_propensity": ("sends", "interactions", "sessions", "users"),
-    "score_slots": ("sends", "interactions", "user_features", "slot_features", "group_features"),
-    "build_candidates": (
-        *("users", "sends", "interactions", "messages", "send_plan"),
-        *("slot_scores", "slot_features", "user_features"),
-    ),
-    "allocate": ("candidates", "sends", "send_plan", "users", "user_features"),
-    "publish_schedule": ("candidates", "allocation", "suppressed", "send_plan"),
-    "measure": (
-        *("send_plan", "sends", "interactions", "candidates", "allocation", "shadow_prices"),
-        "user_features",
-    ),
-}
 UNEXPECTED = 1
 
 
@@ -65,32 +51,65 @@ def job(stage: str) -> NoReturn:
     parser.add_argument("--plan-date", required=True, help="the date to plan, YYYY-MM-DD")
     parser.add_argument("--conf", default="conf", help="folder of settings")
     parser.add_argument("--env", default="local", help="name of conf/env/NAME.yaml")
+    parser.add_argument("--now", help="the time to take for now, like 2026-03-28T23:10:00Z; default: the real one")
+    parser.add_argument(
+        "--started", help="when a scheduler started this job, read from its clock; stands for this machine's clock"
+    )
     if stage == "train_propensity":
         parser.add_argument("--train", action="store_true", help="train even where a champion exists")
     given = parser.parse_args()
     retrain = bool(getattr(given, "train", False))
-    leave(guarded(lambda: _run_job(stage, given.plan_date, Path(given.conf), given.env, retrain)))
+    leave(guarded(lambda: _run_job(stage, given, retrain)))
 
 
-def _run_job(stage: str, plan_date: str, conf: Path, env: str, retrain: bool) -> None:
-    for report in run(parse_date(plan_date), load(conf, env), conf, [stage], retrain=retrain):
+def _run_job(stage: str, given: argparse.Namespace, retrain: bool) -> None:
+    conf, clock = Path(given.conf), Times.of(given.now, given.started)
+    for report in run(parse_date(given.plan_date), load(conf, given.env), conf, [stage], retrain=retrain, times=clock):
         print_line(report)
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a caller says of the time: `now` by --now, `started` by a scheduler's clock; None where it says nothing."""
+
+    now: datetime | None = None
+    started: datetime | None = None
+
+    @classmethod
+    def of(cls, now: str | None, started: str | None = None) -> Times:
+        """Raises ConfigError for text that is no time."""
+        return cls(parse_time(now) if now else None, parse_time(started, "--started") if started else None)
+
+    def clock(self, settings: Settings, plan_date: date | None) -> Clock:
+        """--now, else the setting clock.now, else the scheduler's time, else this machine's, read at this moment."""
+        machine = self.started or datetime.now(UTC)
+        if self.now is not None:
+            return Clock(self.now, StatedBy.ARGUMENT, machine)
+        stated = settings.clock.now
+        if stated == "machine" or (stated == "as_of" and plan_date is None):
+            return Clock(machine, StatedBy.MACHINE, machine)
+        if stated == "as_of":
+            assert plan_date is not None
+            return Clock(slots.as_of(plan_date, settings.grid.lead_minutes), StatedBy.SETTINGS, machine)
+        return Clock(parse_time(stated, "clock.now"), StatedBy.SETTINGS, machine)
 
 
 def run(
     plan_date: date,
     settings: Settings,
     conf_dir: Path,
-    stages: Sequence[str] = tuple(STAGES),
+    stages: Sequence[str] = NAMES,
     *,
     retrain: bool = False,
+    times: Times = Times(),
 ) -> Iterator[StageReport]:
     """Run `stages` of one night in order in one Spark session of its own; yields each one's report as it ends."""
     from sendopt.spark.session import open_session
 
+    _require_ahead(plan_date, settings, stages, times)
     spark = open_session(settings.spark)
     try:
-        yield from run_in(spark, plan_date, settings, conf_dir, stages, retrain=retrain)
+        yield from run_in(spark, plan_date, settings, conf_dir, stages, retrain=retrain, times=times)
     finally:
         spark.stop()
 
@@ -100,30 +119,45 @@ def run_in(
     plan_date: date,
     settings: Settings,
     conf_dir: Path,
-    stages: Sequence[str] = tuple(STAGES),
+    stages: Sequence[str] = NAMES,
     *,
     retrain: bool = False,
+    times: Times = Times(),
 ) -> Iterator[StageReport]:
-    """The same in a session that the caller keeps."""
+    """The same in a session that the caller keeps.
+
+    Each stage has a record of what it reads and a clock of its own, read as it begins: a night may last for hours, and
+    what it publishes must still be ahead then.
+    """
     from sendopt.spark.stage import Night
     from sendopt.spark.tables import Lake
 
-    night = Night(Lake(spark, settings.paths.data), settings, plan_date, conf_dir, retrain)
+    _require_ahead(plan_date, settings, stages, times)
     for stage in stages:
-        started, clock = datetime.now(UTC), time.monotonic()
+        _require_ahead(plan_date, settings, [stage], times)
+        started, clock = datetime.now(UTC), times.clock(settings, plan_date)
+        night = Night(Lake(spark, settings.paths.data), settings, plan_date, conf_dir, retrain, clock)
+        begun = time.monotonic()
         result = importlib.import_module(f"sendopt.spark.{stage}").run(night)
-        seconds = round(time.monotonic() - clock, 3)
-        report = StageReport(stage, result.rows_in, result.rows_out, result.dropped, seconds, result.facts)
+        seconds = round(time.monotonic() - begun, 3)
+        facts = {**result.facts, "clock": clock.facts, "written": night.lake.touched.written}
+        report = StageReport(stage, result.rows_in, result.rows_out, result.dropped, seconds, facts)
         _record(night, report, started)
         yield report
+
+
+def _require_ahead(plan_date: date, settings: Settings, stages: Sequence[str], times: Times) -> None:
+    """Raises ConfigError where a stage would plan a date that is over."""
+    if any(STAGES[stage].plans for stage in stages):
+        horizon = timedelta(hours=settings.grid.horizon_hours)
+        require_ahead(plan_date, horizon, times.clock(settings, plan_date))
 
 
 def _record(night: Night, report: StageReport, started: datetime) -> None:
     from sendopt.domain.tables import TABLES
     from sendopt.spark.tables import schema_of
 
-    lake, facts = night.lake, report.facts
-    versions = {name: lake.version(name) for name in STAGES[report.stage]}
+    lake, facts, versions = night.lake, report.facts, night.lake.touched.read
     row = {
         "plan_date": night.plan_date,
         "stage": report.stage,

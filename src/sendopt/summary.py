@@ -10,6 +10,7 @@ from typing import Any
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
+from sendopt.domain.clock import in_words
 from sendopt.ingest import summary as ingest_summary
 from sendopt.measurement.experiment import BASELINE
 from sendopt.report.data import ReportData, load
@@ -57,6 +58,7 @@ def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
     if held:
         yield f"  Held back: {held}."
     yield from _prices(night)
+    yield from _clock(night)
     if len(night.certificate) and BASELINE in str(night.certificate.iloc[0]["model_version"]).split("+"):
         yield (
             "  No model: fallback. No trained model is champion, so everyone's shrunk rates stood in for it; times are "
@@ -73,6 +75,12 @@ def _proof(night: ReportData) -> Iterator[str]:
         f"  The plan is worth {proof['value']:.1f} and proven within {gap_words(float(proof['gap']))} of the best "
         f"possible ({proof['method']}, {proof['termination']})."
     )
+
+
+def _clock(night: ReportData) -> Iterator[str]:
+    """What the night took for now: a plan made under a stated clock says so."""
+    if clock := night.facts("publish_schedule").get("clock"):
+        yield f"  Now was {in_words(clock)}."
 
 
 def _prices(night: ReportData) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sendopt.config.loader import load
+from sendopt.domain.stages import NAMES
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import BundleDagBag
@@ -17,15 +19,8 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800, method="thread")]  # Airflow's own timeouts use SIGALRM
 
-STAGES = (
-    "ingest",
-    "build_features",
-    "train_propensity",
-    "score_slots",
-    "build_candidates",
-    "allocate",
-    "publish_schedule",
-)
+STAGES = NAMES[: NAMES.index("publish_schedule") + 1]
+STARTED = re.compile(r" --started \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(?= |$)")
 STAND_IN = """
 import pathlib, sys
 stage = pathlib.Path(sys.argv[0]).stem
@@ -46,8 +41,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_evening_runs_every_job_once_in_order_and_announces_the_plan(bag: BundleDagBag, stand_ins: Path) -> None:
     run = bag.dags["nightly_schedule"].test(logical_date=datetime(2027, 2, 28, 23, 10, tzinfo=UTC))
-    calls = (stand_ins / "calls").read_text().splitlines()
-    assert calls == [f"{stage} --plan-date 2027-03-01 --conf conf --env local" for stage in STAGES]
+    assert calls(stand_ins) == [f"{stage} --plan-date 2027-03-01 --conf conf --env local" for stage in STAGES]
     assert run.state == "success"
     assert announced_plan_dates("sendopt_send_plan").count("2027-03-01") == 1
 
@@ -64,9 +58,32 @@ def test_after_a_contradiction_nothing_is_published_or_announced(bag: BundleDagB
 def test_a_week_trains_on_its_own_day_and_announces_the_model(bag: BundleDagBag, stand_ins: Path) -> None:
     bag.dags["weekly_training"].test(logical_date=datetime(2027, 3, 1, 12, tzinfo=UTC))
     given = "--plan-date 2027-03-01 --conf conf --env local"
-    calls = (stand_ins / "calls").read_text().splitlines()
-    assert calls == [f"build_features {given}", f"train_propensity {given} --train"]
+    assert calls(stand_ins) == [f"build_features {given}", f"train_propensity {given} --train"]
     assert announced_plan_dates("sendopt_model") == ["2027-03-01"]
+
+
+def test_every_job_is_told_when_its_task_started_and_a_stated_time_goes_before_it(
+    bag: BundleDagBag, stand_ins: Path
+) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    dag, evening = bag.dags["nightly_schedule"], datetime(2027, 4, 1, 23, 10, tzinfo=UTC)
+    dag.test(logical_date=evening)
+    lines = (stand_ins / "calls").read_text().splitlines()
+    started = [datetime.fromisoformat(line.split(" --started ")[1].split()[0]) for line in lines]
+    assert len(started) == len(STAGES)
+    assert started == sorted(started)
+    assert before <= started[0]
+    assert started[-1] <= datetime.now(UTC)
+    (stand_ins / "calls").unlink()
+    dag.test(logical_date=evening + timedelta(days=1), run_conf={"now": "2027-04-03T10:00:00Z"})
+    assert all(line.endswith(" --now 2027-04-03T10:00:00Z") for line in (stand_ins / "calls").read_text().splitlines())
+
+
+def calls(home: Path) -> list[str]:
+    """What the stand-in jobs were called with, less the time at which their tasks started."""
+    lines = (home / "calls").read_text().splitlines()
+    assert all(STARTED.search(line) for line in lines)
+    return [STARTED.sub("", line) for line in lines]
 
 
 def test_nightly_on_real_jobs(bag: BundleDagBag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sendopt.domain.stages import NAMES
+
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.sdk import DAG
@@ -21,15 +23,7 @@ REPO = Path(__file__).resolve().parents[2]
 FILES = sorted((REPO / "airflow_dags").glob("*.py"))
 DAG_FILES = [path for path in FILES if not path.name.startswith("_")]
 EXPECTED = {
-    "nightly_schedule": [
-        "ingest",
-        "build_features",
-        "train_propensity",
-        "score_slots",
-        "build_candidates",
-        "allocate",
-        "publish_schedule",
-    ],
+    "nightly_schedule": [*NAMES[: NAMES.index("publish_schedule") + 1]],
     "weekly_training": ["build_features", "train_propensity"],
     "daily_measurement": ["measure"],
 }
@@ -118,7 +112,7 @@ def test_every_job_is_there(dag: DAG) -> None:
 
 
 def test_params_have_a_schema_and_defaults_that_keep_it(dag: DAG) -> None:
-    assert dag.params.validate() == {"plan_date": None, "conf": "conf", "env": "local"}
+    assert dag.params.validate() == {"plan_date": None, "now": None, "conf": "conf", "env": "local"}
 
 
 def test_assets_link_the_dags(bag: BundleDagBag) -> None:

@@ -15,6 +15,7 @@ from sendopt.config.schema import (
     AudienceAll,
     Campaign,
     Channel,
+    ClockSettings,
     Gate,
     Label,
     Mlflow,
@@ -71,6 +72,7 @@ def _night(lake: Lake, folder: Path) -> Night:
         gate=Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0),
         paths=Paths(data=lake.root),
         mlflow=Mlflow(tracking_uri=f"sqlite:///{folder}/mlflow.db"),
+        clock=ClockSettings(now="as_of"),
     )
     return Night(lake, settings, PLAN_DATE, Path("conf"))
 

@@ -15,9 +15,11 @@ from sendopt.config.loader import load
 from sendopt.demo import play
 from sendopt.domain.keys import keyed_hash, planned_send_key
 from sendopt.domain.limits import Limits
+from sendopt.domain.stages import CATALOGUE
 from sendopt.domain.tables import TABLES
 from sendopt.report.data import read_table
 from sendopt.report.explain import explain_user
+from sendopt.summary import of_night
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # its fixture runs whole nights
 PLAUSIBLE = ("Europe/Berlin", "Europe/Helsinki", "Europe/London")
@@ -197,7 +199,7 @@ def test_normal_nights_have_no_alert(nights, settings):
 
 def test_the_record_of_a_night_reconciles(nights, settings):
     runs = read_table(settings.paths.data, "runs", nights[0][0]).set_index("stage")
-    assert set(runs.index) == set(runtime.STAGES)
+    assert set(runs.index) == set(runtime.NAMES)
     for stage in ("ingest", "score_slots", "build_candidates", "publish_schedule"):
         row = runs.loc[stage]
         assert row["rows_in"] == row["rows_out"] + sum(json.loads(row["dropped_by_reason"]).values()), stage
@@ -211,3 +213,22 @@ def test_changed_settings_never_meet_old_scores(spark, nights, settings, home):
         list(runtime.run_in(spark, nights[0][-1], other, home / "conf", ["allocate"]))
     with pytest.raises(InputNotReady, match="run score_slots first"):
         list(runtime.run_in(spark, date(2026, 5, 1), settings, home / "conf", ["publish_schedule"]))
+
+
+def test_what_each_stage_read_and_wrote_is_what_the_catalogue_says(nights, settings):
+    for day in nights[0]:
+        runs = read_table(settings.paths.data, "runs", day).set_index("stage")
+        for stage in CATALOGUE:
+            record = runs.loc[stage.name]
+            read, wrote = set(json.loads(record["delta_versions"])), set(json.loads(record["facts"])["written"])
+            assert set(stage.reads) <= read <= {*stage.reads, *stage.may_read}, (day, stage.name)
+            assert set(stage.writes) <= wrote <= {*stage.writes, *stage.may_write}, (day, stage.name)
+
+
+def test_a_night_says_whose_clock_it_had(nights, settings):
+    for day in nights[0]:
+        as_of = f"{day - timedelta(days=1)}T23:00:00Z"
+        for facts in read_table(settings.paths.data, "runs", day)["facts"]:
+            assert json.loads(facts)["clock"] == {"now": as_of, "by": "settings"}
+    said = "\n".join(of_night(settings.paths.data, nights[0][0], Path("report.html")))
+    assert "Now was 2026-03-28 23:00 UTC, stated by the setting clock.now, not this machine's clock." in said

@@ -12,8 +12,8 @@ import pytest
 from worlds import PLAN_DATE, REPO, make_world
 
 from sendopt.config.loader import load
+from sendopt.domain.stages import NAMES
 from sendopt.report.data import read_table
-from sendopt.runtime import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -40,7 +40,7 @@ def test_jobs_and_their_exit_codes(tmp_path):
     early = submit("allocate", "--plan-date", str(PLAN_DATE), "--conf", str(conf), cwd=tmp_path)
     assert early.returncode == 75, early.stderr
     assert "run score_slots first" in early.stdout
-    for stage in list(STAGES)[:2]:
+    for stage in NAMES[:2]:
         done = submit(stage, "--plan-date", str(PLAN_DATE), "--conf", str(conf), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         (line,) = [json.loads(text) for text in done.stdout.splitlines() if text.startswith('{"dropped"')]

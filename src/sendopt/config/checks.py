@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def findings(settings: Settings, names: Names, grid_is_sound: bool = True) -> li
         *_order(settings),
         *_zones(settings),
         *_sources(settings),
+        *_clock(settings),
         *_secrets(settings),
     ]
     return [*found, *_grid(settings)] if grid_is_sound else found
@@ -75,6 +76,14 @@ def _campaigns(settings: Settings, names: Names) -> Iterator[Finding]:
                 ("campaigns", name, "last_date"),
                 f"before first_date; got {shown(campaign.last_date)}; expected {campaign.first_date} or later",
             )
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    if settings.clock.now not in ("machine", "as_of"):
+        try:
+            datetime.fromisoformat(settings.clock.now)
+        except ValueError:
+            yield ("clock", "now"), f"no such time in the calendar; got {shown(settings.clock.now)}"
 
 
 def _channel_keys(settings: Settings, names: Names) -> Iterator[Finding]:

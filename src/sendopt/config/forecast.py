@@ -26,7 +26,14 @@ def forecast(settings: Settings) -> list[str]:
         *_across_users(settings),
         *_worth(settings),
         _arms(settings),
+        *_clock(settings),
     ]
+
+
+def _clock(settings: Settings) -> Iterator[str]:
+    if settings.clock.now != "machine":
+        stated = "its own as_of" if settings.clock.now == "as_of" else settings.clock.now
+        yield f"Clock: each night takes {stated} for now, not the real time. For historic and simulated logs only."
 
 
 def warnings(settings: Settings) -> list[str]:

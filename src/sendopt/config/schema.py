@@ -218,6 +218,15 @@ class Source(Strict):
     input: str = Field(description="file or folder of raw logs")
 
 
+class ClockSettings(Strict):
+    """Which time a night takes for now. `--now` goes before it."""
+
+    now: Annotated[str, Field(pattern=r"^(machine|as_of|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z)$")] = Field(
+        "machine",
+        description="machine: the real time; for historic or simulated logs as_of (each night's own) or a time in UTC",
+    )
+
+
 class QuietHours(Strict):
     """Hours without sends: the legal pack for everyone, more by channel; users add their own in `users`."""
 
@@ -302,6 +311,7 @@ class Settings(Strict):
     opt_out: OptOut = OptOut()
     # where it runs
     sources: dict[Name, Source] = Field(default_factory=dict, description="raw logs to ingest, by name")
+    clock: ClockSettings = ClockSettings()
     paths: Paths = Paths()
     spark: SparkSettings = SparkSettings()
     mlflow: Mlflow = Mlflow()
@@ -325,5 +335,5 @@ class Settings(Strict):
 GROWTH_SECTIONS = frozenset(
     {"campaigns", "channels", "quiet_hours", "caps", "min_gap_minutes", "fatigue", "capacity", "opt_outs", "cost"}
 )
-ENV_SECTIONS = frozenset({"sources", "paths", "spark", "mlflow"})
+ENV_SECTIONS = frozenset({"sources", "clock", "paths", "spark", "mlflow"})
 NIGHT_SECTIONS = frozenset(Settings.model_fields) - GROWTH_SECTIONS - ENV_SECTIONS

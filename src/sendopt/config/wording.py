@@ -20,15 +20,22 @@ from sendopt.domain.limits import SolveLimits
 Schema = dict[str, Any]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+NOW = r"^(machine|as_of|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z)$"
 
 PATTERNS = {  # pattern of the schema -> how people say it; a test asserts that none is missing
     r"^([01]\d|2[0-3]):[0-5]\d$": "a local time like 22:00",
     NAME: "a name of letters, digits, _ . or -, at most 80 characters",
     r"^\d{4}-\d\d-\d\d$": "a date like 2026-05-01",
     r"^\d+[gm]$": "a size like 3g or 512m",
+    NOW: "machine, as_of or a time in UTC like 2026-03-28T23:10:00Z",
 }
 
-SAMPLES = {r"^([01]\d|2[0-3]):[0-5]\d$": "00:00", r"^\d{4}-\d\d-\d\d$": "2000-01-01", r"^\d+[gm]$": "1g"}
+SAMPLES = {
+    NOW: "machine",
+    r"^([01]\d|2[0-3]):[0-5]\d$": "00:00",
+    r"^\d{4}-\d\d-\d\d$": "2000-01-01",
+    r"^\d+[gm]$": "1g",
+}
 
 WRONG = {
     "int_type": "not a whole number",

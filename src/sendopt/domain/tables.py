@@ -123,6 +123,7 @@ SILVER = (
         statement string
         allowed boolean
         at_utc timestamp
+        at_imputed boolean
         source string""",
     ),
     _table(

@@ -35,7 +35,8 @@ def explain_user(data_root: str, user: str, message: str | None, day: date | Non
         cells.groupby("notification_id"), key=lambda g: (g[1]["campaign_id"].iloc[0], g[0])
     ):
         yield f"\n{mine['campaign_id'].iloc[0]} by {mine['channel'].iloc[0]}, message {notification}"
-        sent = cast("pd.Series[Any]", chosen.loc[notification]) if notification in chosen.index else None
+        planned = notification in chosen.index and notification not in held.index  # publishing may have left it out
+        sent = cast("pd.Series[Any]", chosen.loc[notification]) if planned else None
         clock = _Clock(day, zone, slot_minutes)
         yield from _message(mine, sent, held["reason"].get(notification), prices, clock)
 

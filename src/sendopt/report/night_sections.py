@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
+from sendopt.domain.clock import in_words
+from sendopt.domain.stages import NAMES
 from sendopt.report import parts, words
 from sendopt.report.data import ReportData
 from sendopt.report.plan_sections import absent, units
-
-STAGES = ("ingest", "build_features", "train_propensity", "score_slots", "build_candidates", "allocate",
-          "publish_schedule", "measure")  # fmt: skip
 
 
 def certificate(data: ReportData) -> str:
@@ -68,6 +67,8 @@ def lineage(data: ReportData) -> str:
         blocks.append(parts.card("Versions", parts.definitions([(names[key], text) for key, text in versions.items()])))
     else:
         blocks.append(parts.missing(absent(data, "certificate", "No versions to show")))
+    if clock := data.facts("publish_schedule").get("clock"):
+        blocks.append(parts.card("Clock", parts.definitions([("Published as of", in_words(clock))])))
     if data.runs.empty:
         blocks.append(parts.missing(absent(data, "runs", "No runs to show")))
     else:
@@ -78,7 +79,7 @@ def lineage(data: ReportData) -> str:
 
 
 def _runs(data: ReportData) -> str:
-    order = {name: i for i, name in enumerate(STAGES)}
+    order = {name: i for i, name in enumerate(NAMES)}
     records = sorted(
         data.runs.to_dict("records"), key=lambda run: (order.get(str(run["stage"]), 99), str(run["stage"]))
     )

@@ -6,6 +6,9 @@ import math
 from numbers import Real
 from typing import Any
 
+from sendopt.domain import stages
+from sendopt.domain.tables import TABLES
+
 REASONS: dict[str, tuple[str, str]] = {
     "holdout": ("Hold-out group", "The person is in the arm that gets nothing, so that the effect can be measured."),
     "already_sent": ("Sent before", "The log holds a send of this very message."),
@@ -32,6 +35,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "displaced": ("A better message took its place", "Another message that needs the same room is worth more."),
     "planned_unsent": ("Drawn, but did not fit", "A random-time message whose drawn slot was full, kept on record."),
     "campaign_killed": ("Campaign stopped", "Someone stopped this campaign."),
+    "slot_past": ("Slot already begun", "The plan was published after the slot of this message had begun."),
+    "withdrawn": ("Message withdrawn", "The message was offered when the night was planned, and is no longer."),
     "duplicate": ("Duplicate", "The same message is already planned or sent."),
 }  # fmt: skip
 
@@ -65,11 +70,7 @@ BASELINES: dict[str, str] = {
 }
 
 TABLE_STAGES: dict[str, str] = {
-    "send_plan": "the stage publish_schedule",
-    "suppressed": "the stage publish_schedule",
-    "shadow_prices": "the stage allocate",
-    "certificate": "the stage allocate",
-    "quarantine": "the stage ingest",
+    **{name: f"the stage {stages.writers(name)[0]}" for name in TABLES if stages.writers(name)},
     "runs": "each stage that runs",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -16,14 +15,12 @@ from sendopt.allocation.coupling import rows_of
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
 from sendopt.allocation.solution import Solution
 from sendopt.domain.limits import Limits
-from sendopt.domain.plausible import LocalDays
-from sendopt.domain.rules import Send
 from sendopt.domain.tables import TABLES
 from sendopt.errors import AuditError
 from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.uniform_time import MESSAGE, UniformArm, plan_uniform_time
-from sendopt.spark import history, lineage, unknown_zone
-from sendopt.spark.fatigue import HALF_LIVES
+from sendopt.spark import lineage, past_sends
+from sendopt.spark.people import current_users
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
 
@@ -39,12 +36,13 @@ class _Inputs:
 def run(night: Night) -> StageResult:
     """Write `allocation`, `shadow_prices`, `certificate` and `suppressed`; a failed audit writes nothing."""
     versions = lineage.of_scores(night)
+    lineage.require_version(night, versions.plan_version, "slot_scores", "candidates")
     limits, settings = night.settings.limits(), night.settings
     inputs = _read(night)
     drawn_cells = inputs.cells[inputs.cells["arm"] == UNIFORM_TIME]
     share = settings.arms.uniform_time_fraction / max(1e-9, 1.0 - settings.arms.holdout_fraction)
     uniform = plan_uniform_time(
-        drawn_cells, _sends_by_user(inputs.past), limits, share, settings.grid.slot_minutes, night.n_slots,
+        drawn_cells, past_sends.by_user(inputs.past), limits, share, settings.grid.slot_minutes, night.n_slots,
         f"{settings.arms.salt} {night.plan_date}",
     )  # fmt: skip
     treated = inputs.cells[inputs.cells["arm"] != UNIFORM_TIME].reset_index(drop=True)
@@ -71,17 +69,15 @@ def run(night: Night) -> StageResult:
 
 def _read(night: Night) -> _Inputs:
     rows = night.lake.read("candidates", night.plan_date)
-    users = night.lake.read("users").select("user_id", "timezone")
-    eligible = rows.where("eligible").join(users, "user_id").select(
+    users = current_users(night, night.as_of).select("user_id", "timezone")
+    eligible = rows.where("eligible").join(users, "user_id", "left").select(
         "user_id", "notification_id", "campaign_id", "channel", "category", "slot", "arm", "value", "p_open",
         "p_opt_out", "timezone",
     )  # fmt: skip
     cells = eligible.toPandas().sort_values([*MESSAGE, "slot"], ignore_index=True)
     costs = {name: c.cost_per_send for name, c in night.settings.channels.items()}
     cells["cost"] = cells["channel"].map(costs).astype(float)
-    days = LocalDays(
-        unknown_zone.plausible_zones(night), night.plan_start, night.settings.grid.slot_minutes, night.n_slots
-    )
+    days = past_sends.local_days(night)
     cells["local_day"] = days.of_cells(cells["timezone"].tolist(), cells["slot"].tolist())
     counted = (
         rows.groupBy(*MESSAGE, "campaign_id", "arm")
@@ -90,32 +86,9 @@ def _read(night: Night) -> _Inputs:
     )
     refused = counted[~counted["eligible"]].sort_values(MESSAGE, ignore_index=True)
     refused["reason"] = [candidates.message_reason(r) for r in refused["reasons"]]
-    past = _past(night, rows.where("eligible").select("user_id").distinct(), cells, days)
+    planned_for = rows.where("eligible").select("user_id").distinct()
+    past = past_sends.of_users(night, planned_for, cells, days, night.as_of)
     return _Inputs(cells, refused.drop(columns=["reasons", "eligible"]), past, len(counted))
-
-
-def _past(night: Night, users: DataFrame, cells: pd.DataFrame, days: LocalDays) -> pd.DataFrame:
-    """History of these users as far back as any limit looks, in a fixed order."""
-    limits = night.settings.limits()
-    minutes = [limits.min_gap_minutes, *(c.window_minutes or 14 * 24 * 60 for c in limits.caps.values())]
-    if limits.fatigue:
-        minutes.append(int(limits.fatigue.half_life_hours * 60 * HALF_LIVES))
-    since = night.plan_start - timedelta(minutes=max(minutes))
-    rows = history.sends(night).where(F.col("sent_at_utc") >= F.lit(since)).join(users, "user_id", "left_semi")
-    past = rows.toPandas().sort_values(["user_id", "sent_at_utc", "send_key"], ignore_index=True)
-    sent = past["sent_at_utc"].dt.tz_localize("UTC")
-    past["minutes_before"] = (pd.Timestamp(night.plan_start) - sent).dt.total_seconds() / 60.0
-    calendar = any(c.calendar for c in limits.caps.values())
-    past["local_day"] = _days(past, sent, cells, days) if calendar else 0
-    return past
-
-
-def _days(past: pd.DataFrame, sent: pd.Series[pd.Timestamp], cells: pd.DataFrame, days: LocalDays) -> list[int]:
-    """Local day of each past send: by its own zone where the user's is known and the send has one, else the user's."""
-    own = dict(zip(cells["user_id"], cells["timezone"], strict=True))
-    slots = cells.groupby("user_id")["slot"].agg(frozenset).to_dict()
-    found = zip(sent, past["user_id"], past["timezone"], strict=True)
-    return [days.of_past(at, zone if own[user] and zone else own[user], slots[user]) for at, user, zone in found]
 
 
 def _problem(night: Night, cells: pd.DataFrame, past: pd.DataFrame, limits: Limits) -> Problem:
@@ -158,14 +131,6 @@ def _problem(night: Night, cells: pd.DataFrame, past: pd.DataFrame, limits: Limi
 
 
 _TEXTS = {"campaign": "campaign_id", "channel": "channel", "category": "category"}
-
-
-def _sends_by_user(past: pd.DataFrame) -> dict[str, list[Send]]:
-    sends: dict[str, list[Send]] = {}
-    names = ["user_id", "minutes_before", "channel", "category", "campaign_id", "local_day"]
-    for user, before, channel, category, campaign, day in zip(*(past[n].tolist() for n in names), strict=True):
-        sends.setdefault(user, []).append(Send(-before, channel, category, campaign, day, False))
-    return sends
 
 
 def _together(

@@ -11,22 +11,20 @@ from pyspark.sql import functions as F
 
 from sendopt import candidates
 from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
-from sendopt.measurement.experiment import FALLBACK, TREATMENT, arms_at
-from sendopt.spark import goals, history, keys, lineage, unknown_zone
+from sendopt.spark import eligibility, goals, keys, lineage
 from sendopt.spark.people import current_users
 from sendopt.spark.stage import Night, StageResult
-from sendopt.spark.zones import slot_readings, slot_times
-
-UNKNOWN = "unknown"  # channel and category of a message whose campaign is not configured
 
 
 def run(night: Night) -> StageResult:
     """Write `messages` of the audience rules and `candidates` of the night; dropped = cells refused, by reason."""
-    night.lake.replace("messages", audience_messages(night), night.plan_date, only="origin = 'audience'")
-    scores = night.lake.read("slot_scores", night.plan_date)
     versions = lineage.of_scores(night)
-    treated = FALLBACK if versions.model_version == lineage.BASELINE else TREATMENT
-    cells = _cells(night)
+    lineage.require_version(night, versions.plan_version, "slot_scores")
+    ingested = night.lake.read("messages", night.plan_date).where("origin IS NULL")
+    night.lake.replace("messages", audience_messages(night), night.plan_date, only="origin = 'audience'")
+    made = night.lake.read("messages", night.plan_date).where("origin = 'audience'")
+    scores = night.lake.read("slot_scores", night.plan_date)
+    cells = eligibility.cells(night, ingested.unionByName(made), night.as_of)
     scored = cells.join(
         scores.select(
             *("user_id", "slot", "category", "channel", "p_open", "p_opt_out", "incremental", "p_goals"),
@@ -35,7 +33,7 @@ def run(night: Night) -> StageResult:
         ["user_id", "slot", "category", "channel"],
         "left",
     )
-    judged = scored.mapInPandas(_judge(night, treated), schema=_judged_schema())
+    judged = scored.mapInPandas(_judge(night, versions.treated), schema=_judged_schema())
     rows = versions.on(judged.withColumn("plan_date", F.lit(night.plan_date)))
     count = night.lake.replace("candidates", rows, night.plan_date)
     written = night.lake.read("candidates", night.plan_date)
@@ -54,7 +52,9 @@ def audience_messages(night: Night) -> DataFrame:
     )
     seen = night.lake.read("user_features", night.plan_date)
     last_seen = F.least(F.col("days_since_session"), F.col("days_since_open"))
-    users = _known_users(night).join(seen.select("user_id", last_seen.alias("days_since_seen")), "user_id", "left")
+    users = current_users(night, night.as_of).join(
+        seen.select("user_id", last_seen.alias("days_since_seen")), "user_id", "left"
+    )
     drawn = keys.unit_interval("audience", F.col("campaign_id"), day, F.col("user_id")) < F.col("fraction")
     recent = F.col("within_days").isNull() | F.coalesce(F.col("days_since_seen") <= F.col("within_days"), F.lit(False))
     number = F.col("n").cast("string")
@@ -96,45 +96,6 @@ def _is_on(campaign: Campaign, day: date) -> bool:
     return (campaign.first_date or "") <= str(day) and (campaign.last_date is None or str(day) <= campaign.last_date)
 
 
-def _known_users(night: Night) -> DataFrame:
-    return current_users(night, night.as_of)
-
-
-def _cells(night: Night) -> DataFrame:
-    """Messages × slots with all that the rules of eligibility look at."""
-    spark, settings = night.spark, night.settings
-    offered = night.lake.read("messages", night.plan_date)
-    users = _known_users(night).withColumn("known_user", F.lit(True))
-    campaigns = spark.createDataFrame(
-        [(name, c.channel, c.category, c.value) for name, c in sorted(settings.campaigns.items())],
-        "campaign_id string, channel string, category string, weight double",
-    )
-    grid = slot_readings(users, night.plan_start, settings.grid.slot_minutes, night.n_slots).select(
-        "timezone", "slot", "local_hour", "wall_minute", "wall_length"
-    )
-    slots = slot_times(spark, night.plan_start, settings.grid.slot_minutes, night.n_slots).select(
-        "slot", F.col("start_utc").alias("slot_start")
-    )
-    already = history.known_send_keys(night).select("send_key", F.lit(True).alias("already_sent"))
-    return (
-        offered.join(users, "user_id", "left")
-        .join(F.broadcast(campaigns), "campaign_id", "left")
-        .fillna({"channel": UNKNOWN, "category": UNKNOWN, "weight": 0.0})
-        .withColumn("send_key", keys.keyed_hash("send", F.col("user_id"), F.col("notification_id")))
-        .join(already, "send_key", "left")
-        .fillna({"already_sent": False, "known_user": False})
-        .crossJoin(F.broadcast(slots))
-        .join(F.broadcast(grid), ["timezone", "slot"], "left")
-        .fillna({"wall_minute": -1, "wall_length": 0, "local_hour": -1})
-        .withColumn("position", keys.unit_interval("arm", settings.arms.salt, F.col("user_id")))
-        .select(
-            "user_id", "notification_id", "slot", "campaign_id", "channel", "category", "position", "weight",
-            "known_user", "already_sent", "channels", "opted_out_categories", "opted_out_channels", "wall_minute",
-            "wall_length", "local_hour", "quiet_start", "quiet_end", "slot_start", "earliest_utc", "expiry_utc",
-        )
-    )  # fmt: skip
-
-
 def _judged_schema() -> str:
     return (
         "user_id string, notification_id string, slot int, campaign_id string, channel string, category string, "
@@ -145,18 +106,11 @@ def _judged_schema() -> str:
 
 def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function that Spark maps over batches of cells; it closes over plain settings only."""
-    settings, supported = night.settings, history.supported_hours(night)
-    plausible = unknown_zone.plausible_zones(night).walls(night.plan_start, settings.grid.slot_minutes, night.n_slots)
+    reasons, opt_out_cost = eligibility.judge(night, treated), night.settings.objective.opt_out_cost
 
     def judge(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in batches:
-            for column in ("channels", "opted_out_categories", "opted_out_channels"):
-                rows[column] = [() if c is None else c for c in rows[column]]
-            rows["arm"] = arms_at(rows["position"].to_numpy(), settings.arms, treated)
-            reason = candidates.refusals(
-                rows, campaigns=settings.campaigns, quiet_hours=settings.quiet_hours, supported_hours=supported,
-                plausible=plausible,
-            )  # fmt: skip
+            reason = reasons(rows)
             unscored = rows["p_open"].isna().to_numpy() & (reason == None)  # noqa: E711
             if unscored.any():
                 raise ValueError(f"{unscored.sum()} eligible cells have no score: run score_slots for this plan_date")
@@ -166,9 +120,8 @@ def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Ite
             for column in ("p_open", "p_opt_out", "incremental", "p_goals"):
                 result[column] = rows[column]
             result["value"] = candidates.values(
-                rows["worth"].to_numpy(), rows["p_opt_out"].to_numpy(), rows["weight"].to_numpy(),
-                settings.objective.opt_out_cost,
-            )  # fmt: skip
+                rows["worth"].to_numpy(), rows["p_opt_out"].to_numpy(), rows["weight"].to_numpy(), opt_out_cost
+            )
             yield result
 
     return judge

@@ -47,7 +47,7 @@ def applied(rows: DataFrame) -> DataFrame:
 def of_interactions(rows: DataFrame, source: str, received_utc: datetime) -> DataFrame:
     """Statements of the rows that `applied` marked, of the person and the channel or category that they name."""
     at = F.col("at_utc")
-    dated = at.isNotNull() & (at >= F.lit(FIRST_TIME)) & (at <= F.lit(received_utc))
+    dated = F.coalesce((at >= F.lit(FIRST_TIME)) & (at <= F.lit(received_utc)), F.lit(False))
     channel = F.coalesce("channel", F.when(F.col("category").isNull(), F.col("send_channel")))
     scopes = F.filter(
         F.array(
@@ -67,9 +67,10 @@ def of_interactions(rows: DataFrame, source: str, received_utc: datetime) -> Dat
             .alias("statement"),
             F.col("_allowed").alias("allowed"),
             F.when(dated, at).otherwise(F.lit(received_utc)).alias("at_utc"),
+            (~dated).alias("at_imputed"),
             F.lit(source).alias("source"),
         )
-        .select("user_id", "s.scope", "s.name", "statement", "allowed", "at_utc", "source")
+        .select("user_id", "s.scope", "s.name", "statement", "allowed", "at_utc", "at_imputed", "source")
     )
 
 
@@ -109,6 +110,7 @@ def of_users(
             ).alias("statement"),
             F.lit(allowed).alias("allowed"),
             F.lit(received_utc).alias("at_utc"),
+            F.lit(True).alias("at_imputed"),
             F.lit(mapping.source).alias("source"),
         )
 
@@ -134,7 +136,8 @@ def with_leavers(lake: Lake, mapping: SourceMapping, rows: DataFrame, accepted: 
 def write(lake: Lake, statements: DataFrame) -> int:
     """Number of new statements; one that is known keeps its time."""
     one = statements.select(*_COLUMNS).groupBy(*TABLES["consents"].key).agg(
-        F.min("allowed").alias("allowed"), F.min("at_utc").alias("at_utc"), F.min("source").alias("source")
+        F.min("allowed").alias("allowed"), F.min("at_utc").alias("at_utc"), F.max("at_imputed").alias("at_imputed"),
+        F.min("source").alias("source"),
     )  # fmt: skip
     fresh = one.join(lake.read("consents").select(*TABLES["consents"].key), list(TABLES["consents"].key), "left_anti")
     return lake.merge("consents", fresh.select(*_COLUMNS))

@@ -205,12 +205,13 @@ def measure(night: Night) -> dict[str, object]:
 def _delivered(night: Night, name: str, goal: Goal, day: date) -> DataFrame:
     """p and success (0 or 1) of every delivered send of `day` that had a chance of the goal when it was planned."""
     log = exposures_of(night, day, _rules(night, goal)).where(~F.col("suspected"))
-    plan = night.lake.read("send_plan", day).select("send_key", "user_id", "notification_id")
+    plan = night.lake.read("send_plan", day).join(history.planned_again(night, day), "send_key", "left_anti")
     message = ["user_id", "notification_id"]
     chosen = night.lake.read("allocation", day).where("planned").select(*message, "slot")
     chances = night.lake.read("candidates", day).select(*message, "slot", F.col("p_goals")[name].alias("p"))
     return (
-        plan.join(chosen, message)
+        plan.select("send_key", *message)
+        .join(chosen, message)
         .join(chances.where(F.col("p").isNotNull()), [*message, "slot"])
         .join(log.select("send_key", F.col("label").alias("success")), "send_key")
         .select("p", "success")

@@ -1,8 +1,8 @@
-"""What a night may know of the past: sends and committed sends, opt-outs, hours with support (model ¶3, ¶16)."""
+"""What a night may know of the past: sends and committed sends, hours with support (model ¶3, ¶16)."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -10,24 +10,37 @@ from pyspark.sql import functions as F
 from sendopt.spark.stage import Night
 
 
-def sends(night: Night) -> DataFrame:
-    """Sends made, and planned on earlier dates without a row in the log yet: one row a send_key.
+def sends(night: Night, at: datetime) -> DataFrame:
+    """Sends made before `at`, and planned on earlier dates without a row in the log yet: one row a send_key.
 
+    A planned send that the log says was not sent is neither, and may be planned again.
     Columns: send_key, user_id, channel, category, campaign_id, sent_at_utc, timezone, p_opt_out.
     """
     columns = ["send_key", "user_id", "channel", "category", "campaign_id"]
-    logged = night.lake.read("sends").where(F.col("sent") & (F.col("sent_at_utc") < F.lit(night.as_of)))
-    made = logged.select(*columns, "sent_at_utc", "timezone", F.lit(0.0).alias("p_opt_out"))
-    earlier = night.lake.read("send_plan").where(F.col("plan_date") < F.lit(night.plan_date))
+    logged = night.lake.read("sends").where(F.col("sent_at_utc") < F.lit(at))
+    made = logged.where("sent").select(*columns, "sent_at_utc", "timezone", F.lit(0.0).alias("p_opt_out"))
+    earlier = plans_before(night, night.plan_date)
     committed = earlier.join(logged.select("send_key"), "send_key", "left_anti").select(
         *columns, F.col("send_at_utc").alias("sent_at_utc"), "timezone", "p_opt_out"
     )
     return made.unionByName(committed)
 
 
-def known_send_keys(night: Night) -> DataFrame:
-    """Keys of everything sent or planned before this night: none of them is ever planned again."""
-    return sends(night).select("send_key")
+def plans_before(night: Night, day: date) -> DataFrame:
+    """Rows of `send_plan` of the dates before `day`, of each send_key the last: a send not made is planned again."""
+    earlier = night.lake.read("send_plan").where(F.col("plan_date") < F.lit(day))
+    newest = earlier.groupBy("send_key").agg(F.max("plan_date").alias("plan_date"))
+    return earlier.join(newest, ["send_key", "plan_date"])
+
+
+def planned_again(night: Night, day: date) -> DataFrame:
+    """send_key of the plan of `day` whose message a later plan sends: what the log says of it belongs to that one."""
+    return night.lake.read("send_plan").where(F.col("plan_date") > F.lit(day)).select("send_key").distinct()
+
+
+def known_send_keys(night: Night, at: datetime) -> DataFrame:
+    """Keys of everything sent before `at`, or planned before this night and not known as unsent: none is planned."""
+    return sends(night, at).select("send_key")
 
 
 def supported_hours(night: Night) -> frozenset[int]:

@@ -70,7 +70,9 @@ def run(night: Night) -> StageResult:
     total = StageResult(0, 0)
     sources: dict[str, object] = {}
     for name, source in sorted(night.settings.sources.items()):
-        one = ingest(night.lake, load_mapping(source.mapping), source.input, night.settings, night.now)
+        one = ingest(
+            night.lake, load_mapping(source.mapping), source.input, night.settings, night.stated_clock.received_utc
+        )
         dropped = {r: total.dropped.get(r, 0) + one.dropped.get(r, 0) for r in {*total.dropped, *one.dropped}}
         total = StageResult(total.rows_in + one.rows_in, total.rows_out + one.rows_out, dict(sorted(dropped.items())))
         sources[name] = one.facts["tables"]

@@ -8,16 +8,19 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import version as installed
 from types import MappingProxyType, ModuleType
 
 import pandas as pd
 from pydantic import BaseModel
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
+from sendopt.domain.stages import writers
 from sendopt.errors import InputNotReady
 from sendopt.measurement import experiment
+from sendopt.measurement.experiment import FALLBACK, TREATMENT
 from sendopt.spark.stage import Night
 from sendopt.tracking import Lineage
 
@@ -33,6 +36,7 @@ def plan_version(night: Night, model_version: str) -> str:
         "interactions": F.col("at_utc") < as_of,
         "sessions": F.col("at_utc") < as_of,
         "users": F.col("created_at") < as_of,
+        "consents": (F.col("at_utc") < as_of) | F.col("at_imputed"),
         "messages": (F.col("plan_date") == F.lit(night.plan_date)) & F.col("origin").isNull(),
         "send_plan": F.col("plan_date") < F.lit(night.plan_date),
     }
@@ -56,6 +60,11 @@ class Versions:
     config_hash: str
     model_version: str
 
+    @property
+    def treated(self) -> str:
+        """The arm of the users that are planned for."""
+        return FALLBACK if self.model_version == BASELINE else TREATMENT
+
     def on(self, rows: DataFrame) -> DataFrame:
         for name, value in vars(self).items():
             rows = rows.withColumn(name, F.lit(value))
@@ -67,12 +76,7 @@ def of_scores(night: Night) -> Versions:
 
     Raises InputNotReady where it has not run, ConfigError where the settings changed since.
     """
-    found = (
-        night.lake.read("runs")
-        .where((F.col("plan_date") == F.lit(night.plan_date)) & (F.col("stage") == "score_slots"))
-        .select("plan_version", "facts")
-        .head()
-    )
+    found = _run_of(night, "score_slots")
     if found is None:
         raise InputNotReady(f"no slot scores for {night.plan_date}: run score_slots first")
     facts = json.loads(found["facts"])
@@ -82,6 +86,38 @@ def of_scores(night: Night) -> Versions:
             f"(config {facts['config_hash']}, now {night.config_hash}): run score_slots again"
         )
     return Versions(found["plan_version"], night.config_hash, facts["model_version"])
+
+
+def facts_of(night: Night, stage: str) -> dict[str, object]:
+    """What the last run of a stage on this plan date says of itself; empty where it has not run."""
+    found = _run_of(night, stage)
+    return {} if found is None else dict(json.loads(found["facts"]))
+
+
+def _run_of(night: Night, stage: str) -> Row | None:
+    rows = night.lake.read("runs", night.plan_date).where(F.col("stage") == stage)
+    return rows.select("plan_version", "facts").head()
+
+
+def require_version(night: Night, plan_version: str, *tables: str) -> None:
+    """Raises InputNotReady where rows of the night in one of `tables` belong to another plan version.
+
+    A stage that was stopped, or run again alone, leaves a night half old: no later stage mixes the halves.
+    """
+    other = F.col("plan_version") != F.lit(plan_version)
+    rows = [
+        night.lake.read(name, night.plan_date).where(other).select(F.lit(name).alias("name"), "plan_version")
+        for name in tables
+    ]
+    stranger = reduce(DataFrame.unionByName, rows).head()
+    if stranger is not None:
+        name, stage = stranger["name"], writers(stranger["name"])[0]
+        raise InputNotReady(
+            f"table {name} of {night.plan_date} holds rows of plan version {stranger['plan_version']}, the scores of "
+            f"the night are of {plan_version}: run {stage} and the stages after it again",
+            table=name,
+            stage=stage,
+        )
 
 
 def fingerprint(rows: Iterable[pd.DataFrame], settings: Mapping[str, BaseModel], code: Sequence[ModuleType]) -> str:
@@ -103,7 +139,7 @@ def of_training(
 
     `parameters` and `tags` are added to those that every training has; `tables` are named with their Delta versions.
     """
-    versions = {name: night.lake.version(name) for name in tables}
+    versions = {name: night.lake.version_used(name) for name in tables}
     return Lineage(
         fingerprint=mark,
         tags={

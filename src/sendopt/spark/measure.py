@@ -15,6 +15,7 @@ from sendopt.measurement.experiment import UNIFORM_TIME
 from sendopt.measurement.off_policy import Estimate, difference, matched
 from sendopt.spark import goals, history, watch
 from sendopt.spark.feature_counts import exposures_of, rules_of_night
+from sendopt.spark.opt_outs import with_opt_out
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import schema_of
 from sendopt.tracking.mlflow import MlflowTracker
@@ -55,19 +56,19 @@ def _measure(night: Night) -> StageResult:
 def _delivered(night: Night, day: date) -> DataFrame:
     """Every planned send of `day` with what became of it: sent, suspected, success, opted_out (0 or 1).
 
-    A success is what the model learns: none of a send whose open is suspected to be a machine's.
+    A success is what the model learns: none of a send whose open is suspected to be a machine's. A send that was not
+    made, and whose message a later night has planned again, belongs to that night.
     """
-    log = exposures_of(night, day, rules_of_night(night)).select(
+    log = exposures_of(night, day, rules_of_night(night)).join(
+        history.planned_again(night, day), "send_key", "left_anti"
+    )
+    log = with_opt_out(night, log).select(
         "send_key", F.lit(1).alias("sent"), F.col("suspected").cast("int").alias("suspected"),
+        F.col("opted_out").cast("int").alias("opted_out"),
         F.when(F.col("suspected"), 0).otherwise(F.col("label")).alias("success"),
     )  # fmt: skip
     plan = night.lake.read("send_plan").where(F.col("plan_date") == F.lit(day))
-    outs = night.lake.read("interactions").where((F.col("kind") == "opt_out") & (F.col("at_utc") < F.lit(night.as_of)))
-    return (
-        plan.join(log, "send_key", "left")
-        .join(outs.select("send_key", F.lit(1).alias("opted_out")), "send_key", "left")
-        .fillna({"sent": 0, "suspected": 0, "success": 0, "opted_out": 0})
-    )
+    return plan.join(log, "send_key", "left").fillna({"sent": 0, "suspected": 0, "success": 0, "opted_out": 0})
 
 
 def _outcomes(sent: DataFrame, day: object) -> DataFrame:

@@ -18,11 +18,12 @@ _ALLOWED = "user_id string, " + ", ".join(f"{name} array<string>" for name in _A
 
 def current_users(night: Night, at: datetime) -> DataFrame:
     """Users created before `at` who have not left: the columns of `users`, with `channels`, `opted_out_categories` and
-    `opted_out_channels` as the latest statements before `at` leave them."""
+    `opted_out_channels` as the latest statements before `at` leave them. An opt-out without a time of its own may have
+    been made at any time, so it counts in every night."""
     users = night.lake.read("users").where((F.col("created_at") < F.lit(at)) & ~F.coalesce("left", F.lit(False)))
     statements = (
         night.lake.read("consents")
-        .where(F.col("at_utc") < F.lit(at))
+        .where((F.col("at_utc") < F.lit(at)) | (F.col("at_imputed") & ~F.col("allowed")))
         .groupBy("user_id")
         .agg(F.collect_list(F.struct("scope", "name", "allowed", F.unix_micros("at_utc").alias("at"))).alias("said"))
     )

@@ -22,6 +22,7 @@ from sendopt.spark.build_features import scoring_rows, stored_features
 from sendopt.spark.fatigue import with_fatigue
 from sendopt.spark.feature_counts import rules_of_night
 from sendopt.spark.lineage import BASELINE, Versions, plan_version
+from sendopt.spark.opt_outs import with_opt_out
 from sendopt.spark.slot_scorer import DISAGREE, fast_scores, forest_of
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import slot_readings
@@ -106,21 +107,18 @@ def opt_out_counts(night: Night) -> DataFrame:
     """channel, fatigue_bin, sends, opt_outs of the mature sends as of the night (¶7, ¶9d).
 
     A send's bin is that of its user's fatigue just before it, from the sends before; where no fatigue is configured
-    every send is 1 point with the features' default half-life. An opt-out counts within label.window_hours.
+    every send is 1 point with the features' default half-life.
     """
     window = timedelta(hours=night.settings.label.window_hours)
     at = F.col("sent_at_utc")
     sends = _with_fatigue(night).where(at <= F.lit(night.as_of - window))
-    known = (F.col("kind") == "opt_out") & (F.col("at_utc") < F.lit(night.as_of))
-    outs = night.lake.read("interactions").where(known).select("send_key", "at_utc")
-    inside = (F.col("at_utc") >= at) & (F.col("at_utc") <= at + F.lit(window))
     fatigue_bin = F.lit(0)
     for edge in night.settings.opt_out.fatigue_edges:
         fatigue_bin = fatigue_bin + (F.col("fatigue_points") >= edge).cast("int")
     return (
-        sends.join(outs, "send_key", "left")
+        with_opt_out(night, sends)
         .groupBy("channel", fatigue_bin.alias("fatigue_bin"))
-        .agg(F.count("*").alias("sends"), F.count_if(inside).alias("opt_outs"))
+        .agg(F.count("*").alias("sends"), F.count_if("opted_out").alias("opt_outs"))
         .orderBy("channel", "fatigue_bin")
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from sendopt.config.loader import config_hash
 from sendopt.config.schema import Settings
 from sendopt.domain import slots
+from sendopt.domain.clock import Clock, require_ahead
 from sendopt.spark.tables import Lake
 
 
@@ -23,7 +24,7 @@ class Night:
     plan_date: date
     conf_dir: Path
     retrain: bool = False  # train even where a champion exists
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: Clock | None = None  # every run of a stage has one (`sendopt.runtime`); a stage itself never reads one
 
     @property
     def spark(self) -> SparkSession:
@@ -36,6 +37,21 @@ class Night:
     @property
     def as_of(self) -> datetime:
         return slots.as_of(self.plan_date, self.settings.grid.lead_minutes)
+
+    @property
+    def now(self) -> datetime:
+        """The time that this night takes for now (UTC)."""
+        return self.stated_clock.now
+
+    @property
+    def stated_clock(self) -> Clock:
+        if self.clock is None:
+            raise ValueError("this night was given no clock: Night(..., clock=Clock(now))")
+        return self.clock
+
+    def require_ahead(self) -> None:
+        """Raises ConfigError where the plan date is over by the night's clock."""
+        require_ahead(self.plan_date, timedelta(hours=self.settings.grid.horizon_hours), self.stated_clock)
 
     @property
     def config_hash(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
 from pathlib import Path
@@ -52,12 +52,28 @@ def schema_of(table: Table) -> StructType:
     return schema
 
 
+ABSENT = -1  # the version of a table that is not there
+
+
+@dataclass
+class Touched:
+    """Delta versions of the tables that were read and written: at the first read of each, and after the last write."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Lake:
-    """The project's Delta tables below one folder or URL."""
+    """The project's Delta tables below one folder or URL. `touched` records what this one read and wrote."""
 
     spark: SparkSession
     root: str
+    touched: Touched = field(default_factory=Touched, repr=False, compare=False)
+
+    def recording(self) -> Lake:
+        """The same tables with a record of its own, which is empty."""
+        return Lake(self.spark, self.root)
 
     def path(self, name: str) -> str:
         # Delta takes a relative path for a table's name
@@ -68,19 +84,42 @@ class Lake:
         return bool(DeltaTable.isDeltaTable(self.spark, self.path(name)))
 
     def version(self, name: str) -> int:
-        """The table's Delta version; -1 where it is not there yet."""
+        """The table's Delta version now; -1 where it is not there yet."""
         # of Delta's own log: the history, its public way, is a query per table
-        log = self.spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
-        return int(log.forTable(self.spark._jsparkSession, self.path(name)).unsafeVolatileSnapshot().version())
+        jvm = self.spark._jvm
+        assert jvm is not None
+        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(name))
+        none = jvm.scala.Option.empty()
+        return int(log.update(False, none, none).version())  # other processes write too
 
     def read(self, name: str, plan_date: date | None = None) -> DataFrame:
-        """The table's rows (of one plan_date where given); no rows where the table is not there yet."""
-        if not self.exists(name):
-            return self.spark.createDataFrame([], schema_of(TABLES[name]))
-        rows = self.spark.read.format("delta").load(self.path(name))
-        missing = {c.name: F.lit(None).cast(_TYPES[c.type]) for c in TABLES[name].columns if c.name not in rows.columns}
-        rows = rows.withColumns(missing) if missing else rows  # the contract has got columns since
+        """The table's rows (of one plan_date where given) as they are now, whatever is written later.
+
+        No rows where the table is not there yet. The version is recorded, that of a table's first read; a table that
+        this lake wrote before reading it is no input and is not recorded.
+        """
+        rows, version = self._pinned(name)
+        if name not in self.touched.written:
+            self.touched.read.setdefault(name, version)
         return rows if plan_date is None else rows.where(F.col("plan_date") == F.lit(plan_date))
+
+    def version_used(self, name: str) -> int:
+        """The version that was read, else the one that was written, else the present one."""
+        touched = {**self.touched.written, **self.touched.read}
+        return touched[name] if name in touched else self.version(name)
+
+    def _pinned(self, name: str) -> tuple[DataFrame, int]:
+        """(rows, version): without a version Delta would read the newest rows each time the frame is computed."""
+        version = self.version(name) if self.exists(name) else ABSENT
+        if version == ABSENT:
+            return self.spark.createDataFrame([], schema_of(TABLES[name])), ABSENT
+        reader = self.spark.read.format("delta").option("versionAsOf", version)
+        rows = reader.load(self.path(name))
+        missing = {c.name: F.lit(None).cast(_TYPES[c.type]) for c in TABLES[name].columns if c.name not in rows.columns}
+        return rows.withColumns(missing) if missing else rows, version  # the contract may have got columns since
+
+    def _wrote(self, name: str) -> None:
+        self.touched.written[name] = self.version(name)
 
     def replace(self, name: str, rows: DataFrame, plan_date: date, only: str | None = None) -> int:
         """Number of rows that now are the table's rows of `plan_date`, put there in one atomic commit.
@@ -101,6 +140,7 @@ class Lake:
                 .option("replaceWhere", f"plan_date = '{plan_date}'" + (f" AND {only}" if only else ""))
                 .save(self.path(name))
             )
+            self._wrote(name)
         finally:
             rows.unpersist()
         return count
@@ -116,6 +156,7 @@ class Lake:
             count = require_contract(rows, table)
             self._create(table)
             rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path(name))
+            self._wrote(name)
         finally:
             rows.unpersist()
         return count
@@ -130,12 +171,13 @@ class Lake:
         try:
             count = require_contract(rows, table)
             self._create(table)
-            old = self.read(name)
+            old, _ = self._pinned(name)
             if old.isEmpty():
                 # overwrite, not append: a second first writer at the same time then fails instead of doubling the rows
                 rows.coalesce(2).write.format("delta").mode("overwrite").save(self.path(name))
             else:
                 self._upsert(table, rows, old)
+            self._wrote(name)
         finally:
             rows.unpersist()
         return count

@@ -17,6 +17,7 @@ from sendopt.errors import SendoptError
 from sendopt.features import CELLS
 from sendopt.measurement import drift
 from sendopt.measurement.drift import Alert, Floats
+from sendopt.spark import history
 from sendopt.spark.build_features import mature_sends
 from sendopt.spark.feature_counts import exposures_of, rules_of_night
 from sendopt.spark.stage import Night
@@ -111,9 +112,7 @@ def _labels(night: Night) -> list[Alert]:
     settings, rules = night.settings.drift, rules_of_night(night)
     since = night.plan_date - timedelta(days=settings.nights + 2)
     mature = mature_sends(exposures_of(night, since, rules), night, since, rules).where(~F.col("suspected"))
-    plans = night.lake.read("send_plan").where(
-        (F.col("plan_date") >= F.lit(since)) & (F.col("plan_date") < F.lit(night.plan_date))
-    )
+    plans = history.plans_before(night, night.plan_date).where(F.col("plan_date") >= F.lit(since))
     plans = plans.select("plan_date", "send_key", "user_id", "channel", "p_open")
     happened = mature.select("send_key", F.col("label").cast("double").alias("success"))
     rows = plans.join(happened, "send_key").toPandas().sort_values("send_key")

@@ -1,0 +1,107 @@
+"""The catalogue of a night's stages: what each does, reads and writes; one place, no engine.
+
+A test compares it with what nights record of themselves (`runs.delta_versions`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: `sendopt.spark.NAME` and `jobs/NAME.py`.
+
+    `reads` are the tables whose rows it works from; rows that it only wrote itself, or that a merge compares with, are
+    none. `may_read` and `may_write` are those that depend on settings or data (goals, a champion, an alert).
+    """
+
+    name: str
+    story: str  # what a terminal shows while it runs
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    may_read: tuple[str, ...] = ()
+    may_write: tuple[str, ...] = ()
+    plans: bool = False  # writes what belongs to one plan: never for a plan date that is over
+
+
+_LOG = ("sends", "interactions", "sessions", "users")
+_PEOPLE = (
+    "users",
+    "consents",
+    "sends",
+    "interactions",
+    "user_features",
+    "send_plan",
+)  # whom a message may reach, and their past
+
+CATALOGUE: tuple[Stage, ...] = (
+    Stage(
+        "ingest",
+        "reading raw logs",
+        reads=(),
+        may_read=("sends", "interactions", "users", "consents"),
+        writes=(),
+        may_write=(*_LOG, "messages", "consents", "quarantine"),
+    ),
+    Stage(
+        "build_features",
+        "building features as of the decision",
+        reads=_LOG,
+        writes=("user_features", "slot_features", "group_features"),
+    ),
+    Stage(
+        "train_propensity",
+        "learning who opens when",
+        reads=(),
+        may_read=(*_LOG, "user_features", "send_plan"),
+        writes=(),
+        may_write=("training_rows", "goal_training_rows", "alerts"),
+    ),
+    Stage(
+        "score_slots",
+        "scoring every person × slot",
+        reads=(*_LOG, "consents", "user_features", "slot_features", "group_features", "messages", "send_plan"),
+        writes=("slot_scores",),
+        plans=True,
+    ),
+    Stage(
+        "build_candidates",
+        "applying every rule of eligibility",
+        reads=("runs", "slot_scores", "messages", *_PEOPLE, "slot_features"),
+        writes=("messages", "candidates"),
+        plans=True,
+    ),
+    Stage(
+        "allocate",
+        "planning under all limits, with a proof",
+        reads=("runs", "slot_scores", "candidates", *_PEOPLE),
+        writes=("allocation", "suppressed", "shadow_prices", "certificate"),
+        plans=True,
+    ),
+    Stage(
+        "publish_schedule",
+        "publishing the audited plan",
+        reads=(
+            *("runs", "slot_scores", "candidates", "allocation", "suppressed", "shadow_prices", "certificate"),
+            *("messages", *_PEOPLE, "slot_features"),
+        ),
+        writes=("suppressed", "send_plan"),
+        plans=True,
+    ),
+    Stage(
+        "measure",
+        "measuring the last mature night",
+        reads=("send_plan", "sends", "interactions", "shadow_prices"),
+        may_read=("candidates", "allocation", "user_features"),
+        writes=(),
+        may_write=("outcomes", "lift", "goal_outcomes", "alerts"),
+    ),
+)
+STAGES: dict[str, Stage] = {stage.name: stage for stage in CATALOGUE}
+NAMES: tuple[str, ...] = tuple(STAGES)
+
+
+def writers(table: str) -> tuple[str, ...]:
+    """Names of the stages that write a table, in the order of a night; every stage for `runs`, the runtime's record."""
+    return NAMES if table == "runs" else tuple(s.name for s in CATALOGUE if table in (*s.writes, *s.may_write))

@@ -1,0 +1,121 @@
+"""A night of a few people on a lake made by hand: scores are given, so that only the stages after them run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sendopt.config.schema import Arms, AudienceAll, Campaign, Channel, LocalWindow, QuietHours, Settings, Support
+from sendopt.domain.clock import Clock
+from sendopt.domain.limits import Cap
+from sendopt.domain.tables import TABLES
+
+if TYPE_CHECKING:
+    from sendopt.spark.stage import Night
+    from sendopt.spark.tables import Lake
+
+PLAN_DATE = date(2026, 5, 4)
+EVENING = datetime(2026, 5, 3, 23, 0, tzinfo=UTC)  # as_of
+VERSION = "v1"
+EMPTY: dict[str, Any] = {
+    "string": "x", "int": 0, "bigint": 0, "double": 0.5, "boolean": False, "date": PLAN_DATE, "array<string>": [],
+    "timestamp": (EVENING - timedelta(days=120)).replace(tzinfo=None),
+    "array<double>": [0.5] * 48, "array<bigint>": [0] * 48,
+    "map<string,double>": None,
+}  # fmt: skip
+
+
+def rows(lake: Lake, name: str, values: Sequence[dict[str, Any]]) -> Any:
+    """Rows of a table: what `values` leave out is NULL where that is allowed, else something harmless."""
+    from sendopt.spark.tables import schema_of
+
+    table = TABLES[name]
+    blank = {c.name: None if c.nullable else EMPTY[c.type] for c in table.columns}
+    return lake.spark.createDataFrame(
+        [tuple({**blank, **value}[c] for c in table.names) for value in values], schema_of(table)
+    )
+
+
+def put(lake: Lake, name: str, values: Sequence[dict[str, Any]]) -> None:
+    """Merge rows into a table that is kept by key, or replace those of the plan date."""
+    if TABLES[name].partition_by or name == "send_plan":
+        lake.replace(name, rows(lake, name, values), values[0].get("plan_date", PLAN_DATE))
+    else:
+        lake.merge(name, rows(lake, name, values))
+
+
+def settings(**changes: Any) -> Settings:
+    """Two campaigns offered to all, by push and e-mail; nights are quiet; nobody is held out."""
+    everyone = AudienceAll(kind="all")
+    given: dict[str, Any] = {
+        "campaigns": {
+            "sale": Campaign(channel="push", category="deals", audience=everyone),
+            "digest": Campaign(channel="email", category="news", audience=everyone),
+        },
+        "channels": {"push": Channel(), "email": Channel()},
+        "quiet_hours": QuietHours(everyone=LocalWindow(start="22:00", end="08:00")),
+        "caps": {"daily": Cap(window_minutes=1440, max=2)},
+        "arms": Arms(holdout_fraction=0.0, uniform_time_fraction=0.0),
+        "support": Support(min_sends=0),
+    }
+    return Settings(**{**given, **changes})
+
+
+def person(user: str, **changes: Any) -> dict[str, Any]:
+    return {"user_id": user, "timezone": "Europe/Berlin", "channels": ["push", "email"], **changes}
+
+
+def send(user: str, key: str, at: datetime, **changes: Any) -> dict[str, Any]:
+    """A row of the log: sent, by push, of a campaign that is not planned."""
+    return {
+        "send_key": key, "user_id": user, "notification_id": key, "campaign_id": "old", "channel": "push",
+        "category": "old", "sent_at_utc": at.replace(tzinfo=None), "available": True, "sent": True, "source": "app",
+        **changes,
+    }  # fmt: skip
+
+
+def night_of(lake: Lake, conf: Settings | None = None, now: datetime = EVENING, day: date = PLAN_DATE) -> Night:
+    from sendopt.spark.stage import Night
+
+    return Night(lake.recording(), conf or settings(), day, Path("conf"), clock=Clock(now))
+
+
+def scored(night: Night, people: Sequence[dict[str, Any]], version: str = VERSION) -> None:
+    """Put users, features and scores of the night: who opens is surer the later in the day."""
+    lake, day = night.lake, night.plan_date
+    put(lake, "users", people)
+    facts = {"config_hash": night.config_hash, "model_version": "m/1"}
+    stamp = {"plan_date": day, "plan_version": version, **facts}
+    pairs = sorted({(c.channel, c.category) for c in night.settings.campaigns.values()})
+    users = [str(p["user_id"]) for p in people]
+    put(lake, "user_features", [{"plan_date": day, "user_id": p["user_id"], "timezone": p["timezone"]} for p in people])
+    put(lake, "slot_features", [{"plan_date": day, "local_hour": h, "hour_sends": 100} for h in range(24)])
+    scores = [
+        {"user_id": u, "slot": s, "channel": c, "category": k, "p_open": 0.1 + s / 100, "p_opt_out": 0.0, **stamp}
+        for u in users for s in range(night.n_slots) for c, k in pairs
+    ]  # fmt: skip
+    put(lake, "slot_scores", scores)
+    record(night, "score_slots", facts, version)
+
+
+def record(night: Night, stage: str, facts: dict[str, Any], version: str = VERSION) -> None:
+    """What the runtime keeps of a stage's run."""
+    row = {
+        "plan_date": night.plan_date, "stage": stage, "plan_version": version, "facts": json.dumps(facts),
+        "delta_versions": "{}", "dropped_by_reason": "{}",
+    }  # fmt: skip
+    night.lake.replace("runs", rows(night.lake, "runs", [row]), night.plan_date, only=f"stage = '{stage}'")
+
+
+def allocated(lake: Lake, people: Sequence[dict[str, Any]], conf: Settings | None = None, day: date = PLAN_DATE) -> int:
+    """Run the night of these people up to allocate; the number of sends allocated."""
+    from sendopt.spark import allocate, build_candidates
+
+    as_of = EVENING + timedelta(days=(day - PLAN_DATE).days)
+    night = night_of(lake, conf, as_of, day)
+    scored(night, people, VERSION if day == PLAN_DATE else str(day))
+    build_candidates.run(night)
+    return allocate.run(night).rows_out
