@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
-from sendopt.errors import ConfigError, SendoptError
+from sendopt.errors import ConfigError, SendoptError, no_space
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -105,13 +105,15 @@ def run_in(
     retrain: bool = False,
 ) -> Iterator[StageReport]:
     """The same in a session that the caller keeps."""
+    from sendopt.spark.failures import as_ours
     from sendopt.spark.stage import Night
     from sendopt.spark.tables import Lake
 
     night = Night(Lake(spark, settings.paths.data), settings, plan_date, conf_dir, retrain)
     for stage in stages:
         started, clock = datetime.now(UTC), time.monotonic()
-        result = importlib.import_module(f"sendopt.spark.{stage}").run(night)
+        with as_ours(f"a table of {stage}"):
+            result = importlib.import_module(f"sendopt.spark.{stage}").run(night)
         seconds = round(time.monotonic() - clock, 3)
         report = StageReport(stage, result.rows_in, result.rows_out, result.dropped, seconds, result.facts)
         _record(night, report, started)
@@ -170,6 +172,9 @@ def guarded(work: Callable[[], None]) -> int:
         _say("stopped by the keyboard; finished stages are kept, the running one wrote nothing half", 130, {})
         return 130
     except Exception as error:  # noqa: BLE001  the last line before the user
+        if full := no_space(error):
+            _say(full.message, full.exit_code, full.facts)
+            return full.exit_code
         _say(f"unexpected {type(error).__name__}; details for a bug report are in {_keep_trace()}", UNEXPECTED, {})
         return UNEXPECTED
     return 0
@@ -202,11 +207,13 @@ def parse_date(text: str) -> date:
 @contextmanager
 def lake_of(settings: Settings) -> Iterator[Lake]:
     """A lake for a command that is no stage; its Spark session ends with the block."""
+    from sendopt.spark.failures import as_ours
     from sendopt.spark.session import open_session
     from sendopt.spark.tables import Lake
 
     spark = open_session(settings.spark)
     try:
-        yield Lake(spark, settings.paths.data)
+        with as_ours("a table of the lake"):
+            yield Lake(spark, settings.paths.data)
     finally:
         spark.stop()

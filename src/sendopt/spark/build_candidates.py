@@ -11,8 +11,9 @@ from pyspark.sql import functions as F
 
 from sendopt import candidates
 from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
+from sendopt.errors import InputNotReady
 from sendopt.measurement.experiment import FALLBACK, TREATMENT, arms_at
-from sendopt.spark import goals, history, keys, lineage, unknown_zone
+from sendopt.spark import goals, history, keys, lineage, unknown_zone, workers
 from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.zones import slot_readings, slot_times
 
@@ -34,7 +35,7 @@ def run(night: Night) -> StageResult:
         ["user_id", "slot", "category", "channel"],
         "left",
     )
-    judged = scored.mapInPandas(_judge(night, treated), schema=_judged_schema())
+    judged = workers.map_frames(scored, _judge(night, treated), _judged_schema())
     rows = versions.on(judged.withColumn("plan_date", F.lit(night.plan_date)))
     count = night.lake.replace("candidates", rows, night.plan_date)
     written = night.lake.read("candidates", night.plan_date)
@@ -148,7 +149,7 @@ def _judged_schema() -> str:
 
 def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function that Spark maps over batches of cells; it closes over plain settings only."""
-    settings, supported = night.settings, history.supported_hours(night)
+    settings, day, supported = night.settings, night.plan_date, history.supported_hours(night)
     plausible = unknown_zone.plausible_zones(night).walls(night.plan_start, settings.grid.slot_minutes, night.n_slots)
 
     def judge(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -162,7 +163,7 @@ def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Ite
             )  # fmt: skip
             unscored = rows["p_open"].isna().to_numpy() & (reason == None)  # noqa: E711
             if unscored.any():
-                raise ValueError(f"{unscored.sum()} eligible cells have no score: run score_slots for this plan_date")
+                raise InputNotReady(f"{unscored.sum()} eligible cells of {day} have no score: run score_slots first")
             result = rows[["user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm"]].copy()
             result["eligible"] = reason == None  # noqa: E711
             result["reason"] = reason

@@ -19,6 +19,7 @@ from sendopt.config.schema import Settings
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ContractError
 from sendopt.ingest import LOG_TABLES, SourceMapping, load_mapping
+from sendopt.spark.failures import translated
 from sendopt.spark.keys import keyed_hash
 from sendopt.spark.raw_logs import RawLog, read_raw, require_keys
 from sendopt.spark.raw_rows import typed_rows
@@ -92,6 +93,8 @@ def ingest(
             _derive_users(work)
         _quarantine(work)
     except PySparkException as error:
+        if ours := translated(error, "the silver tables"):
+            raise ours from error
         reason = str(error).strip().partition("\n")[0][:300]
         raise ContractError(f"the input {source} cannot be ingested: {reason}", source=mapping.source) from error
     finally:

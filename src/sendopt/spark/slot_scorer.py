@@ -23,6 +23,7 @@ from sendopt.propensity.forest import Forest, Kind
 from sendopt.propensity.logistic import clip
 from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
+from sendopt.spark import workers
 from sendopt.spark.stage import Night
 from sendopt.spark.zones import slot_readings
 
@@ -72,8 +73,8 @@ def fast_scores(
     """user_id, slot, category, channel, local_hour, p_open, p_opt_out of every user of known zone, slot and pair.
 
     The values are those of `model.predict` on `scoring_rows`, bit by bit. Some users of each partition are compared;
-    the query fails with DISAGREE in its message where they differ. `forest` is `forest_of(model)`; `features`: the
-    stored tables; `users`: rows of user_features, read in the zone that stands there; `pairs`: (channel, category).
+    the query fails with a ModelError that says DISAGREE where they differ. `forest` is `forest_of(model)`; `features`:
+    the stored tables; `users`: rows of user_features, read in the zone that stands there; `pairs`: (channel, category).
     """
     assert isinstance(model, OpenModel)
     slots = _slots(night, users)
@@ -83,7 +84,7 @@ def fast_scores(
         slot_values=_slot_values(features["slot_features"], slots, forest.features["slot"]),
         pairs=tuple(pairs), pair_rates=_pair_rates(features["group_features"], pairs),
     )  # fmt: skip
-    scored = _needed(users, slots, own, forest.features["user_slot"]).mapInArrow(scorer, _ROWS)
+    scored = workers.map_batches(_needed(users, slots, own, forest.features["user_slot"]), scorer, _ROWS)
     places = [
         (zone, kind, [int(c) % 24 for c in slots.cell[zone]], *pair)
         for zone in range(len(slots.zones))
