@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -35,10 +34,10 @@ class NightLine:
 
 
 def write(data: ReportData, out: str | Path) -> Path:
-    """The night's page `<out>/reports/DATE.html`, written with the index `<out>/reports/index.html`, each atomically."""
+    """The night's page, `<out>/reports/DATE.html`; the index beside it is written with it, each atomically."""
     folder = Path(out) / FOLDER
     page = folder / f"{data.plan_date.isoformat()}.html"
-    replace(page, html.render(data, head=_meta(line_of(data))))
+    html.put(page, html.render(data, head=_meta(line_of(data))))
     write_index(folder)
     return page
 
@@ -48,17 +47,9 @@ def write_index(folder: Path) -> Path:
     index = folder / INDEX
     while True:
         pages = _pages(folder)
-        replace(index, render_index({day: _line(path) for day, path in pages.items()}))
+        html.put(index, render_index({day: _line(path) for day, path in pages.items()}))
         if _pages(folder).keys() == pages.keys():
             return index
-
-
-def replace(path: Path, text: str) -> None:
-    """Write `text` to `path`, atomically: a reader finds the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, "utf-8")
-    draft.replace(path)
 
 
 def line_of(data: ReportData) -> NightLine:
@@ -141,6 +132,8 @@ def _line(page: Path) -> NightLine:
     with page.open("rb") as file:
         meta = _META.search(file.read(_HEAD_BYTES).decode("utf-8", "replace"))
     try:
-        return NightLine(**json.loads(unescape(meta.group(1)))) if meta else NightLine()
+        night = NightLine(**json.loads(unescape(meta.group(1)))) if meta else NightLine()
+        _row(date.min, night)
     except (ValueError, TypeError):
         return NightLine()
+    return night
