@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sendopt import errors
-from sendopt.runtime import STAGES
+from sendopt.runtime import REPORT, STAGES
 
 REPO = Path(__file__).resolve().parents[2]
 JOBS = sorted((REPO / "jobs").glob("*.py"))
@@ -19,7 +19,7 @@ SOURCES = [p for d in ("src", "jobs", "airflow_dags") for p in sorted((REPO / d)
 
 
 def test_jobs_and_stages_have_the_same_names():
-    assert {p.stem for p in JOBS} == set(STAGES)
+    assert {p.stem for p in JOBS} == {*STAGES, REPORT}
     assert all((REPO / "src" / "sendopt" / "spark" / f"{s}.py").is_file() for s in STAGES)
 
 

@@ -25,6 +25,7 @@ STAGES = (
     "build_candidates",
     "allocate",
     "publish_schedule",
+    "report",
 )
 STAND_IN = """
 import pathlib, sys
@@ -93,6 +94,10 @@ def test_nightly_on_real_jobs(bag: BundleDagBag, tmp_path: Path, monkeypatch: py
     assert plan
     assert len({(row["user_id"], row["notification_id"]) for row in plan}) == len(plan)
     assert plan_date.isoformat() in announced_plan_dates("sendopt_send_plan")
+    reports = REPO / load(conf_dir).paths.out / "reports"
+    page, index = ((reports / name).read_text() for name in (f"{plan_date}.html", "index.html"))
+    assert f"Send plan for {plan_date}" in page
+    assert f'href="{plan_date}.html"' in index
 
 
 def announced_plan_dates(asset: str) -> list[str]:

@@ -29,6 +29,7 @@ EXPECTED = {
         "build_candidates",
         "allocate",
         "publish_schedule",
+        "report",
     ],
     "weekly_training": ["build_features", "train_propensity"],
     "daily_measurement": ["measure"],
