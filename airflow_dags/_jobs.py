@@ -50,7 +50,7 @@ POLL_SECONDS = 0.1
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "growth-ml",
-    "retries": 3,
+    "retries": 5,  # an hour in all: another run may hold the lake that long
     "retry_delay": timedelta(minutes=2),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=30),

@@ -95,6 +95,14 @@ def test_a_holder_that_cannot_be_read_is_another_process(tmp_path: Path, content
             enter(tmp_path)
 
 
+def test_what_the_file_says_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    with holder(tmp_path):
+        told = {"holder": "night\x1b[2J", "pid": 1, "host": "a\nb", "since": NOW.isoformat()}
+        (tmp_path / FILE).write_text(json.dumps(told))
+        with pytest.raises(LakeBusy, match=r"`night\?\[2J` \(process 1 on a\?b\) since 2026-03-29"):
+            enter(tmp_path)
+
+
 def test_a_lake_behind_a_url_is_not_locked() -> None:
     enter("s3://bucket/lake")
 

@@ -85,7 +85,9 @@ def _holder(file: int) -> str:
     try:
         told = json.loads(os.pread(file, 4096, 0))
         since = datetime.fromisoformat(told["since"])
-        return f"`{told['holder']}` (process {told['pid']} on {told['host']}) since {since:%Y-%m-%d %H:%M:%S} UTC"
+        words = f"`{told['holder']}` (process {told['pid']} on {told['host']})"
+        shown = "".join(c if c.isprintable() else "?" for c in words)
+        return f"{shown} since {since:%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, KeyError, TypeError):
         return "another process"
 
