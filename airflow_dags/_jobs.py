@@ -33,7 +33,7 @@ MEANINGS = {
     6: "no model could be trained, loaded or trusted",
     7: "the audit refused the plan and nothing was published",
     5: "the solver gave no answer",
-    75: "an input has not arrived, the lake is in use or a disk is full",
+    75: "an input has not arrived yet, the lake is in use or a disk is full",
 }
 RETRYABLE = frozenset({5, 75})
 # How a shell, a container or the job itself reports that a signal ended it.
@@ -217,13 +217,13 @@ def failure_of(stage: str, code: int, sentence: str = "") -> AirflowException:
     if code < 0 or code in KILLED:
         number = -code if code < 0 else code - 128
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        return AirflowException(f"{said}{stage} was ended by {name}; it is tried again while tries are left.")
+        return AirflowException(f"{said}{stage} was killed by {name}; it is tried again while tries are left.")
     meaning = MEANINGS.get(code, "a code that sendopt does not use")
     if code in RETRYABLE:
-        return AirflowException(f"{said}{stage} ended with {code} ({meaning}); it is tried again while tries are left.")
-    more = "" if said else " It said nothing; see its log."
+        return AirflowException(f"{said}{stage} ended with {code}: {meaning}; it is tried again while tries are left.")
+    more = "" if said else "; see the job's last line"
     return AirflowFailException(
-        f"{said}{stage} ended with {code} ({meaning}) and is not tried again: the same would happen.{more}"
+        f"{said}{stage} ended with {code}: {meaning}{more}. It is not tried again: the same would happen."
     )
 
 

@@ -37,7 +37,7 @@ def exception_of(fake_job: Callable[..., DAG], said: str, code: int) -> str:
 @pytest.mark.parametrize("code", [2, 75])
 def test_the_exception_starts_with_the_jobs_sentence(fake_job: Callable[..., DAG], code: int) -> None:
     text = exception_of(fake_job, f"sendopt: {SAYS}", code)
-    assert text.startswith(f"{SAYS}. measure ended with {code} (")
+    assert text.startswith(f"{SAYS}. measure ended with {code}: ")
     assert "noise" not in text
     assert ("not tried again" in text) is (code == 2)
 
@@ -63,8 +63,8 @@ def test_a_job_that_says_nothing_gives_no_sentence(lines: tuple[str, ...]) -> No
     from _jobs import failure_of
 
     assert collected(*lines) == ""
-    assert str(failure_of("allocate", 4)).startswith("allocate ended with 4 (limits contradict each other)")
-    assert "see its log" in str(failure_of("allocate", 4))
+    assert str(failure_of("allocate", 4)).startswith("allocate ended with 4: limits contradict each other")
+    assert "see the job's last line" in str(failure_of("allocate", 4))
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_a_job_that_a_signal_ended_is_tried_again(code: int) -> None:
 
     error = failure_of("allocate", code, "stopped by SIGTERM; finished stages are kept")
     assert not isinstance(error, AirflowFailException)
-    assert str(error).startswith("stopped by SIGTERM; finished stages are kept. allocate was ended by SIG")
+    assert str(error).startswith("stopped by SIGTERM; finished stages are kept. allocate was killed by SIG")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -116,7 +115,7 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
 def test_the_file_says_nothing_when_nobody_holds_it_and_is_for_its_owner(tmp_path: Path) -> None:
     enter(tmp_path)
     assert (tmp_path / FILE).read_text() == ""
-    assert os.stat(tmp_path / FILE).st_mode & 0o077 == 0
+    assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
 
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
