@@ -89,7 +89,7 @@ def render_index(nights: dict[date, NightLine]) -> str:
 
 
 def _row(day: date, night: NightLine) -> str:
-    link = f'<a href="{day.isoformat()}.html">{day.strftime("%a")} {day.isoformat()}</a>'
+    link = f'<a class="night" href="{day.isoformat()}.html">{day.strftime("%a")} {day.isoformat()}</a>'
     cells = [
         ("Sends", _count(night.sends)), ("Candidates", _count(night.candidates)), ("People", _count(night.people)),
         ("Value", "–" if night.value is None else f"{night.value:,.1f}"),
