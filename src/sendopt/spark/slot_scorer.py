@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.domain.tables import SLOT_FEATURES, USER_FEATURES, USER_SLOT_FEATURES
-from sendopt.errors import ModelError
+from sendopt.errors import ContractError, ModelError
 from sendopt.propensity.forest import Forest, Kind
 from sendopt.propensity.logistic import clip
 from sendopt.propensity.model import Model, OpenModel
@@ -54,6 +55,11 @@ class Slots:
     def first(self) -> int:
         """The first place of an hour that a slot needs."""
         return int(self.cell.min()) if self.cell.size else 0
+
+    @property
+    def hours(self) -> int:
+        """Number of places from the first to the last that a slot needs."""
+        return int(self.cell.max()) + 1 - self.first if self.zones else 1
 
 
 def forest_of(model: Model) -> Forest | str:
@@ -133,6 +139,7 @@ class Scorer:
         both = np.empty((batch.num_rows, self.slots.cell.shape[1], len(names)))
         at = self.slots.cell[zone] - self.slots.first
         for j, name in enumerate(names):
+            _require_hours(batch[name], name, self.slots.hours)
             values = batch[name].flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
             both[:, :, j] = np.take_along_axis(values, at, axis=1)
         return _Users(batch["user_id"], zone, own, both)
@@ -205,11 +212,21 @@ class _Users:
 def _needed(users: DataFrame, slots: Slots, own: Sequence[str], both: Sequence[str]) -> DataFrame:
     """user_id, zone, the own values and the arrays of the hours that any zone's slots need; users of known zone."""
     known = users.sparkSession.createDataFrame(list(enumerate(slots.zones)), "zone int, timezone string")
-    hours = int(slots.cell.max()) + 1 - slots.first if slots.zones else 1
     return users.join(F.broadcast(known), "timezone").select(
         "user_id", "zone", *(F.col(name).cast("double") for name in own),
-        *(F.slice(name, slots.first + 1, hours).alias(name) for name in both),
+        *(F.slice(name, slots.first + 1, slots.hours).alias(name) for name in both),
     )  # fmt: skip
+
+
+def _require_hours(lists: pa.Array, name: str, hours: int) -> None:
+    """Raises ContractError where a user's list holds another number of hours, or there is none."""
+    lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
+    if broken := int((lengths != hours).sum()):
+        raise ContractError(
+            f"table user_features, column {name}: {broken} of {len(lists)} users lack some of its 48 hours; run "
+            "build_features again",
+            table="user_features", column=name, count=broken,
+        )  # fmt: skip
 
 
 def _slots(night: Night, users: DataFrame) -> Slots:
