@@ -33,10 +33,16 @@ MEANINGS = {
     6: "no model could be trained, loaded or trusted",
     7: "the audit refused the plan and nothing was published",
     5: "the solver gave no answer",
-    75: "an input has not arrived yet",
+    75: "an input has not arrived yet, the lake is in use or a disk is full",
 }
 RETRYABLE = frozenset({5, 75})
-KILLED = frozenset({128 + signal.SIGKILL, 128 + signal.SIGTERM})  # how a shell or a container reports a killed job
+# How a shell, a container or the job itself reports that a signal ended it.
+KILLED = frozenset(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM))
+
+# What a job says to people starts with the first of these, and ends before a line that starts with the second.
+SENTENCE, FACTS = "sendopt: ", '{"'
+SENTENCE_CHARACTERS = 1500
+LINE_CHARACTERS = 20_000
 
 # Airflow's supervisor sends SIGKILL five seconds after SIGTERM, and nobody could end the job's processes after that.
 GRACE_SECONDS = 3.0
@@ -44,7 +50,7 @@ POLL_SECONDS = 0.1
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "growth-ml",
-    "retries": 3,
+    "retries": 5,  # an hour in all: another run may hold the lake that long
     "retry_delay": timedelta(minutes=2),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=30),
@@ -102,14 +108,16 @@ class JobOperator(BaseOperator):
         self.flags = tuple(flags)
         self.days_ahead = days_ahead
         self._process: subprocess.Popen[str] | None = None
+        self._sentence = Sentence()
 
     def execute(self, context: Mapping[str, Any]) -> str:
         plan_date = plan_date_of(context, self.days_ahead).isoformat()
         params = context["params"]
         job = [f"jobs/{self.stage}.py", "--plan-date", plan_date, "--conf", params["conf"], "--env", params["env"]]
+        self._sentence = Sentence()
         code = self._run([*_command(), *job, *clock_of(context), *self.flags], _home())
         if code != 0:
-            raise failure_of(self.stage, code)
+            raise failure_of(self.stage, code, self._sentence.text)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = {"plan_date": plan_date}
         return plan_date
@@ -154,8 +162,36 @@ class JobOperator(BaseOperator):
 
     def _stream(self, output: IO[str]) -> None:
         with output:
-            for line in output:
-                self.log.info("%s", line.rstrip())
+            while line := output.readline(LINE_CHARACTERS):
+                self._sentence.add(line)
+                self.log.info("%s", printable(line.rstrip()))
+
+
+class Sentence:
+    """The last thing that a job said to people, as its output goes by: one line, short and printable."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._open = False
+
+    def add(self, line: str) -> None:
+        if line.startswith(SENTENCE):
+            self._lines, self._open = [], True
+        elif line.startswith(FACTS):
+            self._open = False
+        if self._open and sum(map(len, self._lines)) <= SENTENCE_CHARACTERS:
+            self._lines.append(line.removeprefix(SENTENCE).strip())
+
+    @property
+    def text(self) -> str:
+        """Empty where the job said nothing."""
+        text = printable(" | ".join(line for line in self._lines if line))
+        return text if len(text) <= SENTENCE_CHARACTERS else text[: SENTENCE_CHARACTERS - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with control characters shown as `\\x1b`, so that no log page or terminal obeys them."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def plan_date_of(context: Mapping[str, Any], days_ahead: int) -> date:
@@ -192,17 +228,22 @@ def clock_of(context: Mapping[str, Any]) -> list[str]:
     return [] if started is None else ["--started", started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
 
 
-def failure_of(stage: str, code: int) -> AirflowException:
-    """The exception for a job that ended with `code` ≠ 0; negative codes are signals, as subprocess reports them."""
+def failure_of(stage: str, code: int, sentence: str = "") -> AirflowException:
+    """The exception for a job that ended with `code` ≠ 0; negative codes are signals, as subprocess reports them.
+
+    `sentence`: what the job said, which comes first.
+    """
+    said = f"{sentence.rstrip('.')}. " if sentence else ""
     if code < 0 or code in KILLED:
         number = -code if code < 0 else code - 128
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        return AirflowException(f"{stage} was killed by {name}; it is tried again while tries are left.")
+        return AirflowException(f"{said}{stage} was killed by {name}; it is tried again while tries are left.")
     meaning = MEANINGS.get(code, "a code that sendopt does not use")
     if code in RETRYABLE:
-        return AirflowException(f"{stage} ended with {code}: {meaning}; it is tried again while tries are left.")
+        return AirflowException(f"{said}{stage} ended with {code}: {meaning}; it is tried again while tries are left.")
+    more = "" if said else "; see the job's last line"
     return AirflowFailException(
-        f"{stage} ended with {code}: {meaning}; see the job's last line. It is not tried again: the same would happen."
+        f"{said}{stage} ended with {code}: {meaning}{more}. It is not tried again: the same would happen."
     )
 
 

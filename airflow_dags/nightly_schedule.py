@@ -16,6 +16,11 @@ with DAG(
     Runs at 23:10 UTC, after `as_of` (23:00 with the default lead of an hour), and plans the next UTC day. Trigger it
     with a `plan_date` to plan or re-plan any day: tables replace their own `plan_date`, so a second run adds no row.
 
+    `report` writes the night's page, `out/reports/DATE.html`, and the index of all nights beside it.
+
+    One process at a time writes the lake: a task that finds it in use ends with 75, says who holds it, and is tried
+    again.
+
     `train_propensity` trains only where no champion exists; `weekly_training` makes the challengers. The event of
     `sendopt_send_plan` carries the plan date and starts `daily_measurement`.
     """,
@@ -36,4 +41,5 @@ with DAG(
         JobOperator(task_id="build_candidates", stage="build_candidates", days_ahead=1),
         JobOperator(task_id="allocate", stage="allocate", days_ahead=1),
         JobOperator(task_id="publish_schedule", stage="publish_schedule", days_ahead=1, outlets=[SEND_PLAN]),
+        JobOperator(task_id="report", stage="report", days_ahead=1),
     )

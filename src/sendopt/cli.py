@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sendopt import demo as demo_world
-from sendopt import runtime, summary
+from sendopt import ending, runtime, summary
 from sendopt.config import forecast
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
@@ -96,6 +96,26 @@ def explain(
         day = runtime.parse_date(plan_date) if plan_date else None
         for line in explain_user(settings.paths.data, user, message, day, settings.grid.slot_minutes):
             Console(highlight=False).print(line, markup=False, soft_wrap=True)
+
+    _exit(work)
+
+
+@app.command()
+def report(
+    plan_date: Annotated[str | None, typer.Option(help="the night to show, YYYY-MM-DD; default: the last one")] = None,
+    conf: Conf = Path("conf"),
+    env: Env = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON line instead of prose")] = False,
+) -> None:
+    """Write the report of a planned night, and the index of all nights, from the tables of the lake."""
+
+    def work() -> None:
+        import json
+
+        page = runtime.write_report(load(conf, env), runtime.parse_date(plan_date) if plan_date else None)
+        index = page.with_name("index.html")
+        told = json.dumps({"report": str(page), "index": str(index)})
+        sys.stdout.write(f"{told if as_json else f'Report: {page}; all nights: {index}'}\n")
 
     _exit(work)
 
@@ -186,23 +206,18 @@ def _night(day: date, settings: Settings, conf: Path, times: runtime.Times, trai
             if following := next(stages, None):
                 progress.update(task, description=f"{day}: {following.story}")
         progress.update(task, description="writing the report")
-        report = _report(day, settings)
+        page = _report(day, settings)
         progress.remove_task(task)
     if not as_json:
-        for line in summary.of_night(settings.paths.data, day, report):
+        for line in summary.of_night(settings.paths.data, day, page):
             Console(highlight=False).print(line, soft_wrap=True)
 
 
 def _report(day: date, settings: Settings) -> Path:
-    from sendopt import report
-    from sendopt.report.data import load as load_report
-    from sendopt.tracking import registries
-    from sendopt.tracking.mlflow import champion_evaluation
+    from sendopt.report.html import put
 
-    path = Path(settings.paths.out) / "report.html"
-    of_goals = registries.goal_evaluations(settings.mlflow, settings.objective.goals)
-    report.write(load_report(settings.paths.data, day, champion_evaluation(settings.mlflow), of_goals), path)
-    return path
+    page = runtime.write_report(settings, day)
+    return put(Path(settings.paths.out) / "report.html", page.read_text("utf-8"))
 
 
 def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times) -> None:
@@ -329,13 +344,14 @@ def _demo(users: int, nights: int, conf: Path, env: str) -> None:
     if source is None:
         raise ConfigError(f"{conf}/env/{env}.yaml: sources.demo is missing; the demo writes its raw logs there")
     raw = Path(source.input)
-    Console(stderr=True).print(f"simulating {users} people over {DEMO_DAYS} days")
-    demo_world.prepare(raw, settings, users, DEMO_DATE, DEMO_DAYS)
-    for n in range(nights):
-        day = DEMO_DATE + timedelta(days=n)
-        _night(day, settings, conf, runtime.Times(), train=False, as_json=False)
-        if n + 1 < nights:
-            demo_world.play(raw, settings, day)
+    with runtime.writing(settings):  # from the first raw log to the last night, or two demos would mix
+        Console(stderr=True).print(f"simulating {users} people over {DEMO_DAYS} days")
+        demo_world.prepare(raw, settings, users, DEMO_DATE, DEMO_DAYS)
+        for n in range(nights):
+            day = DEMO_DATE + timedelta(days=n)
+            _night(day, settings, conf, runtime.Times(), train=False, as_json=False)
+            if n + 1 < nights:
+                demo_world.play(raw, settings, day)
     for line in summary.where_next(settings, conf, env, day):
         Console(highlight=False).print(line, soft_wrap=True)
 
@@ -349,10 +365,11 @@ def _exit(work: Callable[[], None]) -> None:
 def main() -> None:
     """Entry point of the `sendopt` command."""
     os.environ.setdefault("TZ", "UTC")
+    ending.listen()
     try:
         app()
     except SystemExit as done:
-        runtime.leave(done.code if isinstance(done.code, int) else 0 if done.code is None else 1)
+        ending.leave(done.code if isinstance(done.code, int) else 0 if done.code is None else 1)
 
 
 if __name__ == "__main__":

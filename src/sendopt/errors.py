@@ -1,9 +1,12 @@
 """The error tree: every failure a user can meet, with its exit code and whether a retry may help.
 
-Exit codes (docs/adr/0001): 2 config, 3 contract, 4 infeasible, 5 solver, 6 model, 7 audit, 75 input not ready.
+Exit codes (docs/adr/0001): 2 config, 3 contract, 4 infeasible, 5 solver, 6 model, 7 audit, 75 a later try may do it.
 """
 
 from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
 
 
 class SendoptError(Exception):
@@ -63,7 +66,46 @@ class AuditError(SendoptError):
 
 
 class InputNotReady(SendoptError):
-    """An input table has not arrived yet; a later try may find it."""
+    """Something that the work needs is not there yet: an input table, the lake, space. A later try may find it."""
 
     exit_code = 75
     retryable = True
+
+
+class LakeBusy(InputNotReady):
+    """Another process writes the lake, or committed first to a table that this one was about to write."""
+
+
+class NoSpace(InputNotReady):
+    """A disk is full or a quota is used up; what was being written is not there."""
+
+
+NO_SPACE_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+
+
+def no_space(error: BaseException, text: str = "") -> NoSpace | None:
+    """The error as NoSpace where it, one of its causes or `text` says that a disk is full; else None."""
+    for one in _with_causes(error):
+        full = isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or any(words in str(one) for words in NO_SPACE_WORDS):
+            path = getattr(one, "filename", None)
+            return _no_space(f" of {path}" if isinstance(path, str) else "")
+    return _no_space("") if any(words in text for words in NO_SPACE_WORDS) else None
+
+
+def _no_space(place: str) -> NoSpace:
+    return NoSpace(
+        f"no space is left on the disk{place}; what was being written is not there and finished work is kept. Make "
+        "room in the folders of paths.data and paths.out and in the temporary folder (TMPDIR, spark.local.dir), then "
+        "run it again"
+    )
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was raised from, each once."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import resource
+import shlex
 import sys
 import time
 import traceback
@@ -17,12 +18,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from sendopt import ending
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
 from sendopt.domain import slots
 from sendopt.domain.clock import Clock, StatedBy, parse_time, require_ahead
 from sendopt.domain.stages import NAMES, STAGES
-from sendopt.errors import ConfigError, SendoptError
+from sendopt.errors import ConfigError, InputNotReady, SendoptError, no_space
+from sendopt.lake.lock import only_writer
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from sendopt.spark.stage import Night
     from sendopt.spark.tables import Lake
 
+REPORT = "report"  # a job that is no stage: it reads a night and writes its page, without Spark
 UNEXPECTED = 1
+HOLDER_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class StageReport:
 
 def job(stage: str) -> NoReturn:
     """Entry of `jobs/<stage>.py`: run one stage on the command line's arguments and exit with its code."""
-    parser = argparse.ArgumentParser(prog=f"jobs/{stage}.py", description=f"Run the stage {stage} of one night.")
+    ending.listen()
+    parser = argparse.ArgumentParser(prog=f"jobs/{stage}.py", description=_about(stage))
     parser.add_argument("--plan-date", required=True, help="the date to plan, YYYY-MM-DD")
     parser.add_argument("--conf", default="conf", help="folder of settings")
     parser.add_argument("--env", default="local", help="name of conf/env/NAME.yaml")
@@ -59,11 +65,19 @@ def job(stage: str) -> NoReturn:
         parser.add_argument("--train", action="store_true", help="train even where a champion exists")
     given = parser.parse_args()
     retrain = bool(getattr(given, "train", False))
-    leave(guarded(lambda: _run_job(stage, given, retrain)))
+    ending.leave(guarded(lambda: _run_job(stage, given, retrain)))
+
+
+def _about(stage: str) -> str:
+    return "Write the report of one night." if stage == REPORT else f"Run the stage {stage} of one night."
 
 
 def _run_job(stage: str, given: argparse.Namespace, retrain: bool) -> None:
     conf, clock = Path(given.conf), Times.of(given.now, given.started)
+    if stage == REPORT:
+        page = write_report(load(conf, given.env), parse_date(given.plan_date))
+        sys.stdout.write(json.dumps({"stage": stage, "report": str(page)}) + "\n")
+        return
     for report in run(parse_date(given.plan_date), load(conf, given.env), conf, [stage], retrain=retrain, times=clock):
         print_line(report)
 
@@ -107,11 +121,12 @@ def run(
     from sendopt.spark.session import open_session
 
     _require_ahead(plan_date, settings, stages, times)
-    spark = open_session(settings.spark)
-    try:
-        yield from run_in(spark, plan_date, settings, conf_dir, stages, retrain=retrain, times=times)
-    finally:
-        spark.stop()
+    with writing(settings):
+        spark = open_session(settings.spark)
+        try:
+            yield from run_in(spark, plan_date, settings, conf_dir, stages, retrain=retrain, times=times)
+        finally:
+            spark.stop()
 
 
 def run_in(
@@ -129,6 +144,7 @@ def run_in(
     Each stage has a record of what it reads and a clock of its own, read as it begins: a night may last for hours, and
     what it publishes must still be ahead then.
     """
+    from sendopt.spark.failures import as_ours
     from sendopt.spark.stage import Night
     from sendopt.spark.tables import Lake
 
@@ -138,7 +154,8 @@ def run_in(
         started, clock = datetime.now(UTC), times.clock(settings, plan_date)
         night = Night(Lake(spark, settings.paths.data), settings, plan_date, conf_dir, retrain, clock)
         begun = time.monotonic()
-        result = importlib.import_module(f"sendopt.spark.{stage}").run(night)
+        with as_ours(f"a table of {stage}"):
+            result = importlib.import_module(f"sendopt.spark.{stage}").run(night)
         seconds = round(time.monotonic() - begun, 3)
         facts = {**result.facts, "clock": clock.facts, "written": night.lake.touched.written}
         report = StageReport(stage, result.rows_in, result.rows_out, result.dropped, seconds, facts)
@@ -182,17 +199,6 @@ def print_line(report: StageReport) -> None:
     sys.stdout.flush()
 
 
-def leave(code: int) -> NoReturn:
-    """End the process with this code, its output written, and without the interpreter's own end.
-
-    Threads that libraries leave behind can abort that end when all work is done ("terminate called without an active
-    exception", seen after a night that had ended well), and the code would be a signal's.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 def guarded(work: Callable[[], None]) -> int:
     """Exit code of `work`; a failure becomes one sentence on standard error, never a stack trace."""
     try:
@@ -201,12 +207,21 @@ def guarded(work: Callable[[], None]) -> int:
         _say(error.message if not isinstance(error, ConfigError) else str(error), error.exit_code, error.facts)
         return error.exit_code
     except KeyboardInterrupt:
-        _say("stopped by the keyboard; finished stages are kept, the running one wrote nothing half", 130, {})
-        return 130
+        return _say_stopped(*(ending.stopped() or ("stopped by the keyboard", 130)))
     except Exception as error:  # noqa: BLE001  the last line before the user
+        if ended := ending.stopped():  # what breaks while a signal ends the process
+            return _say_stopped(*ended)
+        if full := no_space(error):
+            _say(full.message, full.exit_code, full.facts)
+            return full.exit_code
         _say(f"unexpected {type(error).__name__}; details for a bug report are in {_keep_trace()}", UNEXPECTED, {})
         return UNEXPECTED
     return 0
+
+
+def _say_stopped(sentence: str, code: int) -> int:
+    _say(sentence, code, {})
+    return code
 
 
 def _say(message: str, code: int, facts: dict[str, object]) -> None:
@@ -235,12 +250,53 @@ def parse_date(text: str) -> date:
 
 @contextmanager
 def lake_of(settings: Settings) -> Iterator[Lake]:
-    """A lake for a command that is no stage; its Spark session ends with the block."""
+    """A lake to write for a command that is no stage; its Spark session and its lock end with the block."""
+    from sendopt.spark.failures import as_ours
     from sendopt.spark.session import open_session
     from sendopt.spark.tables import Lake
 
-    spark = open_session(settings.spark)
-    try:
-        yield Lake(spark, settings.paths.data)
-    finally:
-        spark.stop()
+    with writing(settings):
+        spark = open_session(settings.spark)
+        try:
+            with as_ours("a table of the lake"):
+                yield Lake(spark, settings.paths.data)
+        finally:
+            spark.stop()
+
+
+@contextmanager
+def writing(settings: Settings) -> Iterator[None]:
+    """A block in which this process alone writes the lake; raises LakeBusy where another one does (`lake.lock`)."""
+    with only_writer(settings.paths.data, _holder(), datetime.now(UTC)):
+        yield
+
+
+def _holder() -> str:
+    """What this process was asked to do, in words for whoever waits for it."""
+    name, *arguments = sys.argv
+    path = Path(name)
+    shown = f"jobs/{path.name}" if path.parent.name == "jobs" else path.name
+    return shlex.join([shown, *arguments])[:HOLDER_CHARACTERS]
+
+
+def write_report(settings: Settings, plan_date: date | None = None) -> Path:
+    """The page of a night in `paths.out`/reports, written from its tables without Spark; default: the last night.
+
+    Raises InputNotReady where the night has published no plan.
+    """
+    from sendopt.report import site
+    from sendopt.report.data import load as load_report
+    from sendopt.report.data import read_table
+    from sendopt.tracking import registries
+    from sendopt.tracking.mlflow import champion_evaluation
+
+    runs = read_table(settings.paths.data, "runs", plan_date)
+    published = runs.loc[runs["stage"] == "publish_schedule", "plan_date"]
+    if published.empty:
+        day = f"of {plan_date} " if plan_date else ""
+        option = plan_date or "D"
+        raise InputNotReady(f"no plan {day}has been published yet: run `sendopt night --plan-date {option}` first")
+    day = published.max()
+    of_goals = registries.goal_evaluations(settings.mlflow, settings.objective.goals)
+    data = load_report(settings.paths.data, day, champion_evaluation(settings.mlflow), of_goals)
+    return site.write(data, settings.paths.out)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800, method="thread")]  # Airflow's own timeouts use SIGALRM
 
-STAGES = NAMES[: NAMES.index("publish_schedule") + 1]
+STAGES = (*NAMES[: NAMES.index("publish_schedule") + 1], "report")
 STARTED = re.compile(r" --started \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(?= |$)")
 STAND_IN = """
 import pathlib, sys
@@ -110,6 +110,10 @@ def test_nightly_on_real_jobs(bag: BundleDagBag, tmp_path: Path, monkeypatch: py
     assert plan
     assert len({(row["user_id"], row["notification_id"]) for row in plan}) == len(plan)
     assert plan_date.isoformat() in announced_plan_dates("sendopt_send_plan")
+    reports = REPO / load(conf_dir).paths.out / "reports"
+    page, index = ((reports / name).read_text() for name in (f"{plan_date}.html", "index.html"))
+    assert f"Send plan for {plan_date}" in page
+    assert f'href="{plan_date}.html"' in index
 
 
 def announced_plan_dates(asset: str) -> list[str]:

@@ -131,7 +131,8 @@ def test_a_failure_says_stage_code_and_meaning() -> None:
         "It is not tried again: the same would happen."
     )
     assert str(failure_of("ingest", 75)) == (
-        "ingest ended with 75: an input has not arrived yet; it is tried again while tries are left."
+        "ingest ended with 75: an input has not arrived yet, the lake is in use or a disk is full; "
+        "it is tried again while tries are left."
     )
     assert str(failure_of("ingest", 137)) == "ingest was killed by SIGKILL; it is tried again while tries are left."
     assert "a code that sendopt does not use" in str(failure_of("ingest", 99))

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sendopt.errors import ModelError
+from sendopt.errors import ContractError, ModelError
 from sendopt.propensity.line import Line, Term
 from sendopt.propensity.model import Card, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
@@ -114,6 +114,19 @@ def test_a_sample_is_compared_with_the_model(model: OpenModel) -> None:
     broken = replace(scorer, model=_Moved(model.booster_text, model.card))
     with pytest.raises(ModelError, match=DISAGREE):
         list(broken(iter(_night(scorer)[1].to_batches())))
+
+
+@pytest.mark.parametrize("broken", [None, [], [0.5], [0.5] * 24], ids=["null", "empty", "one hour", "an hour too many"])
+def test_a_row_without_all_its_hours_breaks_the_contract_in_a_sentence(model: OpenModel, broken: object) -> None:
+    scorer = _scorer(model)
+    rows = _night(scorer)[1].to_pylist()
+    name = scorer.forest.features["user_slot"][0]
+    assert len(rows[3][name]) == scorer.slots.hours == 23
+    rows[3][name] = broken
+    table = pa.Table.from_pylist(rows)
+    table = table.set_column(1, "zone", table["zone"].cast(pa.int32()))
+    with pytest.raises(ContractError, match=f"column {name}: 1 of 9 users lack .* run build_features again"):
+        _scored(scorer, table)
 
 
 class _Moved(OpenModel):

@@ -20,10 +20,11 @@ LINKS = (
 )  # fmt: skip
 
 
-def render(data: ReportData) -> str:
+def render(data: ReportData, head: str = "") -> str:
     """Return the report as one HTML document that asks nothing of the network and runs no script.
 
-    Equal data gives equal text. No user id is in it; campaign names and every other text are escaped.
+    `head` is markup to put into the document's head. Equal data gives equal text. No user id is in it; campaign names
+    and every other text are escaped.
     """
     channels = plan_figures.channel_order(data.plan, data.prices)
     body = "".join(
@@ -42,15 +43,15 @@ def render(data: ReportData) -> str:
             lineage(data),
         )
     )
-    return document(f"Send plan for {data.plan_date.isoformat()}", body)
+    return document(f"Send plan for {data.plan_date.isoformat()}", body, head)
 
 
-def document(title: str, body: str) -> str:
+def document(title: str, body: str, head: str = "") -> str:
     """Return a self-contained HTML document around `body`, with the report's style and no script."""
     css = files("sendopt.report").joinpath("style.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'{head}<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>\n{css}</style></head>\n<body><main>{body}</main></body></html>\n"
     )
@@ -58,11 +59,15 @@ def document(title: str, body: str) -> str:
 
 def write(data: ReportData, path: str | Path) -> Path:
     """Return `path` after writing the report there, atomically: a reader finds the old file or the new one."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.write_text(render(data), "utf-8")
-    return draft.replace(target)
+    return put(Path(path), render(data))
+
+
+def put(path: Path, text: str) -> Path:
+    """Return `path` after writing `text` there, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, "utf-8")
+    return draft.replace(path)
 
 
 def _header(data: ReportData) -> str:

@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 
 from sendopt import candidates
 from sendopt.config.schema import Audience, AudienceActive, AudienceIngested, AudienceShare, Campaign
-from sendopt.spark import eligibility, goals, keys, lineage
+from sendopt.errors import InputNotReady
+from sendopt.spark import eligibility, goals, keys, lineage, workers
 from sendopt.spark.people import current_users
 from sendopt.spark.stage import Night, StageResult
 
@@ -33,7 +34,7 @@ def run(night: Night) -> StageResult:
         ["user_id", "slot", "category", "channel"],
         "left",
     )
-    judged = scored.mapInPandas(_judge(night, versions.treated), schema=_judged_schema())
+    judged = workers.map_frames(scored, _judge(night, versions.treated), _judged_schema())
     rows = versions.on(judged.withColumn("plan_date", F.lit(night.plan_date)))
     count = night.lake.replace("candidates", rows, night.plan_date)
     written = night.lake.read("candidates", night.plan_date)
@@ -107,13 +108,14 @@ def _judged_schema() -> str:
 def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function that Spark maps over batches of cells; it closes over plain settings only."""
     reasons, opt_out_cost = eligibility.judge(night, treated), night.settings.objective.opt_out_cost
+    day = night.plan_date
 
     def judge(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in batches:
             reason = reasons(rows)
             unscored = rows["p_open"].isna().to_numpy() & (reason == None)  # noqa: E711
             if unscored.any():
-                raise ValueError(f"{unscored.sum()} eligible cells have no score: run score_slots for this plan_date")
+                raise InputNotReady(f"{unscored.sum()} eligible cells of {day} have no score: run score_slots first")
             result = rows[["user_id", "notification_id", "slot", "campaign_id", "channel", "category", "arm"]].copy()
             result["eligible"] = reason == None  # noqa: E711
             result["reason"] = reason

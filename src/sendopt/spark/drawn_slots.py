@@ -15,6 +15,7 @@ from sendopt.domain import slots
 from sendopt.domain.slots import readings, zone_or_none
 from sendopt.measurement.slot_policies import DrawnSends, Floats, offered_slots
 from sendopt.propensity.model import Model
+from sendopt.spark import workers
 from sendopt.spark.build_features import mature_sends, with_features
 from sendopt.spark.feature_counts import CELL, day_number, read_log
 from sendopt.spark.stage import Night
@@ -57,7 +58,7 @@ def score(night: Night, first: date, models: Mapping[str, Model]) -> Scored | No
     keys = (
         "send_key string, user_id string, channel string, label int, pscore double, drawn int, slot int, local_hour int"
     )
-    scored = rows.mapInPandas(_scorer(models), keys + "".join(f", p_{name} double" for name in names))
+    scored = workers.map_frames(rows, _scorer(models), keys + "".join(f", p_{name} double" for name in names))
     return _arrays(scored.toPandas(), night.n_slots, names)
 
 

@@ -24,6 +24,7 @@ from sendopt.ingest.counts import OUTCOMES, Counts, require_readable
 from sendopt.ingest.reader import Reading
 from sendopt.ingest.typed import Known, known_of
 from sendopt.spark import consents
+from sendopt.spark.failures import translated
 from sendopt.spark.keys import keyed_hash
 from sendopt.spark.matching import with_send
 from sendopt.spark.raw_logs import RawLog, read_raw
@@ -104,6 +105,8 @@ def ingest(
         require_readable(mapping.source, work.counts, settings.ingest)
         _write(work)
     except PySparkException as error:
+        if ours := translated(error, "the silver tables"):
+            raise ours from error
         reason = str(error).strip().partition("\n")[0][:300]
         raise ContractError(f"the input {source} cannot be ingested: {reason}", source=mapping.source) from error
     finally:

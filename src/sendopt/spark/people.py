@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.domain.consent import Statement, effective
+from sendopt.spark import workers
 from sendopt.spark.stage import Night
 
 _ALLOWED_NAMES = ("channels", "opted_out_channels", "opted_out_categories")
@@ -31,7 +32,7 @@ def current_users(night: Night, at: datetime) -> DataFrame:
         "user_id", "channels", "opted_out_categories",
         F.unix_micros(F.coalesce("stated_at", "created_at")).alias("stated_at"), "said",
     )  # fmt: skip
-    decided = asked.mapInPandas(_decide, _ALLOWED).withColumnsRenamed(
+    decided = workers.map_frames(asked, _decide, _ALLOWED).withColumnsRenamed(
         {"channels": "_channels", "opted_out_categories": "_categories"}
     )
     return (

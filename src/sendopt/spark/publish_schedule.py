@@ -19,7 +19,7 @@ from sendopt.domain.clock import parse_time
 from sendopt.domain.rules import Send, first_broken
 from sendopt.domain.tables import TABLES
 from sendopt.errors import AuditError, ConfigError, InputNotReady
-from sendopt.spark import eligibility, goals, keys, lineage, past_sends
+from sendopt.spark import eligibility, goals, keys, lineage, past_sends, workers
 from sendopt.spark.lineage import Versions
 from sendopt.spark.people import current_users
 from sendopt.spark.stage import Night, StageResult
@@ -121,7 +121,7 @@ def _refused(night: Night, treated: str, ahead: DataFrame) -> list[tuple[str, st
     asked = ahead.select(*MESSAGE, "slot", "campaign_id")
     cells = eligibility.cells(night, asked.join(offered, MESSAGE), night.now)
     gone = asked.join(offered, MESSAGE, "left_anti").select(*MESSAGE, F.lit(WITHDRAWN).alias("reason"))
-    refused = cells.mapInPandas(judged, schema=_LEFT_OUT).where("reason IS NOT NULL").unionByName(gone)
+    refused = workers.map_frames(cells, judged, _LEFT_OUT).where("reason IS NOT NULL").unionByName(gone)
     return sorted((str(r[0]), str(r[1]), str(r[2])) for r in refused.collect())
 
 

@@ -1,7 +1,6 @@
 """Raw logs as Spark rows: each file read by one worker, through the one reader of `sendopt.ingest`.
 
-Workers hand what they counted, and an error that stops the ingest, to the driver as rows of their own, so that nothing
-has to be read twice.
+Workers hand what they counted to the driver as rows of their own, so that nothing has to be read twice.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sendopt.domain.tables import TABLES
-from sendopt.errors import ContractError
 from sendopt.ingest.reader import Reading, Tally, filled_files, read_file, total_of
 from sendopt.ingest.schema import MATCHING
+from sendopt.spark import workers
+from sendopt.spark.failures import as_ours
 
 _ARROW = {
     "string": pa.string(),
@@ -31,7 +31,6 @@ _ARROW = {
     "array<string>": pa.list_(pa.string()),
 }
 _FILLED_LATER = ("source", "at_imputed", "outcome_known")
-_TALLY, _ERROR = "tally", "error"
 ROWS_A_FILE = 10**10  # places of rows: file · this + row
 
 
@@ -53,7 +52,7 @@ def columns_of(table: str) -> dict[str, str]:
     }
     outcome = {"outcome": "boolean", "outcome_at": "timestamp", "outcome_problem": "string"} if table == "sends" else {}
     dated = {"file_date": "timestamp"} if table == "users" else {}
-    own = {"raw": "string", "reason": "string", "lost": "string", "place": "double", "note": "string"}
+    own = {"raw": "string", "reason": "string", "lost": "string", "place": "double", "tally": "string"}
     return {**contract, **{c: "string" for c in MATCHING.get(table, ())}, **outcome, **dated, **own}
 
 
@@ -69,24 +68,12 @@ def read_raw(spark: SparkSession, reading: Reading, source: Path) -> RawLog:
         return RawLog(reading.table, spark.createDataFrame([], schema), empty, empty, Tally())
     parts = min(len(files), 2 * spark.sparkContext.defaultParallelism)
     listed = spark.createDataFrame([(i, str(f)) for i, f in enumerate(files)], "number int, path string")
-    every = listed.repartition(parts, "number").mapInArrow(_reader(reading, columns), schema).persist()
-    notes = [json.loads(row["note"]) for row in every.where(F.col("note").isNotNull()).select("note").collect()]
-    for note in notes:
-        if note["kind"] == _ERROR:
-            every.unpersist()
-            raise ContractError(note["message"], **note["facts"])
-    tallies = [
-        Tally(
-            n["rows"],
-            n["elsewhere"],
-            tuple(n["keys"]),
-            tuple(n["values"]),
-            {k: tuple(v) for k, v in n["examples"].items()},
-        )
-        for n in notes
-    ]
+    every = workers.map_batches(listed.repartition(parts, "number"), _reader(reading, columns), schema).persist()
+    with as_ours(f"reading tables.{reading.table}"):
+        told = every.where(F.col("tally").isNotNull()).select("tally").collect()
+    tallies = [_tally(json.loads(row["tally"])) for row in told]
     total = total_of(reading, tallies, len(files))
-    return RawLog(reading.table, every.where(F.col("note").isNull()), len(files) + empty, empty, total)
+    return RawLog(reading.table, every.where(F.col("tally").isNull()), len(files) + empty, empty, total)
 
 
 def _reader(
@@ -102,18 +89,17 @@ def _reader(
 
 def _file(reading: Reading, columns: dict[str, str], number: int, path: Path) -> Iterator[pa.RecordBatch]:
     place = number * ROWS_A_FILE
-    try:
-        for rows, tally in read_file(reading, path):
-            rows["place"] = [float(place + i) for i in range(len(rows))]
-            place += len(rows)
-            yield arrow_rows(rows, columns)
-            yield _note(columns, kind=_TALLY, **vars(tally))
-    except ContractError as error:
-        yield _note(columns, kind=_ERROR, message=error.message, facts=error.facts)
+    for rows, tally in read_file(reading, path):
+        rows["place"] = [float(place + i) for i in range(len(rows))]
+        place += len(rows)
+        yield arrow_rows(rows, columns)
+        yield arrow_rows(pd.DataFrame({"tally": [json.dumps(vars(tally))]}), columns)
 
 
-def _note(columns: dict[str, str], **facts: object) -> pa.RecordBatch:
-    return arrow_rows(pd.DataFrame({"note": [json.dumps(facts)]}), columns)
+def _tally(told: dict[str, Any]) -> Tally:
+    lists = {name: tuple(told[name]) for name in ("keys", "values")}
+    examples = {reason: tuple(texts) for reason, texts in told["examples"].items()}
+    return Tally(told["rows"], told["elsewhere"], examples=examples, **lists)
 
 
 def arrow_rows(rows: pd.DataFrame, columns: dict[str, str]) -> pa.RecordBatch:

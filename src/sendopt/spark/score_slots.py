@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -17,7 +16,7 @@ from sendopt.propensity.forest import Forest
 from sendopt.propensity.model import Model
 from sendopt.propensity.shrinkage import USED, Shrinkage, ShrunkBaseline, fit
 from sendopt.propensity.uplift import Gain
-from sendopt.spark import goals, unknown_zone, uplift
+from sendopt.spark import goals, unknown_zone, uplift, workers
 from sendopt.spark.build_features import scoring_rows, stored_features
 from sendopt.spark.fatigue import with_fatigue
 from sendopt.spark.feature_counts import rules_of_night
@@ -58,7 +57,7 @@ def run(night: Night) -> StageResult:
             rows = scoring_rows(night, scoring_keys(night, some, pairs))
             columns = [f", {goals.column(n)} double" for n in range(len(heads.learned))]
             learned = list(heads.learned.values())
-            return rows.mapInPandas(_scorer(model, rates, gain, learned), _SCORES + "".join(columns))
+            return workers.map_frames(rows, _scorer(model, rates, gain, learned), _SCORES + "".join(columns))
         own = {
             name: fast_scores(night, one, forests[name], rates, features, some, pairs) for name, one in models.items()
         }
@@ -70,8 +69,8 @@ def run(night: Night) -> StageResult:
     rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
     try:
         written = night.lake.replace("slot_scores", rows, night.plan_date)
-    except PySparkException as error:
-        if DISAGREE not in str(error):
+    except ModelError as error:
+        if DISAGREE not in error.message:
             raise
         raise ModelError(f"{DISAGREE} on {version}, expected equal bits; report this", model_version=version) from None
     asked = n_users * night.n_slots * len(pairs)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from sendopt.config.schema import SparkSettings
@@ -44,10 +46,19 @@ def open_session(settings: SparkSettings) -> SparkSession:
     builder = SparkSession.builder.appName("sendopt").master(settings.master)
     for key, value in conf.items():
         builder = builder.config(key, value)
+    _start({**conf, "spark.app.name": "sendopt", "spark.master": settings.master})
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _require_delta(spark)
     return spark
+
+
+def _start(conf: dict[str, str]) -> None:
+    """Start Spark and keep this process's own answer to Ctrl-C, if any: Spark's asks a JVM that may be gone."""
+    handler = signal.getsignal(signal.SIGINT)
+    SparkContext.getOrCreate(SparkConf().setAll(list(conf.items())))
+    if callable(handler) and handler is not signal.default_int_handler:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _require_delta(spark: SparkSession) -> None:

@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.domain.tables import SLOT_FEATURES, USER_FEATURES, USER_SLOT_FEATURES
-from sendopt.errors import ModelError
+from sendopt.errors import ContractError, ModelError
 from sendopt.propensity.forest import Forest, Kind
 from sendopt.propensity.logistic import clip
 from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
+from sendopt.spark import workers
 from sendopt.spark.stage import Night
 from sendopt.spark.zones import slot_readings
 
@@ -54,6 +56,11 @@ class Slots:
         """The first place of an hour that a slot needs."""
         return int(self.cell.min()) if self.cell.size else 0
 
+    @property
+    def hours(self) -> int:
+        """Number of places from the first to the last that a slot needs."""
+        return int(self.cell.max()) + 1 - self.first if self.zones else 1
+
 
 def forest_of(model: Model) -> Forest | str:
     """The model's trees for all slots at once, or why each row must be scored by the model itself."""
@@ -72,8 +79,8 @@ def fast_scores(
     """user_id, slot, category, channel, local_hour, p_open, p_opt_out of every user of known zone, slot and pair.
 
     The values are those of `model.predict` on `scoring_rows`, bit by bit. Some users of each partition are compared;
-    the query fails with DISAGREE in its message where they differ. `forest` is `forest_of(model)`; `features`: the
-    stored tables; `users`: rows of user_features, read in the zone that stands there; `pairs`: (channel, category).
+    the query fails with a ModelError that says DISAGREE where they differ. `forest` is `forest_of(model)`; `features`:
+    the stored tables; `users`: rows of user_features, read in the zone that stands there; `pairs`: (channel, category).
     """
     assert isinstance(model, OpenModel)
     slots = _slots(night, users)
@@ -83,7 +90,7 @@ def fast_scores(
         slot_values=_slot_values(features["slot_features"], slots, forest.features["slot"]),
         pairs=tuple(pairs), pair_rates=_pair_rates(features["group_features"], pairs),
     )  # fmt: skip
-    scored = _needed(users, slots, own, forest.features["user_slot"]).mapInArrow(scorer, _ROWS)
+    scored = workers.map_batches(_needed(users, slots, own, forest.features["user_slot"]), scorer, _ROWS)
     places = [
         (zone, kind, [int(c) % 24 for c in slots.cell[zone]], *pair)
         for zone in range(len(slots.zones))
@@ -132,6 +139,7 @@ class Scorer:
         both = np.empty((batch.num_rows, self.slots.cell.shape[1], len(names)))
         at = self.slots.cell[zone] - self.slots.first
         for j, name in enumerate(names):
+            _require_hours(batch[name], name, self.slots.hours)
             values = batch[name].flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
             both[:, :, j] = np.take_along_axis(values, at, axis=1)
         return _Users(batch["user_id"], zone, own, both)
@@ -204,11 +212,21 @@ class _Users:
 def _needed(users: DataFrame, slots: Slots, own: Sequence[str], both: Sequence[str]) -> DataFrame:
     """user_id, zone, the own values and the arrays of the hours that any zone's slots need; users of known zone."""
     known = users.sparkSession.createDataFrame(list(enumerate(slots.zones)), "zone int, timezone string")
-    hours = int(slots.cell.max()) + 1 - slots.first if slots.zones else 1
     return users.join(F.broadcast(known), "timezone").select(
         "user_id", "zone", *(F.col(name).cast("double") for name in own),
-        *(F.slice(name, slots.first + 1, hours).alias(name) for name in both),
+        *(F.slice(name, slots.first + 1, slots.hours).alias(name) for name in both),
     )  # fmt: skip
+
+
+def _require_hours(lists: pa.Array, name: str, hours: int) -> None:
+    """Raises ContractError where a user's list holds another number of hours, or there is none."""
+    lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
+    if broken := int((lengths != hours).sum()):
+        raise ContractError(
+            f"table user_features, column {name}: {broken} of {len(lists)} users lack some of its 48 hours; run "
+            "build_features again",
+            table="user_features", column=name, count=broken,
+        )  # fmt: skip
 
 
 def _slots(night: Night, users: DataFrame) -> Slots:

@@ -18,17 +18,18 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import pandas_udf
 
-from sendopt import errors
 from sendopt.allocation.buckets import Part, Planned, bucket_of, write_bucket
 from sendopt.allocation.buckets import solve_folder as in_buckets
 from sendopt.allocation.buckets.split import no_rows, parts_of, typed
 from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE
 from sendopt.config.schema import SparkSettings
 from sendopt.domain.limits import SolveLimits
-from sendopt.errors import ContractError, SendoptError
+from sendopt.errors import ContractError
+from sendopt.spark import workers
+from sendopt.spark.failures import as_ours
 from sendopt.spark.session import open_session
 
-_WRITTEN = "bucket int, error string, message string"
+_WRITTEN = "bucket int"
 
 
 def solve_folder(
@@ -53,40 +54,20 @@ def write_buckets(spark: SparkSession, source: Path, history: Path | None, folde
     write = _Write(str(folder), buckets, str(source), None if history is None else str(history))
     cells = _rows(spark, source, {*CANDIDATES, *CANDIDATES_MORE}, buckets).groupBy("bucket")
     if history is None:
-        written = cells.applyInArrow(lambda rows: write(rows, None), _WRITTEN)
+        written = workers.map_groups(cells, write, _WRITTEN)
     else:
         past = _rows(spark, history, {*HISTORY, *HISTORY_MORE}, buckets).groupBy("bucket")
-        written = cells.cogroup(past).applyInArrow(lambda rows, before: write(rows, before), _WRITTEN)
-    done = {row.bucket: row for row in written.collect()}
-    for bucket in range(buckets):
-        if bucket not in done:
-            write_bucket(folder, bucket, buckets, no_rows(CANDIDATES, CANDIDATES_MORE), None, str(source))
-        elif done[bucket].error:
-            raise getattr(errors, done[bucket].error)(done[bucket].message)
+        written = workers.map_pairs(cells, past, write, _WRITTEN)
+    with as_ours():
+        done = {row.bucket for row in written.collect()}
+    for bucket in sorted({*range(buckets)} - done):
+        write_bucket(folder, bucket, buckets, no_rows(CANDIDATES, CANDIDATES_MORE), None, str(source))
 
 
 def over_buckets(spark: SparkSession, work: Callable[[int], Part], buckets: int) -> Iterable[Part]:
     """The map of `solve_buckets` as one Spark job, a task a bucket."""
-    found = spark.sparkContext.parallelize(range(buckets), buckets).map(partial(_answer, work)).collect()
-    for part in found:
-        if isinstance(part, _Failure):
-            raise getattr(errors, part.error)(part.message)
-    return [part for part in found if isinstance(part, Part)]
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A sentence for people, from a worker: exceptions lose their kind on the way."""
-
-    error: str
-    message: str
-
-
-def _answer(work: Callable[[int], Part], bucket: int) -> Part | _Failure:
-    try:
-        return work(bucket)
-    except SendoptError as error:
-        return _Failure(type(error).__name__, error.message)
+    with as_ours():
+        return list(spark.sparkContext.parallelize(range(buckets), buckets).map(workers.crossing(work)).collect())
 
 
 def _rows(spark: SparkSession, source: Path, wanted: set[str], buckets: int) -> DataFrame:
@@ -95,8 +76,10 @@ def _rows(spark: SparkSession, source: Path, wanted: set[str], buckets: int) -> 
     if "user_id" not in rows.columns:
         raise ContractError(f"{files[0]}: columns user_id are missing; found: {', '.join(rows.columns)}")
 
+    number_of = workers.crossing(bucket_of)
+
     def numbers(users: pd.Series) -> pd.Series:
-        return pd.Series(bucket_of(users.to_numpy(object), buckets))
+        return pd.Series(number_of(users.to_numpy(object), buckets))
 
     number = pandas_udf(numbers, T.LongType())  # type: ignore[call-overload]
     bucket = number(F.col("user_id").cast("string"))
@@ -112,17 +95,12 @@ class _Write:
     source: str
     history: str | None
 
-    def __call__(self, cells: pa.Table, history: pa.Table | None) -> pa.Table:
+    def __call__(self, cells: pa.Table, history: pa.Table | None = None) -> pa.Table:
         some = cells if cells.num_rows or history is None else history
         bucket = some["bucket"][0].as_py()
-        error, message = None, None
-        try:
-            ready = typed(Path(self.source), cells, CANDIDATES, CANDIDATES_MORE)
-            past = None
-            if history is not None and self.history is not None:
-                past = typed(Path(self.history), history, HISTORY, HISTORY_MORE)
-            write_bucket(Path(self.folder), bucket, self.buckets, ready, past, self.source)
-        except SendoptError as refused:
-            error, message = type(refused).__name__, refused.message
-        columns = [pa.array([bucket], pa.int32()), pa.array([error], pa.string()), pa.array([message], pa.string())]
-        return pa.table(columns, names=["bucket", "error", "message"])
+        ready = typed(Path(self.source), cells, CANDIDATES, CANDIDATES_MORE)
+        past = None
+        if history is not None and self.history is not None:
+            past = typed(Path(self.history), history, HISTORY, HISTORY_MORE)
+        write_bucket(Path(self.folder), bucket, self.buckets, ready, past, self.source)
+        return pa.table([pa.array([bucket], pa.int32())], names=["bucket"])

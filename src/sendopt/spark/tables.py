@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
 from pathlib import Path
 
 from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -26,9 +30,12 @@ from pyspark.sql.types import (
 )
 
 from sendopt.domain.tables import TABLES, Table
-from sendopt.errors import ContractError
+from sendopt.errors import ContractError, SendoptError
+from sendopt.spark.failures import as_ours, lost_race
 
 MAX_EXAMPLES = 3
+_NO_TABLE_THERE = ("CREATE_TABLE_WITH_NON_EMPTY_LOCATION", "MISSING_DELTA_TABLE")
+_PATIENCE = 15  # fifths of a second that another process may take to make a table
 _TYPES: dict[str, DataType] = {
     "string": StringType(),
     "int": IntegerType(),
@@ -61,6 +68,15 @@ class Touched:
 
     read: dict[str, int] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def _held(rows: DataFrame) -> Iterator[None]:
+    """A block that keeps `rows` in memory, and no longer."""
+    try:
+        yield
+    finally:
+        rows.unpersist()
 
 
 @dataclass(frozen=True)
@@ -125,11 +141,11 @@ class Lake:
         """Number of rows that now are the table's rows of `plan_date`, put there in one atomic commit.
 
         `only` is a SQL condition that narrows what is replaced. Raises ContractError where a row breaks the table's
-        contract or belongs to another date; nothing is written then.
+        contract or belongs to another date, LakeBusy where another process committed first; nothing is written then.
         """
         table = TABLES[name]
         rows = conform(rows, table).persist()
-        try:
+        with _held(rows), as_ours(f"table {name}"):
             count = require_contract(rows, table, plan_date)
             self._create(table)
             (
@@ -141,8 +157,6 @@ class Lake:
                 .save(self.path(name))
             )
             self._wrote(name)
-        finally:
-            rows.unpersist()
         return count
 
     def overwrite(self, name: str, rows: DataFrame) -> int:
@@ -152,13 +166,11 @@ class Lake:
         """
         table = TABLES[name]
         rows = conform(rows, table).persist()
-        try:
+        with _held(rows), as_ours(f"table {name}"):
             count = require_contract(rows, table)
             self._create(table)
             rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path(name))
             self._wrote(name)
-        finally:
-            rows.unpersist()
         return count
 
     def merge(self, name: str, rows: DataFrame) -> int:
@@ -168,7 +180,7 @@ class Lake:
         """
         table = TABLES[name]
         rows = conform(rows, table).persist()
-        try:
+        with _held(rows), as_ours(f"table {name}"):
             count = require_contract(rows, table)
             self._create(table)
             old, _ = self._pinned(name)
@@ -178,8 +190,6 @@ class Lake:
             else:
                 self._upsert(table, rows, old)
             self._wrote(name)
-        finally:
-            rows.unpersist()
         return count
 
     def _upsert(self, table: Table, rows: DataFrame, old: DataFrame) -> None:
@@ -210,12 +220,29 @@ class Lake:
             builder = builder.partitionedBy(*table.partition_by)
         optional = {c.name for c in table.columns if c.nullable}
         path = self.path(table.name).replace("`", "``")
-        there = builder.execute().toDF().schema
+        try:
+            there = builder.execute().toDF().schema
+        except AnalysisException as error:
+            if not any(f"DELTA_{name}" in str(error) for name in _NO_TABLE_THERE):
+                raise
+            raise self._in_the_way(table.name) from error
         for new in [f for f in schema_of(table) if f.name not in there.names]:
             self.spark.sql(f"ALTER TABLE delta.`{path}` ADD COLUMNS (`{new.name}` {new.dataType.simpleString()})")
         for found in there:
             if found.name in optional and not found.nullable:  # it was required when the table was made
                 self.spark.sql(f"ALTER TABLE delta.`{path}` ALTER COLUMN `{found.name}` DROP NOT NULL")
+
+    def _in_the_way(self, name: str) -> SendoptError:
+        """Why the table could not be made in its folder: another process makes it now, or other files lie there."""
+        for _ in range(_PATIENCE):
+            if self.exists(name):
+                return lost_race(f"table {name}")
+            time.sleep(0.2)
+        return ContractError(
+            f"table {name}: the folder {self.path(name)} holds files and is no Delta table (a first write that was "
+            "killed, or another program's files); move that folder away and run the stage again",
+            table=name,
+        )
 
 
 def conform(rows: DataFrame, table: Table) -> DataFrame:

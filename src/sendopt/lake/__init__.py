@@ -1,0 +1,1 @@
+"""The lake's folder, without any engine: who may write it now."""

@@ -1,0 +1,97 @@
+"""One writer at a time on a lake in a folder: an advisory lock of the operating system, which ends with its holder.
+
+A file in the folder is locked (`flock`) and says who holds it. The operating system lets go of the lock when the holder
+ends, however it ends; nothing has to be cleaned up. Readers need no lock: Delta's commits are atomic.
+
+A lake behind a URL has no such lock. There only Delta's own check of commits protects it (docs/how-to/run-nights.md).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from sendopt.errors import ConfigError, LakeBusy
+
+FILE = ".sendopt.lock"
+_held: dict[Path, int] = {}  # of this process: how many blocks hold it
+
+
+@contextmanager
+def only_writer(root: str, holder: str, since: datetime) -> Iterator[None]:
+    """A block in which no other process writes the lake below `root`; blocks of one process may be nested.
+
+    `holder` says in words what this process does and `since` when it began; others are told both. Raises LakeBusy
+    where another process holds the lake, ConfigError where the folder cannot be written. A URL is not locked.
+    """
+    if "://" in root:
+        yield
+        return
+    folder = Path(root).resolve()
+    if folder in _held:
+        _held[folder] += 1
+        try:
+            yield
+        finally:
+            _held[folder] -= 1
+        return
+    file = _open(folder)
+    try:
+        _take(file, folder, root)
+        _write(file, {"holder": holder, "pid": os.getpid(), "host": socket.gethostname(), "since": since.isoformat()})
+        _held[folder] = 1
+        try:
+            yield
+        finally:
+            del _held[folder]
+            os.ftruncate(file, 0)
+    finally:
+        os.close(file)
+
+
+def _open(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.data: {folder} cannot be written ({error.strerror}); expected a folder that this user may write"
+        ) from error
+
+
+def _take(file: int, folder: Path, root: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LakeBusy(
+            f"the lake {root} is in use by {_holder(file)}; one process at a time writes it: nothing was changed, run "
+            "this again when the other one has ended",
+            lake=str(folder),
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"paths.data: the file system of {folder} gives no locks ({error.strerror}); put the lake on one that does"
+        ) from error
+
+
+def _holder(file: int) -> str:
+    """Who holds the lock, in words; what the file says may be cut off or missing in the moment of taking it."""
+    try:
+        told = json.loads(os.pread(file, 4096, 0))
+        since = datetime.fromisoformat(told["since"])
+        words = f"`{told['holder']}` (process {told['pid']} on {told['host']})"
+        shown = "".join(c if c.isprintable() else "?" for c in words)
+        return f"{shown} since {since:%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _write(file: int, content: dict[str, object]) -> None:
+    os.ftruncate(file, 0)
+    os.pwrite(file, json.dumps(content).encode(), 0)
