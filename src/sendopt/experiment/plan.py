@@ -1,6 +1,7 @@
 """All arms of a night in one plan: messages chosen alike for everyone, times by the plan or by lot (model ¶15).
 
-1. One program plans everyone as if all were treated. What it sends to the users of uniform_time is what they get.
+1. One program, by prices whatever the size, plans everyone as if all were treated. What it sends to the users of
+   uniform_time is what they get.
 2. Each of these messages draws a slot among those that the user's rules and the capacity leave.
 3. A second program plans the others under exactly what the draws leave of each limit.
 
@@ -68,7 +69,7 @@ def plan_arms(problem: Problem, drawn: Flags, settings: Allocation, salt: str) -
         solution = allocate(problem, settings)
         why, lost = why_unplanned(problem, solution, ~of_arm), why_lost(problem, solution)
         return ArmsPlan(solution.chosen, np.ones(len(solution.chosen)), problem, solution, why, lost, None, ())
-    alike = allocate(problem, settings)
+    alike = allocate(problem, settings.model_copy(update={"exact_max_users": 0}))
     arm = _draw(problem, alike, of_arm, salt)
     at = _rows(problem, arm)
     kept = np.flatnonzero(~of_arm[problem.cells.message])
@@ -118,8 +119,8 @@ def _draw(problem: Problem, alike: Solution, of_arm: Flags, salt: str) -> Unifor
         str(user): sends for user, sends in zip(problem.users, past_sends(problem), strict=True)
         if sends and (str(user) in users or any(s.minute >= 0 for s in sends))
     }  # fmt: skip
-    rows = rows_of(problem)
-    committed = [0.0 if row < 0 else float(rows.committed[row]) for row in (rows.opt_outs, rows.cost)]
+    across = rows_of(problem)
+    committed = [0.0 if row < 0 else float(across.committed[row]) for row in (across.opt_outs, across.cost)]
     return plan_uniform_time(frame, history, problem.limits, problem.slot_minutes, problem.n_slots, salt, *committed)
 
 

@@ -117,9 +117,10 @@ def _messages(cells: pd.DataFrame, slot_minutes: int, salt: str) -> list[_Messag
     """Messages in the order in which they are drawn, within a user."""
     columns = [cells[name].tolist() for name in _Cell._fields if name != "send"]
     by_message: defaultdict[tuple[str, str], list[_Cell]] = defaultdict(list)
-    for user, notification, campaign, channel, category, slot, day, *rest in zip(*columns, strict=True):
+    for row in zip(*columns, strict=True):
+        user, notification, campaign, channel, category, slot, day, opt_outs, cost, chosen = row
         send = Send(float(slot * slot_minutes), channel, category, campaign, day, True, notification)
-        cell = _Cell(user, notification, campaign, channel, category, slot, day, *rest, send)
+        cell = _Cell(user, notification, campaign, channel, category, slot, day, opt_outs, cost, chosen, send)
         by_message[user, notification].append(cell)
     messages = [
         _Message(
