@@ -104,7 +104,7 @@ _ENTRIES = (
         uniform_full No random time left
             The person's times are drawn at random, and the draws before left this message no slot.
         planned_unsent Drawn, but did not fit
-            A random-time message whose drawn slot was full; plans before decision 0011 only.
+            A random-time message whose drawn slot was full, in plans of earlier versions.
         """,
     ),
     *_entries(
@@ -120,7 +120,7 @@ _ENTRIES = (
         "ingest evaluate",
         """
         malformed_row No readable row
-            The row cannot be split into the columns of its file.
+            There is no row that can be read: its parts do not fit the columns of its file.
         missing_value:COLUMN Value missing
             A value that the table needs is empty.
         bad_value:COLUMN Value not known
@@ -204,7 +204,7 @@ def name(code: str) -> str:
 def sentence(code: str) -> str:
     """What a reason means, for people; an unknown code says that it is one."""
     known = entry(code)
-    return known.sentence if known else "A reason code that this version has no explanation for."
+    return known.sentence if known else "A reason code that this report has no explanation for."
 
 
 def unknown(codes: Iterable[str]) -> list[str]:

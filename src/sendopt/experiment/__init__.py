@@ -1,4 +1,4 @@
-"""The running experiment: what the arms of a night get (model ¶15, docs/adr/0011)."""
+"""The running experiment: what the arms of a night get (model ¶15)."""
 
 from sendopt.experiment.plan import ArmsPlan, Cost, plan_arms
 

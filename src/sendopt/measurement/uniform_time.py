@@ -95,12 +95,12 @@ def plan_uniform_time(
         by_user[message.user_id].append(message)
         room.expect(message.chosen)
     draws: list[_Draw] = []
-    refused: list[tuple[str, str, str]] = []
+    refused: list[_Message] = []
     for user in sorted(by_user, key=lambda u: keyed_hash("uniform_order", salt, u)):
         lot = _Lot(limits, room, list(history.get(user, ())), salt)
         placed, unplaced = lot.draw(by_user[user])
         draws += placed
-        refused += [(m.user_id, m.notification_id, "uniform_full") for m in unplaced]
+        refused += unplaced
     drawn = pd.DataFrame(
         {
             "user_id": [d.cell.user_id for d in draws],
@@ -109,7 +109,8 @@ def plan_uniform_time(
             "pscore": np.array([d.pscore for d in draws], float),
         }
     )
-    refusals = pd.DataFrame(refused, columns=[*MESSAGE, "reason"])
+    reason = "uniform_full"
+    refusals = pd.DataFrame([(m.user_id, m.notification_id, reason) for m in refused], columns=[*MESSAGE, "reason"])
     return UniformArm(drawn, refusals, _what_is_left(limits, draws, n_slots), tuple(_warnings(len(refused))))
 
 

@@ -56,8 +56,9 @@ class Decision:
 class Message:
     """One message: sent in a slot with a probability, or not, with the reason.
 
-    `best` is the slot of most value after prices, `better` the one of most value where the message is sent in another,
-    with why it lost; `refused` counts the slots that no plan may use, by reason.
+    `best` is the slot of most value after prices; of a message that is not sent the one that its reason is about.
+    `better` is the slot of most value where the message is sent in another, with why it lost. `refused` counts the
+    slots that no plan may use, by reason.
     """
 
     notification_id: str
@@ -170,7 +171,9 @@ class _Night:
         chosen = by_slot[int(row["slot"])] if row is not None and sent else None
         lost = reasons.from_detail(row.get("detail")) if row is not None and sent else {}
         others = [w for w in ranked if w is not chosen]
-        drawn = bool((cells["arm"] == UNIFORM_TIME).any())
+        drawn = sent and bool((cells["arm"] == UNIFORM_TIME).any())
+        reason = None if sent else self._reason(notification)
+        looked_at = by_slot.get(int(cast(int, reason.detail.get("slot", -1)))) if reason else None
         return Message(
             notification_id=notification,
             campaign=str(cells["campaign_id"].iloc[0]),
@@ -178,8 +181,8 @@ class _Night:
             sent=chosen,
             pscore=float(row["pscore"]) if row is not None and sent else None,
             drawn=drawn,
-            reason=None if sent else self._reason(notification),
-            best=ranked[0] if ranked else None,
+            reason=reason,
+            best=looked_at or (ranked[0] if ranked else None),
             better=by_slot.get(int(cast(int, lost["slot"]))) if lost else None,
             better_lost=self._decision(str(lost["reason"]), lost) if lost else None,
             runner_up=others[0] if others else None,
@@ -224,16 +227,14 @@ class _Night:
 
 
 def _lines(m: Message) -> Iterator[str]:
-    if m.refused:
+    if m.refused and (m.reason is None or m.best is not None or len(m.refused) > 1):
         yield f"  slots refused before the plan: {reason_words.slots(m.refused)}"
     if m.reason is not None:
         yield f"  not sent: {m.reason.name.lower()}. {m.reason.sentence}"
         if m.reason.facts and "slots" not in m.reason.detail:
             yield f"    {_capital(m.reason.facts)}."
         if m.best is not None:
-            looked = m.reason.detail.get("slot")
-            where = "best slot" if looked is None or looked == m.best.slot else "best slot at today's prices"
-            yield f"    {where} {m.best.at}: {_worth(m.best)}"
+            yield f"    best slot {m.best.at}: {_worth(m.best)}"
         return
     assert m.sent is not None
     if m.drawn:
@@ -244,7 +245,7 @@ def _lines(m: Message) -> Iterator[str]:
     yield f"  sent {m.sent.at}: {_worth(m.sent)}"
     if m.better is not None and m.better_lost is not None:
         facts = m.better_lost.facts or m.better_lost.sentence[0].lower() + m.better_lost.sentence[1:].rstrip(".")
-        yield f"  {m.better.at} is worth {amount(m.better.value)}, but {facts}"
+        yield f"  {m.better.at} it would be worth {amount(m.better.value, 3)}, but {facts}"
     if m.runner_up is not None and m.runner_up != m.better:
         yield f"  runner-up {m.runner_up.at}: {_worth(m.runner_up)}"
 
@@ -252,8 +253,10 @@ def _lines(m: Message) -> Iterator[str]:
 def _worth(w: SlotWorth) -> str:
     goals = "".join(f"{name} with p = {p:.3f}, " for name, p in w.p_goals.items())
     outs = f"opts out with p = {w.p_opt_out:.4f}"
-    text = f"opens with p = {w.p_open:.3f}, {goals}{outs}, worth {amount(w.value)}"
-    return text + (f", {amount(w.net)} after the prices of shared limits" if abs(w.value - w.net) > 1e-9 else "")
+    text = f"opens with p = {w.p_open:.3f}, {goals}{outs}, worth {amount(w.value, 3)}"
+    return text + (
+        f", {amount(w.net, 3)} after the prices of shared limits and minimums" if abs(w.value - w.net) > 1e-9 else ""
+    )
 
 
 def _capital(text: str) -> str:

@@ -179,7 +179,7 @@ def capacity(data: ReportData, channels: Sequence[str]) -> str:
         if full[tightest]
         else "No channel is full in any slot"
     )
-    kept = any(use.kept_free >= 0.5 for rows in uses.values() for use in rows)  # nights before decision 0011
+    kept = any(use.kept_free >= 0.5 for rows in uses.values() for use in rows)  # by earlier versions
     legend = parts.legend([("swatch-full", "slot is full"), ("swatch-slack", "room left"),
                            *([("swatch-kept", "kept for random times")] if kept else []), ("swatch-limit", "capacity"),
                            ("swatch-price", "one more send is worth something; stronger is more")])  # fmt: skip
@@ -251,7 +251,7 @@ def suppressed(data: ReportData) -> str:
     return parts.section(
         "suppressed", title, "Each candidate message is either planned or has exactly one reason here.",
         parts.card(f"Most common: {top}, {words.share(counts[0][1], total)} of the {words.count(total)} not sent",
-                   figure, explained, _rules(data)),
+                   figure, _rules(data), explained),
     )  # fmt: skip
 
 
@@ -274,7 +274,9 @@ def _rules(data: ReportData) -> str:
         ]
         for (code, rule), n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
-    return parts.table(("By rule", "Messages", "In use", "One more is worth"), rows, numeric=(1, 2, 3), stack=True)
+    head = ("Rule that held it back", "Messages", "In use", "One more is worth")
+    width = 4 if any(row[2] != "–" for row in rows) else 2  # rules of one user only: nothing is in use by all
+    return parts.table(head[:width], [row[:width] for row in rows], numeric=range(1, width), stack=True)
 
 
 def _use(data: ReportData, names: set[str]) -> tuple[str, str]:
@@ -296,12 +298,24 @@ def arms(data: ReportData) -> str:
     rows = [_arm_row(data, arm) for arm in present]
     unknown = "an arm this report does not know"
     meanings = parts.definitions([words.ARMS.get(arm, (arm, unknown)) for arm in present], "columns")
-    head = ("Arm", "People", "Candidates", "Planned", "Expected rate", "Mean pscore")
+    head = ("Arm", "People", "Candidates", "Planned", "Sends a person", "Expected rate", "Mean pscore")
     card = parts.card(
-        "Who is treated how", parts.table(head, rows, numeric=(1, 2, 3, 4, 5), stack=True), meanings,
-        note="pscore is the logged probability of the chosen slot; with it, other ways of timing can be judged later.",
+        "Who is treated how", parts.table(head, rows, numeric=(1, 2, 3, 4, 5, 6), stack=True), meanings,
+        note="pscore is the logged probability of the chosen slot; with it, other ways of timing can be judged later. "
+        + _cost_of_random_times(data),
     )  # fmt: skip
     return parts.section("arms", title, "People are put into arms by a hash that never changes.", card)
+
+
+def _cost_of_random_times(data: ReportData) -> str:
+    cost = data.facts("allocate").get("random_times_cost")
+    if not cost:
+        return ""
+    own, others = float(cost["drawn"]), float(cost["others"])
+    return (
+        f"Random times cost this night {words.amount(own + others)} {units(data)} of value: {words.amount(own)} in "
+        f"their own messages, {words.amount(others)} in the room that they take from other people's."
+    )
 
 
 def arm_place(arm: str) -> tuple[int, str]:
@@ -316,6 +330,7 @@ def _arm_row(data: ReportData, arm: str) -> list[str]:
     name = words.ARMS.get(arm, (arm, ""))[0]
     people, candidates = {*planned["user_id"], *refused["user_id"]}, len(planned) + len(refused)
     row = [name, words.count(len(people)), words.count(candidates), words.count(len(planned))]
+    row.append(f"{len(planned) / max(1, len(people)):.2f}")
     if planned.empty:
         return [*row, "–", "–"]
     return [*row, words.percent(float(planned["p_open"].mean())), words.amount(float(planned["pscore"].mean()), 3)]

@@ -60,9 +60,9 @@ def _cap(detail: Detail) -> str:
     kind, _, what = str(detail["scope"]).partition(":")
     counted = {"all": "", "channel": f" by {what}", "category": f" about {what}", "campaign": f" of {what}"}[kind]
     name = str(detail["rule"]).partition(":")[2]
-    taken = f"{count(detail['used'])} of them taken"
-    if detail["planned"]:
-        taken += f", {count(detail['planned'])} by this plan"
+    used, planned = detail["used"], detail["planned"]
+    part = "" if planned == used else f", {count(planned)} by this plan" if planned else " before"
+    taken = f"{count(used)} of them taken{part or ' by this plan'}"
     return f"the cap {name} allows {plural(detail['limit'], 'send')}{counted} {window}, {taken}"
 
 
