@@ -86,15 +86,23 @@ def explain(
     plan_date: Annotated[str | None, typer.Option(help="default: the last planned date")] = None,
     conf: Conf = Path("conf"),
     env: Env = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on standard output")] = False,
 ) -> None:
-    """Why this person gets what, when: chosen slot, runner-up, the rule that decided and its price."""
+    """Why this person gets what, when: chosen slot, what looked better and lost, the rule that decided, its price."""
 
     def work() -> None:
-        from sendopt.report.explain import explain_user
+        import json
+
+        from sendopt.report.explain import explain as explain_night
 
         settings = load(conf, env)
         day = runtime.parse_date(plan_date) if plan_date else None
-        for line in explain_user(settings.paths.data, user, message, day, settings.grid.slot_minutes):
+        costs = {name: c.cost_per_send for name, c in settings.channels.items()}
+        night = explain_night(settings.paths.data, user, message, day, settings.grid.slot_minutes, costs)
+        if as_json:
+            sys.stdout.write(json.dumps(night.as_json(), indent=2, ensure_ascii=False) + "\n")
+            return
+        for line in night.lines():
             Console(highlight=False).print(line, markup=False, soft_wrap=True)
 
     _exit(work)

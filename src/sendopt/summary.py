@@ -10,12 +10,13 @@ from typing import Any
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
+from sendopt.domain import reasons
 from sendopt.domain.clock import in_words
 from sendopt.ingest import summary as ingest_summary
 from sendopt.measurement.experiment import BASELINE
 from sendopt.report.data import ReportData, load
 from sendopt.report.goal_parts import expected as expected_goals
-from sendopt.report.words import REASONS, gap_words
+from sendopt.report.words import gap_words
 from sendopt.runtime import StageReport
 
 
@@ -54,7 +55,7 @@ def of_night(data_root: str, day: date, report: Path) -> Iterator[str]:
         brings = ", ".join([f"{opens:,.0f} successes", *expected_goals(night), f"{outs:.1f} opt-outs"])
         yield f"  Expected: {brings}. Arms: {arms}."
     top = night.suppressed["reason"].value_counts().head(4)
-    held = "; ".join(f"{REASONS.get(str(r), (str(r), ''))[0].lower()} {n:,}" for r, n in top.items())
+    held = "; ".join(f"{reasons.name(str(r)).lower()} {n:,}" for r, n in top.items())
     if held:
         yield f"  Held back: {held}."
     yield from _prices(night)

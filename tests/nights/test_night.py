@@ -13,6 +13,7 @@ from worlds import make_world
 from sendopt import runtime
 from sendopt.config.loader import load
 from sendopt.demo import play
+from sendopt.domain import reasons
 from sendopt.domain.keys import keyed_hash, planned_send_key
 from sendopt.domain.limits import Limits
 from sendopt.domain.stages import CATALOGUE
@@ -167,13 +168,30 @@ def test_caps_and_gap_hold_across_nights_with_what_the_world_really_sent(nights,
     assert followed > 20, "the nights must have met histories"
 
 
-def test_no_limit_is_exceeded_and_room_kept_free_is_room(nights, settings):
+def test_no_limit_is_exceeded_and_nothing_is_kept_free(nights, settings):
     for day in nights[0]:
         rows = read_table(settings.paths.data, "shadow_prices", day)
         most = rows[rows["kind"] != "campaign_min"]
-        assert (most["used"] + most["kept_free"] <= most["limit"] + 1e-9).all()
-        assert (most["kept_free"] > 0).any()
-        assert (rows.loc[rows["kind"] == "campaign_min", "kept_free"] == 0).all()
+        assert (most["used"] <= most["limit"] + 1e-9).all()
+        assert (rows["kept_free"] == 0).all()
+
+
+def test_what_is_not_sent_names_its_rule_and_what_is_sent_why_a_better_slot_lost(nights, settings):
+    caps = {f"cap:{name}" for name in settings.caps}
+    better = 0
+    for day in nights[0]:
+        held = read_table(settings.paths.data, "suppressed", day)
+        assert reasons.unknown(held["reason"]) == []
+        details = held["detail"].map(reasons.from_detail)
+        assert all(d["slots"] or d["rule"] for d in details if "slots" in d or "rule" in d)
+        capped = details[held["reason"] == "user_cap"]
+        assert {d["rule"] for d in capped} <= caps
+        assert all(d["used"] >= d["limit"] for d in capped)
+        sent = read_table(settings.paths.data, "allocation", day)
+        better += int(sent["detail"].notna().sum())
+        assert sent.loc[sent["arm"] == "uniform_time", "detail"].isna().all()
+        assert sent["planned"].all()
+    assert better > 0
 
 
 def test_later_nights_are_planned_from_delivered_logs_and_measured(nights, settings):

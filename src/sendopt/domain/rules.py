@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sendopt.domain.limits import Cap, Fatigue, Limits
 
-Reason = str  # already_sent | user_cap | min_gap | fatigue
+Reason = str  # code of `sendopt.domain.reasons`: already_sent | user_cap | min_gap | fatigue
 
 _POINTS_TOLERANCE = 1e-9  # rounding of sums of decayed points
 
@@ -30,21 +30,60 @@ class Send(NamedTuple):
     message_id: str = ""  # of planned sends; "" is never compared
 
 
+class Broken(NamedTuple):
+    """The rule that a send would break: a reason code, and the cap's name in the settings ("" for other rules)."""
+
+    reason: Reason
+    cap: str = ""
+
+
 def first_broken(limits: Limits, sends: Sequence[Send], new_send: Send) -> Reason | None:
-    """Why `new_send` may not join `sends` (history, committed and planned), or None if it may.
+    """Why `new_send` may not join `sends` (history, committed and planned), or None if it may."""
+    broken = broken_rule(limits, sends, new_send)
+    return None if broken is None else broken.reason
+
+
+def broken_rule(limits: Limits, sends: Sequence[Send], new_send: Send) -> Broken | None:
+    """The first rule that `new_send` would break among `sends` (history, committed and planned), or None.
 
     `sends` may come in any order and must keep the rules without `new_send`. Rules are asked in the order
-    already_sent, user_cap, min_gap, fatigue; the first broken one is returned. Windows are half open (¶9).
+    already_sent, user_cap (caps in the order of the settings), min_gap, fatigue. Windows are half open (¶9).
     """
     if new_send.message_id and any(s.planned and s.message_id == new_send.message_id for s in sends):
-        return "already_sent"
-    if any(_cap_broken(cap, sends, new_send) for cap in limits.caps.values()):
-        return "user_cap"
+        return Broken("already_sent")
+    for name, cap in limits.caps.items():
+        if _cap_broken(cap, sends, new_send):
+            return Broken("user_cap", name)
     if limits.min_gap_minutes and _window_full([s.minute for s in sends], new_send.minute, limits.min_gap_minutes, 1):
-        return "min_gap"
+        return Broken("min_gap")
     if limits.fatigue is not None and _tired(limits.fatigue, sends, new_send):
-        return "fatigue"
+        return Broken("fatigue")
     return None
+
+
+def detail(limits: Limits, sends: Sequence[Send], new_send: Send, broken: Broken) -> dict[str, object]:
+    """What the broken rule holds against `new_send`, JSON-ready; times are minutes after plan start.
+
+    user_cap: rule (`cap:NAME`), scope, window_minutes or calendar, used (sends in the fullest window that would hold
+    the new one), limit, planned (how many of them this plan sends).
+    min_gap: rule, minutes (the gap), to_campaign, to_minute and planned of the nearest send.
+    fatigue: rule, points (with the new send, at the worst moment), limit. already_sent: nothing.
+    """
+    if broken.reason == "user_cap":
+        cap = limits.caps[broken.cap]
+        inside = _fullest_window(cap, [s for s in sends if counts(cap.scope, s)], new_send)
+        planned = sum(s.planned for s in inside)
+        window = {"window_minutes": cap.window_minutes} if cap.window_minutes else {"calendar": cap.calendar}
+        named = {"rule": f"cap:{broken.cap}", "scope": cap.scope, **window}
+        return {**named, "used": len(inside), "limit": cap.max, "planned": planned}
+    if broken.reason == "min_gap":
+        near = min(sends, key=lambda s: (abs(s.minute - new_send.minute), s.minute, s.campaign))
+        to = {"to_campaign": near.campaign, "to_minute": near.minute, "planned": near.planned}
+        return {"rule": "min_gap", "minutes": limits.min_gap_minutes, **to}
+    if broken.reason == "fatigue" and limits.fatigue is not None:
+        points = _most_points(limits.fatigue, sends, new_send)
+        return {"rule": "fatigue", "points": points, "limit": limits.fatigue.max_points}
+    return {}
 
 
 def counts(scope: str, send: Send) -> bool:
@@ -85,6 +124,15 @@ def _window_full(minutes: list[float], new: float, window: int, most: int) -> bo
     return any(near[i + most] < near[i] + window for i in range(max(0, at - most), min(at, len(near) - 1 - most) + 1))
 
 
+def _fullest_window(cap: Cap, counted: Sequence[Send], new_send: Send) -> list[Send]:
+    """Of the sends that a cap counts, those of the window or period with the new one that holds most of them."""
+    if cap.window_minutes is None:
+        return [s for s in counted if _period(cap, s) == _period(cap, new_send)]
+    starts = {s.minute for s in (*counted, new_send) if s.minute <= new_send.minute < s.minute + cap.window_minutes}
+    windows = [[s for s in counted if at <= s.minute < at + cap.window_minutes] for at in sorted(starts)]
+    return max(windows, key=len)
+
+
 def _tired(fatigue: Fatigue, sends: Sequence[Send], new_send: Send) -> bool:
     """Is the state over the limit after the new send, or after a planned or committed send that follows it?"""
     later = {s.minute for s in sends if s.minute > new_send.minute}
@@ -93,6 +141,11 @@ def _tired(fatigue: Fatigue, sends: Sequence[Send], new_send: Send) -> bool:
         _state(fatigue, everyone, minute) > fatigue.max_points + _POINTS_TOLERANCE
         for minute in (new_send.minute, *later)
     )
+
+
+def _most_points(fatigue: Fatigue, sends: Sequence[Send], new_send: Send) -> float:
+    everyone = [*sends, new_send]
+    return max(_state(fatigue, everyone, s.minute) for s in everyone if s.minute >= new_send.minute)
 
 
 def _state(fatigue: Fatigue, sends: Sequence[Send], minute: float) -> float:

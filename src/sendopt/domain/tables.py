@@ -287,7 +287,8 @@ PLAN = (
         arm string
         pscore double pscore > 0 AND pscore <= 1
         planned boolean
-        reason string?"""
+        reason string?
+        detail string?"""
         + _VERSIONS,
         "plan_date",
     ),
@@ -346,7 +347,8 @@ PLAN = (
         notification_id string
         campaign_id string
         arm string
-        reason string"""
+        reason string
+        detail string?"""
         + _VERSIONS,
         "plan_date",
     ),

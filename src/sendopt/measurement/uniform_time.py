@@ -1,14 +1,15 @@
 """The uniform_time arm: slots drawn with an exactly known probability, inside every limit (model ¶15).
 
-Order matters for honesty: admission first, from budgets alone; then capacity is set aside; only then slots are drawn,
-and nothing that a draw brings changes who was admitted or what the other arm may use.
+Which messages the arm sends is settled before (`sendopt.experiment`): those that the program would send these users.
+Here each gets a slot by lot. Whatever an earlier draw took is taken into account in what a later one may choose from,
+and the number of choices is logged; no draw decides which messages the arm sends.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,15 +21,14 @@ from sendopt.domain.limits import CampaignLimits, CostBudget, Limits, OptOutBudg
 from sendopt.domain.rules import Send, first_broken
 
 MESSAGE = ["user_id", "notification_id"]
-SIGMAS = 4.0
-PLANNED_UNSENT = "planned_unsent"
+SEARCHED = 2_000  # placements tried for one user's other messages before a slot counts as leaving them none
+_ROUNDING = 1e-9  # of sums of budgets
 
 
 @dataclass(frozen=True)
 class UniformArm:
-    """`drawn`: user_id, notification_id, slot, pscore, planned (bool), reason (None or planned_unsent).
-    `refused`: user_id, notification_id, reason. `rest`: what the limits leave to the other arms.
-    `warnings`: a sentence for each slot that cannot hold what the arm may draw."""
+    """`drawn`: user_id, notification_id, slot, pscore. `refused`: user_id, notification_id, reason, of messages that
+    no draw could place. `rest`: what the limits leave to the other arms. `warnings`: sentences."""
 
     drawn: pd.DataFrame
     refused: pd.DataFrame
@@ -44,27 +44,24 @@ class _Cell(NamedTuple):
     category: str
     slot: int
     local_day: int
-    value: float
     p_opt_out: float
     cost: float
+    chosen: bool  # the slot that the program would take
+    send: Send  # what it would be
 
 
 class _Message(NamedTuple):
-    """A message with its cells by slot; value, p_opt_out and cost are the largest of its cells."""
+    """A message with its cells by slot, and what its chosen cell uses of the budgets."""
 
     user_id: str
     notification_id: str
     campaign_id: str
-    channel: str
-    value: float
-    p_opt_out: float
-    cost: float
     cells: tuple[_Cell, ...]
+    chosen: _Cell
 
 
 class _Draw(NamedTuple):
-    message: _Message
-    slot: int
+    cell: _Cell
     pscore: float
 
 
@@ -72,191 +69,229 @@ def plan_uniform_time(
     cells: pd.DataFrame,
     history: Mapping[str, Sequence[Send]],
     limits: Limits,
-    share: float,
     slot_minutes: int,
     n_slots: int,
     salt: str,
+    committed_opt_outs: float = 0.0,
+    committed_cost: float = 0.0,
 ) -> UniformArm:
-    """Draw the arm's slots.
+    """Draw the slots of the arm's messages.
 
-    `cells` holds the arm's eligible cells: user_id, notification_id, campaign_id, channel, category, slot, local_day,
-    value, p_opt_out, cost. `share` in [0, 1] is the arm's part of every budget across users. The result is a function
-    of its arguments, whatever the order of rows.
+    `cells` holds all eligible cells of the messages that the arm sends: user_id, notification_id, campaign_id, channel,
+    category, slot, local_day, p_opt_out, cost, and chosen (True for one cell of each: the program's own slot).
+    `history` holds the sends of the arm's users and all that are committed inside the horizon; what the latter use of
+    the budgets is `committed_opt_outs` and `committed_cost`.
+
+    Users come in the order of a keyed hash, and so do the messages of one. A message takes one of the slots that the
+    user's rules and the capacity leave, given all earlier draws, and that leave the user's later messages a slot each;
+    every one of these has pscore 1 / their number. Where earlier draws have filled every slot of a message it is
+    refused as uniform_full. The result is a function of the arguments, whatever the order of rows.
     """
-    messages = _in_hash_order(cells, salt)
-    admitted, refused = _admit(messages, limits, share)
-    feasible = [_feasible(m, history.get(m.user_id, ()), limits, slot_minutes) for m in admitted]
-    reserved, short = _within_capacity(_reserve(admitted, feasible), limits)
-    draws, missed = _draw(admitted, history, limits, slot_minutes, salt)
-    planned = _hold_to(draws, reserved, limits)
+    room = _Room(limits, history, slot_minutes)
+    room.spare_opt_outs -= committed_opt_outs
+    room.spare_cost -= committed_cost
+    by_user: defaultdict[str, list[_Message]] = defaultdict(list)
+    for message in _messages(cells, slot_minutes, salt):
+        by_user[message.user_id].append(message)
+        room.expect(message.chosen)
+    draws: list[_Draw] = []
+    refused: list[_Message] = []
+    for user in sorted(by_user, key=lambda u: keyed_hash("uniform_order", salt, u)):
+        lot = _Lot(limits, room, list(history.get(user, ())), salt)
+        placed, unplaced = lot.draw(by_user[user])
+        draws += placed
+        refused += unplaced
     drawn = pd.DataFrame(
         {
-            "user_id": [d.message.user_id for d in draws],
-            "notification_id": [d.message.notification_id for d in draws],
-            "slot": np.array([d.slot for d in draws], np.int64),
+            "user_id": [d.cell.user_id for d in draws],
+            "notification_id": [d.cell.notification_id for d in draws],
+            "slot": np.array([d.cell.slot for d in draws], np.int64),
             "pscore": np.array([d.pscore for d in draws], float),
-            "planned": np.array(planned, bool),
-            "reason": np.array([None if fits else PLANNED_UNSENT for fits in planned], object),
         }
     )
-    sent = Counter(d.message.campaign_id for d, fits in zip(draws, planned, strict=True) if fits)
-    refusals = pd.DataFrame(refused + missed, columns=[*MESSAGE, "reason"])
-    return UniformArm(drawn, refusals, _what_is_left(limits, admitted, reserved, sent, n_slots), tuple(short))
+    reason = "uniform_full"
+    refusals = pd.DataFrame([(m.user_id, m.notification_id, reason) for m in refused], columns=[*MESSAGE, "reason"])
+    return UniformArm(drawn, refusals, _what_is_left(limits, draws, n_slots), tuple(_warnings(len(refused))))
 
 
-def _in_hash_order(cells: pd.DataFrame, salt: str) -> list[_Message]:
-    """Messages in the order in which admission and draws take them."""
-    columns = [cells[name].tolist() for name in _Cell._fields]
-    by_message: dict[tuple[str, str], list[_Cell]] = {}
-    for cell in (_Cell(*values) for values in zip(*columns, strict=True)):
-        by_message.setdefault((cell.user_id, cell.notification_id), []).append(cell)
+def _messages(cells: pd.DataFrame, slot_minutes: int, salt: str) -> list[_Message]:
+    """Messages in the order in which they are drawn, within a user."""
+    columns = [cells[name].tolist() for name in _Cell._fields if name != "send"]
+    by_message: defaultdict[tuple[str, str], list[_Cell]] = defaultdict(list)
+    for row in zip(*columns, strict=True):
+        user, notification, campaign, channel, category, slot, day, opt_outs, cost, chosen = row
+        send = Send(float(slot * slot_minutes), channel, category, campaign, day, True, notification)
+        cell = _Cell(user, notification, campaign, channel, category, slot, day, opt_outs, cost, chosen, send)
+        by_message[user, notification].append(cell)
     messages = [
         _Message(
             user_id=user,
             notification_id=notification,
-            campaign_id=mine[0].campaign_id,
-            channel=mine[0].channel,
-            value=max(c.value for c in mine),
-            p_opt_out=max(c.p_opt_out for c in mine),
-            cost=max(c.cost for c in mine),
-            cells=tuple(sorted(mine, key=lambda c: c.slot)),
+            campaign_id=own[0].campaign_id,
+            cells=tuple(sorted(own, key=lambda c: c.slot)),
+            chosen=next(c for c in own if c.chosen),
         )
-        for (user, notification), mine in by_message.items()
+        for (user, notification), own in by_message.items()
     ]
     return sorted(messages, key=lambda m: keyed_hash("uniform_order", salt, m.user_id, m.notification_id))
 
 
-def _admit(messages: list[_Message], limits: Limits, share: float) -> tuple[list[_Message], list[tuple[str, str, str]]]:
-    """Messages that the arm's part of the budgets carries, and the others with the budget that refused them."""
-    sends: Counter[str] = Counter()
-    opt_outs = cost = 0.0
-    kept: list[_Message] = []
-    refused: list[tuple[str, str, str]] = []
-    for m in messages:
-        most = limits.campaigns.get(m.campaign_id, CampaignLimits()).max_sends
-        reason = None
-        if m.value <= 0:
-            reason = "negative_value"
-        elif most is not None and sends[m.campaign_id] >= math.floor(most * share):
-            reason = "campaign_budget"
-        elif limits.opt_outs and opt_outs + m.p_opt_out > limits.opt_outs.max_expected * share:
-            reason = "opt_out_budget"
-        elif limits.cost and cost + m.cost > limits.cost.max_total * share:
-            reason = "cost_budget"
-        if reason:
-            refused.append((m.user_id, m.notification_id, reason))
-            continue
-        kept.append(m)
-        sends[m.campaign_id] += 1
-        opt_outs, cost = opt_outs + m.p_opt_out, cost + m.cost
-    return kept, refused
+class _Room:
+    """What committed sends and draws so far leave of the limits across users.
+
+    Campaigns need no look: a draw does not change which messages are sent. Budgets matter only where the slots of a
+    message differ in what they use: `spare` is what is left once every message still to draw has its chosen slot.
+    """
+
+    def __init__(self, limits: Limits, history: Mapping[str, Sequence[Send]], slot_minutes: int) -> None:
+        self._capacity = limits.capacity
+        self._used: Counter[tuple[str, int]] = Counter(
+            (s.channel, int(s.minute // slot_minutes)) for sends in history.values() for s in sends if s.minute >= 0
+        )
+        self.spare_opt_outs = limits.opt_outs.max_expected if limits.opt_outs else math.inf
+        self.spare_cost = limits.cost.max_total if limits.cost else math.inf
+
+    def expect(self, chosen: _Cell) -> None:
+        self.spare_opt_outs -= chosen.p_opt_out
+        self.spare_cost -= chosen.cost
+
+    def take(self, cell: _Cell, chosen: _Cell) -> None:
+        self._used[cell.channel, cell.slot] += 1
+        self.spare_opt_outs -= cell.p_opt_out - chosen.p_opt_out
+        self.spare_cost -= cell.cost - chosen.cost
+
+    def untake(self, cell: _Cell, spare: tuple[float, float]) -> None:
+        self._used[cell.channel, cell.slot] -= 1
+        self.spare_opt_outs, self.spare_cost = spare
+
+    def give_back(self, chosen: _Cell) -> None:
+        self.spare_opt_outs += chosen.p_opt_out
+        self.spare_cost += chosen.cost
+
+    def has(self, cell: _Cell) -> bool:
+        known = self._capacity.get(cell.channel)
+        room = known.get(cell.slot) if isinstance(known, dict) else known
+        return room is None or self._used[cell.channel, cell.slot] < room
+
+    def affords(self, cell: _Cell, chosen: _Cell) -> bool:
+        more_opt_outs, more_cost = cell.p_opt_out - chosen.p_opt_out, cell.cost - chosen.cost
+        return (more_opt_outs <= 0 or more_opt_outs <= self.spare_opt_outs + _ROUNDING) and (
+            more_cost <= 0 or more_cost <= self.spare_cost + _ROUNDING
+        )
 
 
-def _send(cell: _Cell, slot_minutes: int) -> Send:
-    return Send(
-        minute=float(cell.slot * slot_minutes),
-        channel=cell.channel,
-        category=cell.category,
-        campaign=cell.campaign_id,
-        local_day=cell.local_day,
-        planned=True,
-        message_id=cell.notification_id,
-    )
+class _Lot:
+    """The draws of one user, `sends` growing with each."""
+
+    def __init__(self, limits: Limits, room: _Room, sends: list[Send], salt: str) -> None:
+        self._limits, self._room, self._sends, self._salt = limits, room, sends, salt
+        self._left = 0
+
+    def draw(self, messages: list[_Message]) -> tuple[list[_Draw], list[_Message]]:
+        """A slot for each message, and the messages that none of this user's placements could hold."""
+        messages, unplaced, placement = self._placeable(messages)
+        draws = []
+        for i, message in enumerate(messages):
+            later = messages[i + 1 :]
+            options: list[tuple[_Cell, list[_Cell]]] = []
+            for cell in message.cells:
+                rest = self._rest(message, cell, later, placement)
+                if rest is not None:
+                    options.append((cell, rest))
+            at = unit_interval("uniform_slot", self._salt, message.user_id, message.notification_id)
+            cell, placement = options[int(at * len(options))]
+            self._put(message, cell)
+            draws.append(_Draw(cell, 1.0 / len(options)))
+        return draws, unplaced
+
+    def _placeable(self, messages: list[_Message]) -> tuple[list[_Message], list[_Message], list[_Cell]]:
+        """(messages that can all be sent, the others, one placement of the first)."""
+        wanted = [m.chosen for m in messages]
+        placement = self._place(messages, wanted)
+        if placement is not None:
+            return messages, [], placement
+        kept: list[_Message] = []
+        unplaced, placement = [], list[_Cell]()
+        for message in messages:
+            more = self._place([*kept, message], [*placement, message.chosen])
+            if more is None:
+                unplaced.append(message)
+                self._room.give_back(message.chosen)
+            else:
+                kept, placement = [*kept, message], more
+        return kept, unplaced, placement
+
+    def _rest(
+        self, message: _Message, cell: _Cell, later: list[_Message], placement: list[_Cell]
+    ) -> list[_Cell] | None:
+        """Where `later` messages can go once `message` has `cell`; None where it may not have it, or they find none.
+
+        `placement` is a sound one of `message` and `later`.
+        """
+        if cell is placement[0]:
+            return placement[1:]
+        if not self._fits(cell, message.chosen):
+            return None
+        if not later:
+            return []
+        undo = self._put(message, cell)
+        rest = self._place(later, placement[1:])
+        self._take_back(cell, undo)
+        return rest
+
+    def _place(self, messages: list[_Message], first: list[_Cell]) -> list[_Cell] | None:
+        """A slot for each of `messages` that all rules allow, `first` tried first; None where the search finds none."""
+        self._left = SEARCHED
+        return self._search(messages, first)
+
+    def _search(self, messages: list[_Message], first: list[_Cell]) -> list[_Cell] | None:
+        if not messages:
+            return []
+        message = messages[0]
+        for cell in (first[0], *(c for c in message.cells if c is not first[0])):
+            if self._left <= 0:
+                return None
+            self._left -= 1
+            if not self._fits(cell, message.chosen):
+                continue
+            undo = self._put(message, cell)
+            rest = self._search(messages[1:], first[1:])
+            self._take_back(cell, undo)
+            if rest is not None:
+                return [cell, *rest]
+        return None
+
+    def _fits(self, cell: _Cell, chosen: _Cell) -> bool:
+        if not self._room.has(cell) or not self._room.affords(cell, chosen):
+            return False
+        return first_broken(self._limits, self._sends, cell.send) is None
+
+    def _put(self, message: _Message, cell: _Cell) -> tuple[float, float]:
+        before = self._room.spare_opt_outs, self._room.spare_cost
+        self._sends.append(cell.send)
+        self._room.take(cell, message.chosen)
+        return before
+
+    def _take_back(self, cell: _Cell, before: tuple[float, float]) -> None:
+        self._sends.pop()
+        self._room.untake(cell, before)
 
 
-def _feasible(message: _Message, sends: Sequence[Send], limits: Limits, slot_minutes: int) -> list[_Cell]:
-    """Cells that a user's rules leave to a message, given `sends`, by slot."""
-    return [c for c in message.cells if first_broken(limits, sends, _send(c, slot_minutes)) is None]
-
-
-def _reserve(admitted: list[_Message], feasible: list[list[_Cell]]) -> dict[tuple[str, int], int]:
-    """Capacity set aside by (channel, slot): expected use of the draws plus 4 sigma of it."""
-    mean: defaultdict[tuple[str, int], float] = defaultdict(float)
-    variance: defaultdict[tuple[str, int], float] = defaultdict(float)
-    for message, cells in zip(admitted, feasible, strict=True):
-        for cell in cells:
-            p, key = 1.0 / len(cells), (message.channel, cell.slot)
-            mean[key] += p
-            variance[key] += p * (1.0 - p)
-    return {key: math.ceil(mean[key] + SIGMAS * math.sqrt(variance[key]) - 1e-9) for key in mean}
-
-
-def _capacity(limits: Limits, channel: str, slot: int) -> int | None:
-    known = limits.capacity.get(channel)
-    return known.get(slot) if isinstance(known, dict) else known
-
-
-def _within_capacity(
-    wanted: Mapping[tuple[str, int], int], limits: Limits
-) -> tuple[dict[tuple[str, int], int], list[str]]:
-    """(what is reserved, a sentence for each slot that has less than is wanted): the sends that find no room there stay
-    planned and unsent, so that a night is planned all the same."""
-    reserved, short = dict(wanted), []
-    for (channel, slot), need in sorted(wanted.items()):
-        room = _capacity(limits, channel, slot)
-        if room is not None and need > room:
-            reserved[channel, slot] = room
-            short.append(
-                f"arm uniform_time wants {need} of capacity.{channel} in slot {slot}, which is {room}: what does not "
-                "fit stays unsent; lower arms.uniform_time_fraction or raise the capacity"
-            )
-    return reserved, short
-
-
-def _draw(
-    admitted: list[_Message],
-    history: Mapping[str, Sequence[Send]],
-    limits: Limits,
-    slot_minutes: int,
-    salt: str,
-) -> tuple[list[_Draw], list[tuple[str, str, str]]]:
-    taken: dict[str, list[Send]] = {}
-    draws: list[_Draw] = []
-    missed: list[tuple[str, str, str]] = []
-    for m in admitted:
-        sends = taken.setdefault(m.user_id, list(history.get(m.user_id, ())))
-        free = _feasible(m, sends, limits, slot_minutes)
-        if not free:
-            reason = first_broken(limits, sends, _send(m.cells[0], slot_minutes)) or "user_cap"
-            missed.append((m.user_id, m.notification_id, reason))
-            continue
-        cell = free[int(unit_interval("uniform_slot", salt, m.user_id, m.notification_id) * len(free))]
-        sends.append(_send(cell, slot_minutes))
-        draws.append(_Draw(m, cell.slot, 1.0 / len(free)))
-    return draws, missed
-
-
-def _hold_to(draws: list[_Draw], reserved: Mapping[tuple[str, int], int], limits: Limits) -> list[bool]:
-    """False for what exceeds the reservation, in hash order: planned but unsent, never moved."""
-    used: Counter[tuple[str, int]] = Counter()
-    planned: list[bool] = []
-    for d in draws:
-        key = (d.message.channel, d.slot)
-        fits = _capacity(limits, *key) is None or used[key] < reserved.get(key, 0)
-        used[key] += fits
-        planned.append(fits)
-    return planned
-
-
-def _what_is_left(
-    limits: Limits,
-    admitted: list[_Message],
-    reserved: Mapping[tuple[str, int], int],
-    sent: Mapping[str, int],
-    n_slots: int,
-) -> Limits:
-    """Limits of the other arms: capacity less the reservation, budgets less what was admitted."""
+def _what_is_left(limits: Limits, draws: Sequence[_Draw], n_slots: int) -> Limits:
+    """Limits of the other arms: exactly what the draws do not use."""
+    if not draws:
+        return limits
+    by_slot = Counter((d.cell.channel, d.cell.slot) for d in draws)
+    by_campaign = Counter(d.cell.campaign_id for d in draws)
     capacity: dict[str, dict[int, int]] = {}
-    for channel in limits.capacity:
-        rooms = {slot: _capacity(limits, channel, slot) for slot in range(n_slots)}
-        capacity[channel] = {s: room - reserved.get((channel, s), 0) for s, room in rooms.items() if room is not None}
-    taken = Counter(m.campaign_id for m in admitted)
-    campaigns = {name: _less(c, taken[name], sent.get(name, 0)) for name, c in limits.campaigns.items()}
-    opt_outs, cost = math.fsum(m.p_opt_out for m in admitted), math.fsum(m.cost for m in admitted)
+    for channel, known in limits.capacity.items():
+        rooms = {slot: known.get(slot) if isinstance(known, dict) else known for slot in range(n_slots)}
+        capacity[channel] = {s: room - by_slot[channel, s] for s, room in rooms.items() if room is not None}
+    opt_outs, cost = (math.fsum(getattr(d.cell, use) for d in draws) for use in ("p_opt_out", "cost"))
     return limits.model_copy(
         update={
             "capacity": capacity,
-            "campaigns": campaigns,
+            "campaigns": {name: _less(c, by_campaign[name]) for name, c in limits.campaigns.items()},
             "opt_outs": limits.opt_outs
             and OptOutBudget(max_expected=max(0.0, limits.opt_outs.max_expected - opt_outs)),
             "cost": limits.cost and CostBudget(max_total=max(0.0, limits.cost.max_total - cost)),
@@ -264,10 +299,14 @@ def _what_is_left(
     )
 
 
-def _less(campaign: CampaignLimits, admitted: int, sent: int) -> CampaignLimits:
-    most, least = campaign.max_sends, max(0, campaign.min_sends - sent)
-    if most is not None:
-        if campaign.min_sends <= most:  # a contradiction in the settings must stay one; rounding must not make one
-            least = min(least, most - admitted)
-        most -= admitted
-    return campaign.model_copy(update={"max_sends": most, "min_sends": least})
+def _less(campaign: CampaignLimits, sent: int) -> CampaignLimits:
+    most = None if campaign.max_sends is None else campaign.max_sends - sent
+    return campaign.model_copy(update={"max_sends": most, "min_sends": max(0, campaign.min_sends - sent)})
+
+
+def _warnings(unplaced: int) -> Iterator[str]:
+    if unplaced:
+        yield (
+            f"arm uniform_time: {unplaced} message{'s' * (unplaced != 1)} found no slot to draw, because earlier draws "
+            "filled the capacity of all; lower arms.uniform_time_fraction or raise the capacity"
+        )

@@ -24,7 +24,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "user_id", "campaign_id", "channel", "category", "send_at_utc", "slot_end_utc", "send_at_local", "arm",
         "pscore", "p_open", "p_opt_out", "value", *_VERSIONS,
     ),
-    "suppressed": ("user_id", "campaign_id", "arm", "reason", *_VERSIONS),
+    "suppressed": ("user_id", "campaign_id", "arm", "reason", "detail", *_VERSIONS),
     "shadow_prices": ("row", "kind", "limit", "used", "kept_free", "price", *_VERSIONS),
     "certificate": (
         "value", "penalty", "objective", "bound", "gap", "method", "termination", "users", "messages", "cells",
@@ -40,6 +40,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "goal_outcomes": ("plan_date", "goal", "sent", "successes", "expected_successes"),
     "runs": ("stage", "delta_versions", "seconds", "rows_in", "rows_out", "dropped_by_reason", "facts"),
 }  # fmt: skip
+_LATER = {"suppressed": ("detail",)}  # columns that tables of earlier versions lack: read as missing
 
 
 @dataclass(frozen=True)
@@ -167,12 +168,14 @@ def _read(uri: str, name: str, where: ds.Expression | None) -> pd.DataFrame | No
     if not DeltaTable.is_deltatable(uri):
         return None
     dataset = DeltaTable(uri).to_pyarrow_dataset()
-    absent = [column for column in _COLUMNS[name] if column not in dataset.schema.names]
+    there = set(dataset.schema.names)
+    absent = [column for column in _COLUMNS[name] if column not in there and column not in _LATER.get(name, ())]
     if absent:
         raise ContractError(
             f"table {name} lacks the column(s) {', '.join(absent)} of its contract; run the stage that writes it again",
             table=name,
             columns=absent,
         )
-    frame: pd.DataFrame = dataset.to_table(columns=list(_COLUMNS[name]), filter=where).to_pandas()
-    return frame
+    columns = [column for column in _COLUMNS[name] if column in there]
+    frame: pd.DataFrame = dataset.to_table(columns=columns, filter=where).to_pandas()
+    return frame.reindex(columns=list(_COLUMNS[name]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from sendopt.domain import reasons
 from sendopt.domain.clock import in_words
 from sendopt.domain.stages import NAMES
 from sendopt.report import parts, words
@@ -27,7 +28,7 @@ def certificate(data: ReportData) -> str:
         f"{words.plural(int(row['sends']), 'send')} chosen",
     ]
     facts = [
-        ("Value", f"{float(row['value']):,.2f} {unit}, the sum over all planned sends"),
+        ("Value", f"{float(row['value']):,.2f} {unit}, the sum over the planned sends, those at random times apart"),
         ("Penalty", f"{words.amount(float(row['penalty']), 3)} {unit} for sends missing from campaign minimums"),
         ("Objective", f"{float(row['objective']):,.2f} {unit}, value minus penalty"),
         ("Upper bound", f"{float(row['bound']):,.2f} {unit}; no plan within these limits can reach more"),
@@ -52,9 +53,12 @@ def quarantine(data: ReportData) -> str:
     keys = ["source", "table_name", "reason"]
     grouped = data.quarantine.groupby(keys)["occurrences"].sum().reset_index()
     ordered = grouped.sort_values("occurrences", ascending=False, kind="stable")
-    rows = [[*(str(row[key]) for key in keys), words.count(row["occurrences"])] for _, row in ordered.iterrows()]
+    rows = [
+        [*(str(row[key]) for key in keys), reasons.sentence(str(row["reason"])), words.count(row["occurrences"])]
+        for _, row in ordered.iterrows()
+    ]
     finding = f"{words.plural(int(grouped['occurrences'].sum()), 'row')} in quarantine since the start"
-    card = parts.card(finding, parts.table(("Source", "Table", "Reason", "Rows"), rows, numeric=(3,)))
+    card = parts.card(finding, parts.table(("Source", "Table", "Reason", "Meaning", "Rows"), rows, numeric=(4,)))
     return parts.section("quarantine", title, "Refused rows are kept with a reason, never dropped silently.", card)
 
 

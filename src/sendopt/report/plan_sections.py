@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sendopt.report import goal_parts, parts, plan_figures, words
+from sendopt.domain import reasons
+from sendopt.report import goal_parts, parts, plan_figures, reason_words, words
 from sendopt.report.data import ReportData
 from sendopt.report.svg import FULL
 
@@ -178,8 +179,9 @@ def capacity(data: ReportData, channels: Sequence[str]) -> str:
         if full[tightest]
         else "No channel is full in any slot"
     )
+    kept = any(use.kept_free >= 0.5 for rows in uses.values() for use in rows)  # by earlier versions
     legend = parts.legend([("swatch-full", "slot is full"), ("swatch-slack", "room left"),
-                           ("swatch-kept", "kept for random times"), ("swatch-limit", "capacity"),
+                           *([("swatch-kept", "kept for random times")] if kept else []), ("swatch-limit", "capacity"),
                            ("swatch-price", "one more send is worth something; stronger is more")])  # fmt: skip
     figure = plan_figures.capacity(uses, channels, data.slot_minutes, units(data))
     return parts.section("capacity", "Capacity", lead, parts.card(title, legend, figure))
@@ -240,19 +242,52 @@ def suppressed(data: ReportData) -> str:
     found = data.suppressed["reason"].astype(str).value_counts()
     counts = sorted(((str(code), int(n)) for code, n in found.items()), key=lambda pair: (-pair[1], pair[0]))
     total = len(data.suppressed)
-    rows = [(words.reason(code), float(n), f"{words.count(n)} · {words.share(n, total)}") for code, n in counts]
-    top = words.reason(counts[0][0])
+    rows = [(reasons.name(code), float(n), f"{words.count(n)} · {words.share(n, total)}") for code, n in counts]
+    top = reasons.name(counts[0][0])
     figure = plan_figures.bars("suppressed-by-reason", "Suppressed messages by reason", rows,
                                "No suppressed messages to show.", "quiet", FULL)  # fmt: skip
-    explained = parts.definitions(
-        [(f"{words.reason(code)} ({code})", words.REASONS[code][1]) if code in words.REASONS
-         else (code, "A reason code that this report has no explanation for.") for code, _ in counts], "columns"
-    )  # fmt: skip
+    explained = parts.definitions([(f"{reasons.name(code)} ({code})", reasons.sentence(code)) for code, _ in counts],
+                                  "columns")  # fmt: skip
     return parts.section(
         "suppressed", title, "Each candidate message is either planned or has exactly one reason here.",
         parts.card(f"Most common: {top}, {words.share(counts[0][1], total)} of the {words.count(total)} not sent",
-                   figure, explained),
+                   figure, _rules(data), explained),
     )  # fmt: skip
+
+
+def _rules(data: ReportData) -> str:
+    """Which cap, channel, campaign or budget held messages back, how full it is and what one more is worth."""
+    held = [
+        (str(code), reason_words.rule(str(code), detail), str(detail.get("rule", "")))
+        for code, text in zip(data.suppressed["reason"], data.suppressed["detail"], strict=True)
+        if (detail := reasons.from_detail(text)).get("rule")
+    ]
+    if not held:
+        return ""
+    counts = Counter((code, rule) for code, rule, _ in held)
+    rows_of = {(code, rule): {row for c, r, row in held if (c, r) == (code, rule)} for code, rule in counts}
+    rows = [
+        [
+            f"{reasons.name(code)}: {rule}" if rule else reasons.name(code),
+            words.count(n),
+            *_use(data, rows_of[code, rule]),
+        ]
+        for (code, rule), n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    ]
+    head = ("Rule that held it back", "Messages", "In use", "One more is worth")
+    width = 4 if any(row[2] != "–" for row in rows) else 2  # rules of one user only: nothing is in use by all
+    return parts.table(head[:width], [row[:width] for row in rows], numeric=range(1, width), stack=True)
+
+
+def _use(data: ReportData, names: set[str]) -> tuple[str, str]:
+    """(use of the rows together, the largest price among them); dashes for rules of one user."""
+    rows = data.prices[data.prices["row"].isin(names)]
+    if rows.empty:
+        return "–", "–"
+    slots = f" in {words.plural(len(rows), 'slot')}" if len(rows) > 1 else ""
+    price = float(rows["price"].max())
+    worth = f"{'up to ' if len(rows) > 1 else ''}{words.amount(price)}" if price > 0 else "–"
+    return words.use(float(rows["used"].sum()), float(rows["limit"].sum())) + slots, worth
 
 
 def arms(data: ReportData) -> str:
@@ -263,12 +298,24 @@ def arms(data: ReportData) -> str:
     rows = [_arm_row(data, arm) for arm in present]
     unknown = "an arm this report does not know"
     meanings = parts.definitions([words.ARMS.get(arm, (arm, unknown)) for arm in present], "columns")
-    head = ("Arm", "People", "Candidates", "Planned", "Expected rate", "Mean pscore")
+    head = ("Arm", "People", "Candidates", "Planned", "Sends a person", "Expected rate", "Mean pscore")
     card = parts.card(
-        "Who is treated how", parts.table(head, rows, numeric=(1, 2, 3, 4, 5), stack=True), meanings,
-        note="pscore is the logged probability of the chosen slot; with it, other ways of timing can be judged later.",
+        "Who is treated how", parts.table(head, rows, numeric=(1, 2, 3, 4, 5, 6), stack=True), meanings,
+        note="pscore is the logged probability of the chosen slot; with it, other ways of timing can be judged later. "
+        + _cost_of_random_times(data),
     )  # fmt: skip
     return parts.section("arms", title, "People are put into arms by a hash that never changes.", card)
+
+
+def _cost_of_random_times(data: ReportData) -> str:
+    cost = data.facts("allocate").get("random_times_cost")
+    if not cost:
+        return ""
+    own, others = float(cost["drawn"]), float(cost["others"])
+    return (
+        f"Random times cost this night {words.amount(own + others)} {units(data)} of value: {words.amount(own)} in "
+        f"their own messages, {words.amount(others)} in the room that they take from other people's."
+    )
 
 
 def arm_place(arm: str) -> tuple[int, str]:
@@ -283,6 +330,7 @@ def _arm_row(data: ReportData, arm: str) -> list[str]:
     name = words.ARMS.get(arm, (arm, ""))[0]
     people, candidates = {*planned["user_id"], *refused["user_id"]}, len(planned) + len(refused)
     row = [name, words.count(len(people)), words.count(candidates), words.count(len(planned))]
+    row.append(f"{len(planned) / max(1, len(people)):.2f}")
     if planned.empty:
         return [*row, "–", "–"]
     return [*row, words.percent(float(planned["p_open"].mean())), words.amount(float(planned["pscore"].mean()), 3)]

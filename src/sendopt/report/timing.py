@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from sendopt.domain import reasons
 from sendopt.report import parts, timing_figures, words
 from sendopt.report.html import document
 
@@ -15,21 +16,6 @@ KINDS = {
     "not_shown": ("Not shown", "info"),
     "harmful": ("Not worth it", "warn"),
     "refused": ("No claim", "warn"),
-}
-REASONS = {
-    "not_available": "the person was not available: nothing was drawn",
-    "probability_1": "probability 1: nothing was drawn",
-    "no_overlap": "the campaign or day had one slot only, or one more often than its probability allows",
-    "immature": "the outcome's window is not over",
-    "malformed_row": "no row that can be read",
-    "duplicate_send": "the same send again; the earliest stays",
-    "zone_unknown": "no time zone, so no local hour",
-    "other_decision_kind": "another kind of decision than most",
-    "pscore_out_of_range": "a probability outside (0, 1]",
-    "local_time_without_zone": "a local time without a zone",
-    "nonexistent_local_time": "a local time that the clock jumped over",
-    "time_before_2000": "a time before 2000, probably the wrong unit",
-    "unknown_zone": "a time zone that nobody knows",
 }
 
 
@@ -231,9 +217,7 @@ def _data(result: Row) -> str:
         rows.append(("Mean weight of uniform times", weight))
     if len(data["segments"]) > 1:
         rows.append(("Segments", words.count(len(data["segments"]))))
-    dropped = [
-        [REASONS.get(k, k.replace("_", " ").replace(":", ": ")), words.count(v)] for k, v in data["dropped"].items()
-    ]
+    dropped = [[f"{reasons.name(k)}. {reasons.sentence(k)}", words.count(v)] for k, v in data["dropped"].items()]
     lost = sum(data["dropped"].values())
     right = parts.card(
         f"{words.plural(lost, 'row')} left out, by reason" if lost else "No row was left out",

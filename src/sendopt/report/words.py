@@ -9,40 +9,12 @@ from typing import Any
 from sendopt.domain import stages
 from sendopt.domain.tables import TABLES
 
-REASONS: dict[str, tuple[str, str]] = {
-    "holdout": ("Hold-out group", "The person is in the arm that gets nothing, so that the effect can be measured."),
-    "already_sent": ("Sent before", "The log holds a send of this very message."),
-    "unknown_user": ("Person not known", "The message names a person that the table of users does not hold."),
-    "unknown_campaign": ("Campaign not known", "The message names a campaign that the config does not hold."),
-    "no_channel": ("Channel not available", "The person has no address or device for the campaign's channel."),
-    "channel_opted_out": ("Opted out of the channel", "The person turned this channel off."),
-    "category_opted_out": ("Opted out of the category", "The person turned this kind of message off."),
-    "quiet_hours": ("Quiet hours", "Every slot left falls into quiet hours: legal, the channel's or the person's own."),
-    "window": ("Outside the campaign's hours", "No slot left lies inside the campaign's local hours."),
-    "earliest": ("Too early", "The message may only go out after this plan's day."),
-    "expiry": ("Expired", "The message runs out before any slot it could have had."),
-    "no_support": ("Hours never tried", "The log has too few sends at these local hours to plan there responsibly."),
-    "zone_unknown": ("Time zone unknown", "No slot left is allowed in every zone the person may live in."),
-    "not_eligible": ("No slot passes all rules", "Each slot is refused by some rule; no single rule refuses them all."),
-    "negative_value": ("Costs more than it gives", "The expected opt-outs outweigh the expected gain."),
-    "user_cap": ("Frequency cap", "The person would get more messages than a cap allows."),
-    "min_gap": ("Too close to another send", "It would come sooner after another message than the minimum gap."),
-    "fatigue": ("Fatigue budget", "Recent messages have used up the person's fatigue points."),
-    "capacity": ("Channel full", "Other messages make better use of the channel in the slots it could have."),
-    "campaign_budget": ("Campaign at its maximum", "Other people gain more from the campaign's limited sends."),
-    "opt_out_budget": ("Opt-out budget used up", "The plan's expected opt-outs have reached their budget."),
-    "cost_budget": ("Money budget used up", "The plan's cost has reached its budget."),
-    "displaced": ("A better message took its place", "Another message that needs the same room is worth more."),
-    "planned_unsent": ("Drawn, but did not fit", "A random-time message whose drawn slot was full, kept on record."),
-    "campaign_killed": ("Campaign stopped", "Someone stopped this campaign."),
-    "slot_past": ("Slot already begun", "The plan was published after the slot of this message had begun."),
-    "withdrawn": ("Message withdrawn", "The message was offered when the night was planned, and is no longer."),
-    "duplicate": ("Duplicate", "The same message is already planned or sent."),
-}  # fmt: skip
-
 ARMS: dict[str, tuple[str, str]] = {
     "treatment": ("Optimised", "time and message chosen by the plan"),
-    "uniform_time": ("Random time", "time drawn uniformly among the allowed slots, so that timing can be learned"),
+    "uniform_time": (
+        "Random time",
+        "the plan's messages, each at a time drawn among the allowed slots, so that timing can be learned",
+    ),
     "holdout": ("Hold-out", "gets nothing, so that the effect of sending can be measured"),
     "fallback": ("Fallback", "planned without the model, because it failed or does not exist"),
 }
@@ -136,11 +108,6 @@ def gap_words(gap: float) -> str:
 def unit(label: str | None) -> str:
     """Return what a plan's value counts: opens, goals, or its neutral name where no evaluation says."""
     return {"open": "opens", "goal": "goals"}.get(label or "", "units of value")
-
-
-def reason(code: str) -> str:
-    """Return a reason's name for people; an unknown code as it is."""
-    return REASONS[code][0] if code in REASONS else code
 
 
 def clock(slot: int, slot_minutes: int | None) -> str:

@@ -1,7 +1,8 @@
-"""Stage allocate: draw the uniform_time arm, plan the others under what is left, audit both together (¶9 to ¶15)."""
+"""Stage allocate: plan all arms of the night, audit them together, say why the rest is not sent (¶9 to ¶15)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt import candidates
-from sendopt.allocation import allocate, audit_plan, check, unplanned_reasons
+from sendopt.allocation import audit_plan, check
 from sendopt.allocation.coupling import rows_of
-from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
-from sendopt.allocation.solution import Solution
+from sendopt.allocation.problem import Cells, History, Messages, Problem
+from sendopt.domain import reasons
 from sendopt.domain.limits import Limits
 from sendopt.domain.tables import TABLES
 from sendopt.errors import AuditError
+from sendopt.experiment import ArmsPlan, plan_arms
+from sendopt.experiment.plan import Flags
 from sendopt.measurement.experiment import UNIFORM_TIME
-from sendopt.measurement.uniform_time import MESSAGE, UniformArm, plan_uniform_time
+from sendopt.measurement.uniform_time import MESSAGE
 from sendopt.spark import lineage, past_sends
 from sendopt.spark.people import current_users
 from sendopt.spark.stage import Night, StageResult
@@ -28,7 +31,9 @@ from sendopt.spark.tables import schema_of
 @dataclass(frozen=True)
 class _Inputs:
     cells: pd.DataFrame  # eligible cells of all arms, sorted
-    refused: pd.DataFrame  # user_id, notification_id, campaign_id, arm, reason of messages without an eligible cell
+    refused: (
+        pd.DataFrame
+    )  # user_id, notification_id, campaign_id, arm, reason, detail of those without an eligible cell
     past: pd.DataFrame  # sends of the users with cells: minutes_before, local_day, channel, category, campaign_id
     messages: int
 
@@ -37,34 +42,36 @@ def run(night: Night) -> StageResult:
     """Write `allocation`, `shadow_prices`, `certificate` and `suppressed`; a failed audit writes nothing."""
     versions = lineage.of_scores(night)
     lineage.require_version(night, versions.plan_version, "slot_scores", "candidates")
-    limits, settings = night.settings.limits(), night.settings
+    settings = night.settings
     inputs = _read(night)
-    drawn_cells = inputs.cells[inputs.cells["arm"] == UNIFORM_TIME]
-    share = settings.arms.uniform_time_fraction / max(1e-9, 1.0 - settings.arms.holdout_fraction)
-    uniform = plan_uniform_time(
-        drawn_cells, past_sends.by_user(inputs.past), limits, share, settings.grid.slot_minutes, night.n_slots,
-        f"{settings.arms.salt} {night.plan_date}",
-    )  # fmt: skip
-    treated = inputs.cells[inputs.cells["arm"] != UNIFORM_TIME].reset_index(drop=True)
-    problem = _problem(night, treated, inputs.past, uniform.rest)
-    solution = allocate(problem, settings.allocation)
-    check(problem, solution)
-    everyone, chosen = _together(night, inputs, treated.loc[solution.chosen], uniform, limits)
+    problem = _problem(night, inputs.cells, inputs.past, settings.limits())
+    plan = plan_arms(
+        problem, _drawn(inputs.cells, problem), settings.allocation, f"{settings.arms.salt} {night.plan_date}"
+    )
+    check(plan.others, plan.solution)
+    if violations := audit_plan(problem, plan.chosen):
+        raise AuditError(
+            f"the audit of all arms together refused the plan: {'; '.join(violations)}; nothing was published",
+            violations=list(violations),
+        )
     tables = {
-        "allocation": _allocation(treated.loc[solution.chosen], uniform),
-        "suppressed": _suppressed(inputs, problem, solution, uniform),
-        "shadow_prices": _prices(everyone, chosen, problem, solution),
-        "certificate": _certificate(problem, solution, len(chosen)),
+        "allocation": _allocation(inputs.cells, plan),
+        "suppressed": _suppressed(inputs, problem, plan),
+        "shadow_prices": _prices(problem, plan),
+        "certificate": _certificate(plan),
     }
     for name, frame in tables.items():
         night.lake.replace(name, versions.on(_frame(night, name, frame)), night.plan_date)
-    reasons = {str(k): int(v) for k, v in tables["suppressed"]["reason"].value_counts().items()}
+    left_out = {str(k): int(v) for k, v in tables["suppressed"]["reason"].value_counts().items()}
+    solution = plan.solution
     facts: dict[str, object] = {
         "plan_version": versions.plan_version, "gap": solution.gap, "method": solution.method,
         "termination": solution.termination, "value": solution.value, "shortfall": dict(solution.shortfall),
-        "warnings": [*uniform.warnings],
+        "warnings": [*plan.warnings],
     }  # fmt: skip
-    return StageResult(inputs.messages, len(chosen), reasons, facts)
+    if plan.cost is not None:
+        facts["random_times_cost"] = vars(plan.cost)
+    return StageResult(inputs.messages, len(plan.chosen), left_out, facts)
 
 
 def _read(night: Night) -> _Inputs:
@@ -86,6 +93,7 @@ def _read(night: Night) -> _Inputs:
     )
     refused = counted[~counted["eligible"]].sort_values(MESSAGE, ignore_index=True)
     refused["reason"] = [candidates.message_reason(r) for r in refused["reasons"]]
+    refused["detail"] = [reasons.as_detail({"slots": Counter(r)}) for r in refused["reasons"]]
     planned_for = rows.where("eligible").select("user_id").distinct()
     past = past_sends.of_users(night, planned_for, cells, days, night.as_of)
     return _Inputs(cells, refused.drop(columns=["reasons", "eligible"]), past, len(counted))
@@ -133,73 +141,64 @@ def _problem(night: Night, cells: pd.DataFrame, past: pd.DataFrame, limits: Limi
 _TEXTS = {"campaign": "campaign_id", "channel": "channel", "category": "category"}
 
 
-def _together(
-    night: Night, inputs: _Inputs, planned: pd.DataFrame, uniform: UniformArm, limits: Limits
-) -> tuple[Problem, Ints]:
-    """All arms under the limits as configured, and the rows planned; raises AuditError where they break one."""
-    everyone = _problem(night, inputs.cells, inputs.past, limits)
-    sent = uniform.drawn[uniform.drawn["planned"].astype(bool)]
-    keys = pd.concat([planned[[*MESSAGE, "slot"]], sent[[*MESSAGE, "slot"]]])
-    wanted = pd.MultiIndex.from_frame(keys)
-    chosen = np.flatnonzero(pd.MultiIndex.from_frame(inputs.cells[[*MESSAGE, "slot"]]).isin(wanted))
-    violations = audit_plan(everyone, chosen)
-    if len(chosen) != len(keys):
-        violations = (*violations, f"{len(keys)} sends planned, {len(chosen)} of them among the eligible cells")
-    if violations:
-        raise AuditError(
-            f"the audit of all arms together refused the plan: {'; '.join(violations)}; nothing was published",
-            violations=list(violations),
-        )
-    return everyone, chosen
+def _drawn(cells: pd.DataFrame, problem: Problem) -> Flags:
+    """Users of `problem` whose times are drawn, shape (U,)."""
+    return np.isin(problem.users.astype(str), cells.loc[cells["arm"] == UNIFORM_TIME, "user_id"].unique().astype(str))
 
 
-def _allocation(planned: pd.DataFrame, uniform: UniformArm) -> pd.DataFrame:
-    treated = planned[[*MESSAGE, "slot", "arm"]].assign(pscore=1.0, planned=True, reason=None)
-    drawn = uniform.drawn.assign(arm=UNIFORM_TIME)
-    return pd.concat([part for part in (treated, drawn) if len(part)] or [treated])
+def _allocation(cells: pd.DataFrame, plan: ArmsPlan) -> pd.DataFrame:
+    sent = cells.loc[plan.chosen, [*MESSAGE, "slot", "arm"]]
+    lost = (plan.lost.get(c) for c in plan.chosen.tolist())
+    detail = [None if why is None else reasons.as_detail({"reason": why.reason, **why.detail}) for why in lost]
+    return sent.assign(pscore=plan.pscore, planned=True, reason=None, detail=np.array(detail, object))
 
 
-def _suppressed(inputs: _Inputs, problem: Problem, solution: Solution, uniform: UniformArm) -> pd.DataFrame:
+def _suppressed(inputs: _Inputs, problem: Problem, plan: ArmsPlan) -> pd.DataFrame:
     """One row a message that is not planned, with its reason."""
+    rows = sorted(plan.why)
+    unplanned = pd.DataFrame(
+        {
+            "user_id": problem.users[problem.messages.user[rows]],
+            "notification_id": problem.messages.message_id[rows],
+            "reason": [plan.why[m].reason for m in rows],
+            "detail": [reasons.as_detail(plan.why[m].detail) for m in rows],
+        }
+    )
     about = inputs.cells.drop_duplicates(MESSAGE).set_index(MESSAGE)[["campaign_id", "arm"]]
-    reason = pd.Series(unplanned_reasons(problem, solution), dtype=object)
-    users = problem.users[problem.messages.user]
-    unplanned = pd.DataFrame({"user_id": users, "notification_id": problem.messages.message_id, "reason": reason})
-    unsent = uniform.drawn[~uniform.drawn["planned"].astype(bool)][[*MESSAGE, "reason"]]
-    parts = [unplanned[unplanned["reason"] != "planned"], uniform.refused, unsent]
-    held = pd.concat([p for p in parts if len(p)] or [unplanned.iloc[:0]]).join(about, on=MESSAGE)
-    return pd.concat([p for p in (held, inputs.refused) if len(p)] or [held])
+    held = unplanned.join(about, on=MESSAGE)
+    table = pd.concat([p for p in (held, inputs.refused) if len(p)] or [held])
+    if strange := reasons.unknown(table["reason"].unique()):
+        raise AuditError(f"reasons that the registry does not hold: {', '.join(strange)}; nothing was published")
+    return table
 
 
-def _prices(everyone: Problem, chosen: Ints, problem: Problem, solution: Solution) -> pd.DataFrame:
-    """Limits and use of all arms together, with the prices of the program; `kept_free` is what the uniform_time arm
-    has reserved of a maximum and not used: where it is the only room left, a price stands at a limit with room."""
-    rows, left = rows_of(everyone), rows_of(problem)
-    used = rows.used(everyone, chosen)
-    room = dict(zip(left.names, left.limit - left.used(problem, solution.chosen), strict=True))
-    kept = rows.limit - used - [max(0.0, room.get(name, 0.0)) for name in rows.names]
-    price = {p.row: p.price for p in solution.prices}
+def _prices(problem: Problem, plan: ArmsPlan) -> pd.DataFrame:
+    """Limits and use of all arms together, with the prices of the program. Nothing is kept free beside what is used."""
+    rows = rows_of(problem)
+    price = {p.row: p.price for p in plan.solution.prices}
     return pd.DataFrame(
         {
             "row": rows.names,
             "kind": rows.kinds,
             "limit": rows.limit,
-            "used": used,
-            "kept_free": np.where(rows.is_minimum, 0.0, np.maximum(0.0, kept)),
+            "used": rows.used(problem, plan.chosen),
+            "kept_free": 0.0,
             "price": [float(price.get(name, 0.0)) for name in rows.names],
         }
     )
 
 
-def _certificate(problem: Problem, solution: Solution, sends: int) -> pd.DataFrame:
+def _certificate(plan: ArmsPlan) -> pd.DataFrame:
+    """The proof of the program under what the draws leave, and its size: users, messages and cells that it may send."""
     stated = ("value", "penalty", "objective", "bound", "gap", "method", "termination")
+    message = np.unique(plan.others.cells.message)
     sizes = {
-        "users": len(problem.users),
-        "messages": len(problem.messages.user),
-        "cells": len(problem.cells.slot),
-        "sends": sends,
+        "users": len(np.unique(plan.others.messages.user[message])),
+        "messages": len(message),
+        "cells": len(plan.others.cells.slot),
+        "sends": len(plan.chosen),
     }
-    return pd.DataFrame([{**{name: getattr(solution, name) for name in stated}, **sizes}])
+    return pd.DataFrame([{**{name: getattr(plan.solution, name) for name in stated}, **sizes}])
 
 
 def _frame(night: Night, name: str, rows: pd.DataFrame) -> DataFrame:
