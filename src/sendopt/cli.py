@@ -19,6 +19,7 @@ from sendopt import runtime, summary
 from sendopt.config import forecast
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
+from sendopt.domain.outside_text import printable
 from sendopt.errors import ConfigError
 
 app = typer.Typer(
@@ -307,23 +308,39 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
 
 
 def _check(conf: Path, env: str | None) -> None:
+    if not conf.is_dir():
+        raise ConfigError(f"{conf}: no such folder; give one that holds growth.yaml and env/NAME.yaml")
     names = [env] if env else sorted(p.stem for p in (conf / "env").glob("*.yaml"))
     if not names:
         raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
     problems: list[str] = []
-    settings: Settings | None = None
+    valid: dict[str, Settings] = {}
     for name in names:
         try:
-            settings = load(conf, name)
+            valid[name] = load(conf, name)
+            problems += [p for p in _mapping_problems(valid[name]) if p not in problems]
         except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems] or [error.message]
-    if problems or settings is None:
+            problems += [p for p in error.problems or (error.message,) if p not in problems]
+    if problems:
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
     sys.stdout.write(f"{conf} is valid for {', '.join(names)}\n")
-    for line in forecast.warnings(settings):
-        sys.stdout.write(f"warning: {line}\n")
-    for line in forecast.forecast(settings):
-        sys.stdout.write(f"  {line}\n")
+    today = datetime.now(UTC).date()
+    for line in dict.fromkeys(w for settings in valid.values() for w in forecast.warnings(settings, today)):
+        sys.stdout.write(f"warning: {printable(line)}\n")
+    for line in forecast.forecast(valid[names[-1]]):
+        sys.stdout.write(f"  {printable(line)}\n")
+
+
+def _mapping_problems(settings: Settings) -> list[str]:
+    from sendopt.ingest import load_mapping
+
+    problems: list[str] = []
+    for source in settings.sources.values():
+        try:
+            load_mapping(Path(source.mapping))
+        except ConfigError as error:
+            problems += error.problems or (error.message,)
+    return problems
 
 
 def _demo(users: int, nights: int, conf: Path, env: str) -> None:

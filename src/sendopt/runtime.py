@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
+from sendopt.domain.outside_text import printable
 from sendopt.errors import ConfigError, SendoptError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
 }
 UNEXPECTED = 1
+_LINE_END = "\n"
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def guarded(work: Callable[[], None]) -> int:
 
 def _say(message: str, code: int, facts: dict[str, object]) -> None:
     known = {k: v for k, v in facts.items() if v}
-    sys.stderr.write(f"sendopt: {message}\n")
+    sys.stderr.write(f"sendopt: {printable(message, keep=_LINE_END)}\n")
     sys.stderr.write(json.dumps({"exit_code": code, **known}, sort_keys=True, default=str) + "\n")
 
 

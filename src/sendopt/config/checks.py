@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
-from difflib import get_close_matches
-from pathlib import Path
 
+from sendopt.config import places
 from sendopt.config.schema import Campaign, Grid, LocalWindow, Settings
 from sendopt.config.yaml_tree import KeyPath, shown
+from sendopt.domain.limits import Cap
+from sendopt.domain.outside_text import nearest
 from sendopt.domain.slots import zone_or_none
 
 MINUTES_PER_DAY = 24 * 60
 Finding = tuple[KeyPath, str]
-
-SECRET_KEY = re.compile(r"password|secret|token|credential|access\.key", re.IGNORECASE)
-SECRET_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,7 @@ def findings(settings: Settings, names: Names, grid_is_sound: bool = True) -> li
         *_not_built(settings),
         *_order(settings),
         *_zones(settings),
-        *_sources(settings),
-        *_secrets(settings),
+        *places.findings(settings),
     ]
     return [*found, *_grid(settings)] if grid_is_sound else found
 
@@ -52,12 +48,22 @@ def window_minutes(window: LocalWindow) -> int:
     return (end - start) % MINUTES_PER_DAY
 
 
-def _unknown(kind: str, name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+PLURALS = {"channel": "channels", "category": "categories", "campaign": "campaigns"}
+
+
+def _unknown(kind: str, name: str, known: Collection[str], others: Names | None = None) -> str:
+    """The sentence of a name that is not among the `known`; `others` may know it as another kind."""
+    for plural in PLURALS.values() if others else ():
+        if name in getattr(others, plural):
+            other = next(one for one, many in PLURALS.items() if many == plural)
+            return f"unknown {kind} {name}; {name} is a {other}: write {other}:{name}"
+    close = nearest(name, known)
     if close:
-        return f"unknown {kind} {name}, did you mean {close[0]}?"
-    plural = {"channel": "channels", "category": "categories", "campaign": "campaigns"}[kind]
-    return f"unknown {kind} {name}; expected one of the {plural}: {', '.join(sorted(known)) or 'none is configured'}"
+        return f"unknown {kind} {name}, did you mean {close}?"
+    return (
+        f"unknown {kind} {name}; expected one of the {PLURALS[kind]}: "
+        f"{', '.join(sorted(known)) or 'none is configured'}"
+    )
 
 
 def _campaigns(settings: Settings, names: Names) -> Iterator[Finding]:
@@ -94,7 +100,7 @@ def _scopes(settings: Settings, names: Names) -> Iterator[Finding]:
     for name, cap in settings.caps.items():
         kind, _, target = cap.scope.partition(":")
         if kind != "all" and target not in known[kind]:
-            yield ("caps", name, "scope"), _unknown(kind, target, known[kind])
+            yield ("caps", name, "scope"), _unknown(kind, target, known[kind], names)
 
 
 def _not_built(settings: Settings) -> Iterator[Finding]:
@@ -123,19 +129,33 @@ def _not_built(settings: Settings) -> Iterator[Finding]:
 
 
 def _order(settings: Settings) -> Iterator[Finding]:
-    gate = settings.gate
-    if gate.min_calibration_ratio > gate.max_calibration_ratio:
-        yield (
-            ("gate", "min_calibration_ratio"),
-            f"above max_calibration_ratio; got {gate.min_calibration_ratio:g}; "
-            f"expected at most {gate.max_calibration_ratio:g}",
-        )
-    if settings.drift.min_label_ratio > settings.drift.max_label_ratio:
-        yield (
-            ("drift", "min_label_ratio"),
-            f"above max_label_ratio; got {settings.drift.min_label_ratio:g}; "
-            f"expected at most {settings.drift.max_label_ratio:g}",
-        )
+    """Bounds that no value can keep: a minimum above its maximum, a list out of order, one limit of two sizes."""
+    pairs: list[tuple[KeyPath, str, float, float | None]] = [
+        (
+            ("gate", "min_calibration_ratio"), "max_calibration_ratio",
+            settings.gate.min_calibration_ratio, settings.gate.max_calibration_ratio,
+        ),
+        (
+            ("drift", "min_label_ratio"), "max_label_ratio",
+            settings.drift.min_label_ratio, settings.drift.max_label_ratio,
+        ),
+        *(
+            (("campaigns", name, "min_sends"), "max_sends", campaign.min_sends, campaign.max_sends)
+            for name, campaign in settings.campaigns.items()
+        ),
+    ]  # fmt: skip
+    for path, upper, low, high in pairs:
+        if high is not None and low > high:
+            yield path, f"above {upper}; got {low:g}; expected at most {high:g}"
+    first: dict[tuple[str, int | None, str | None], tuple[str, Cap]] = {}
+    for name, cap in settings.caps.items():
+        other, same = first.setdefault((cap.scope, cap.window_minutes, cap.calendar), (name, cap))
+        if same.max != cap.max:
+            yield (
+                ("caps", name, "max"),
+                f"another maximum than caps.{other} has for the same scope and window; got {cap.max}; "
+                f"expected {same.max}, or one cap only",
+            )
     for section, key in (("opt_out", "fatigue_edges"), ("features", "segment_edges")):
         edges: tuple[float, ...] = getattr(getattr(settings, section), key)
         if any(later <= earlier for earlier, later in itertools.pairwise(edges)):
@@ -149,28 +169,6 @@ def _zones(settings: Settings) -> Iterator[Finding]:
                 ("zones", "plausible", i),
                 f"unknown zone; got {shown(zone)}; expected an IANA name like Europe/Paris",
             )
-
-
-def _sources(settings: Settings) -> Iterator[Finding]:
-    for name, source in settings.sources.items():
-        if not Path(source.mapping).is_file():
-            yield (
-                ("sources", name, "mapping"),
-                f"no such file; got {shown(source.mapping)}; "
-                "expected a path from the working directory, like conf/sources/demo.yaml",
-            )
-
-
-def _secrets(settings: Settings) -> Iterator[Finding]:
-    """The value is not repeated: a message ends in logs."""
-    for key in settings.spark.conf:
-        if SECRET_KEY.search(key):
-            yield ("spark", "conf", key), "looks like a secret; take it out and let the cluster's own settings hold it"
-    if SECRET_URL.search(settings.mlflow.tracking_uri):
-        yield (
-            ("mlflow", "tracking_uri"),
-            "holds a password; take it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-        )
 
 
 def _grid(settings: Settings) -> Iterator[Finding]:
