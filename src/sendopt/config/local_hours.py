@@ -58,7 +58,9 @@ def _nowhere(settings: Settings, campaign: Campaign) -> str:
 
 def _in_zones(settings: Settings, at: str, campaign: Campaign, fits: NDArray[np.bool_], year: int) -> Iterator[str]:
     slot = settings.grid.slot_minutes
-    meets = fits.reshape(-1, slot).any(axis=0)  # (slot,) by the minutes that slots start after a multiple of theirs
+    meets = np.asarray(
+        fits.reshape(-1, slot).any(axis=0)
+    )  # (slot,) by the minutes that slots start after a multiple of theirs
     if meets.all():
         yield from _of_unknown_zone(settings, at, fits, year)
         return

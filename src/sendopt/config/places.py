@@ -21,7 +21,7 @@ _CODE = "it runs other code in the night; the cluster's administrator may set it
 _MEANING = "it changes what the same rows mean; sendopt sets it"
 REFUSED_PROPERTIES: tuple[tuple[str, str], ...] = (
     (r"spark\.sql\.session\.timezone", "nights are planned in UTC; sendopt sets it"),
-    (r"spark\.(sql\.ansi\.|sql\.casesensitive|sql\.legacy\.|sql\.storeassignmentpolicy)", _MEANING),
+    (r"spark\.sql\.(ansi\..*|casesensitive|legacy\..*|storeassignmentpolicy)", _MEANING),
     (r"spark\.sql\.(sources\.partitionoverwritemode|execution\.arrow\.pyspark\.enabled)", _MEANING),
     (r"spark\.driver\.memory", "set spark.driver_memory instead"),
     (r"spark\.sql\.shuffle\.partitions", "set spark.shuffle_partitions instead"),
