@@ -95,7 +95,7 @@ def explain(
         settings = load(conf, env)
         day = runtime.parse_date(plan_date) if plan_date else None
         for line in explain_user(settings.paths.data, user, message, day, settings.grid.slot_minutes):
-            Console(highlight=False).print(line, markup=False, soft_wrap=True)
+            _print(line)
 
     _exit(work)
 
@@ -183,7 +183,7 @@ def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
         for done in runtime.run(day, settings, conf, retrain=train):
             if as_json:
                 runtime.print_line(done)
-            console.print(summary.stage_line(done), markup=False, soft_wrap=True)
+            console.print(printable(summary.stage_line(done), keep="\n"), markup=False, soft_wrap=True)
             if following := next(stages, None):
                 progress.update(task, description=f"{day}: {following[1]}")
         progress.update(task, description="writing the report")
@@ -191,7 +191,7 @@ def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
         progress.remove_task(task)
     if not as_json:
         for line in summary.of_night(settings.paths.data, day, report):
-            Console(highlight=False).print(line, soft_wrap=True)
+            Console(highlight=False).print(printable(line, keep="\n"), soft_wrap=True)
 
 
 def _report(day: date, settings: Settings) -> Path:
@@ -217,7 +217,7 @@ def _ingest(source: Path, data: Path, settings: Settings) -> None:
         f"{result.rows_in} rows in, {result.rows_out} kept, {result.rows_in - result.rows_out} in quarantine\n"
     )
     for reason, count in sorted(result.dropped.items()):
-        sys.stdout.write(f"  {count:>8}  {reason}\n")
+        _print(f"  {count:>8}  {reason}")
 
 
 def _solve(
@@ -259,7 +259,7 @@ def _solve(
         sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks), indent=2) + "\n")
         return
     for line in [*summary.of_solution(solution, len(solution.chosen), out), *summary.of_checks(checks)]:
-        sys.stdout.write(line + "\n")
+        _print(line)
 
 
 def _solve_folder(
@@ -286,7 +286,7 @@ def _solve_folder(
         sys.stdout.write(json.dumps(buckets.told_of(planned), indent=2) + "\n")
         return
     for line in summary.of_solution(planned.solution, planned.sends, out):
-        sys.stdout.write(line + "\n")
+        _print(line)
 
 
 def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours: float, as_json: bool) -> None:
@@ -301,10 +301,10 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
     result = evaluation.evaluate_log(decisions, source, label, window_hours)
     evaluation.write(result, out)
     if as_json:
-        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
         return
     for line in evaluation.in_words(result, out):
-        sys.stdout.write(line + "\n")
+        _print(line)
 
 
 def _check(conf: Path, env: str | None) -> None:
@@ -323,12 +323,12 @@ def _check(conf: Path, env: str | None) -> None:
             problems += [p for p in error.problems or (error.message,) if p not in problems]
     if problems:
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
-    sys.stdout.write(f"{conf} is valid for {', '.join(names)}\n")
+    _print(f"{conf} is valid for {', '.join(names)}")
     today = datetime.now(UTC).date()
     for line in dict.fromkeys(w for settings in valid.values() for w in forecast.warnings(settings, today)):
-        sys.stdout.write(f"warning: {printable(line)}\n")
+        _print(f"warning: {line}")
     for line in forecast.forecast(valid[names[-1]]):
-        sys.stdout.write(f"  {printable(line)}\n")
+        _print(f"  {line}")
 
 
 def _mapping_problems(settings: Settings) -> list[str]:
@@ -358,6 +358,11 @@ def _demo(users: int, nights: int, conf: Path, env: str) -> None:
             demo_world.play(raw, settings, day)
     for line in summary.where_next(settings, conf, env, day):
         Console(highlight=False).print(line, soft_wrap=True)
+
+
+def _print(line: str) -> None:
+    """A line on standard output, with what names and ids from outside may hide in it escaped."""
+    sys.stdout.write(printable(line, keep="\n") + "\n")
 
 
 def _exit(work: Callable[[], None]) -> None:

@@ -76,7 +76,7 @@ class Arms(Strict):
 
     @model_validator(mode="after")
     def _leave_room(self) -> Arms:
-        if self.holdout_fraction + self.uniform_time_fraction > 0.95:
+        if self.holdout_fraction + self.uniform_time_fraction > 0.95 + 1e-9:  # 0.9 + 0.05 is above 0.95
             raise ValueError("holdout_fraction + uniform_time_fraction must stay <= 0.95, or nobody is treated")
         return self
 
