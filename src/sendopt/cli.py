@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sendopt import demo as demo_world
-from sendopt import runtime, summary
-from sendopt.config import forecast
+from sendopt import runtime, settings_check, summary
+from sendopt.allocation.unused import Expectation
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
 from sendopt.domain.outside_text import printable
@@ -103,24 +103,31 @@ def explain(
 @app.command()
 def solve(
     candidates: Annotated[
-        Path, typer.Argument(help="Parquet, CSV or a folder of Parquet; one row a (user, message, slot) that may go")
+        Path, typer.Argument(help="Parquet, CSV, JSON or a folder of them; one row a (user, message, slot) that may go")
     ],
     limits: Annotated[Path, typer.Option(help="YAML: caps, gap, fatigue, capacity, campaigns, budgets")],
     out: Annotated[Path, typer.Option(help="folder for plan.parquet and solution.json")],
-    history: Annotated[Path | None, typer.Option(help="Parquet or CSV, sends made or committed")] = None,
+    history: Annotated[Path | None, typer.Option(help="Parquet, CSV or JSON, sends made or committed")] = None,
     method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
     buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
     spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,
     check_prices: Annotated[
         int, typer.Option(min=0, help="solve again with so many of the limits worth most a tenth wider")
     ] = 0,
+    allow_unused: Annotated[
+        bool, typer.Option("--allow-unused", help="warn of limits and columns that match nothing, as a template's may")
+    ] = False,
+    min_history_match: Annotated[
+        float, typer.Option(min=0, max=1, help="share of history rows whose user must have a candidate, else exit 3")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="solution.json on standard output instead of prose")] = False,
 ) -> None:
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
+    expect = Expectation(limits, allow_unused, min_history_match)
     if candidates.is_dir() and check_prices == 0:
-        _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json))
+        _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json, expect))
     else:
-        _exit(lambda: _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark))
+        _exit(lambda: _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark, expect))
 
 
 @app.command()
@@ -222,7 +229,7 @@ def _ingest(source: Path, data: Path, settings: Settings) -> None:
 
 def _solve(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, checked: int, as_json: bool,
-    of_folders: int | str | None,
+    of_folders: int | str | None, expect: Expectation,
 ) -> None:  # fmt: skip
     import json
 
@@ -244,7 +251,7 @@ def _solve(
         clock.append(time.monotonic())
         return clock[-1] - clock[-2]
 
-    problem = files.read_problem(candidates, load_limits(limits), history)
+    problem, warnings = files.read_checked(candidates, load_limits(limits), history, expect)
     seconds = {"read": lap()}
     gap = EXACT_GAP if method == "exact" else Allocation().relative_gap
     settings = Allocation(exact_max_users=largest[method], relative_gap=gap)
@@ -254,17 +261,21 @@ def _solve(
     seconds["audit"] = lap()
     checks = allocation.check_prices(problem, solution, settings, checked)
     seconds["check_prices"] = lap()
-    files.write_solution(out, problem, solution, seconds, checks)
+    files.write_solution(out, problem, solution, seconds, checks, warnings)
     if as_json:
-        sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks), indent=2) + "\n")
+        sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks, warnings), indent=2) + "\n")
         return
-    for line in [*summary.of_solution(solution, len(solution.chosen), out), *summary.of_checks(checks)]:
+    for line in [
+        *summary.of_solution(solution, len(solution.chosen), out),
+        *summary.of_checks(checks),
+        *summary.of_warnings(warnings),
+    ]:
         _print(line)
 
 
 def _solve_folder(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, number: int | None,
-    master: str | None, as_json: bool,
+    master: str | None, as_json: bool, expect: Expectation,
 ) -> None:  # fmt: skip
     import json
 
@@ -277,15 +288,15 @@ def _solve_folder(
     found = load_limits(limits)
     gap = Allocation().relative_gap
     if master is None:
-        planned = buckets.solve_folder(candidates, history, found, out, gap, number)
+        planned = buckets.solve_folder(candidates, history, found, out, gap, number, expect=expect)
     else:
         from sendopt.spark import solve_buckets
 
-        planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number)
+        planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number, expect)
     if as_json:
         sys.stdout.write(json.dumps(buckets.told_of(planned), indent=2) + "\n")
         return
-    for line in summary.of_solution(planned.solution, planned.sends, out):
+    for line in [*summary.of_solution(planned.solution, planned.sends, out), *summary.of_warnings(planned.warnings)]:
         _print(line)
 
 
@@ -308,39 +319,8 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
 
 
 def _check(conf: Path, env: str | None) -> None:
-    if not conf.is_dir():
-        raise ConfigError(f"{conf}: no such folder; give one that holds growth.yaml and env/NAME.yaml")
-    names = [env] if env else sorted(p.stem for p in (conf / "env").glob("*.yaml"))
-    if not names:
-        raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
-    problems: list[str] = []
-    valid: dict[str, Settings] = {}
-    for name in names:
-        try:
-            valid[name] = load(conf, name)
-            problems += [p for p in _mapping_problems(valid[name]) if p not in problems]
-        except ConfigError as error:
-            problems += [p for p in error.problems or (error.message,) if p not in problems]
-    if problems:
-        raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
-    _print(f"{conf} is valid for {', '.join(names)}")
-    today = datetime.now(UTC).date()
-    for line in dict.fromkeys(w for settings in valid.values() for w in forecast.warnings(settings, today)):
-        _print(f"warning: {line}")
-    for line in forecast.forecast(valid[names[-1]]):
-        _print(f"  {line}")
-
-
-def _mapping_problems(settings: Settings) -> list[str]:
-    from sendopt.ingest import load_mapping
-
-    problems: list[str] = []
-    for source in settings.sources.values():
-        try:
-            load_mapping(Path(source.mapping))
-        except ConfigError as error:
-            problems += error.problems or (error.message,)
-    return problems
+    for line in settings_check.lines(conf, env, datetime.now(UTC).date()):
+        _print(line)
 
 
 def _demo(users: int, nights: int, conf: Path, env: str) -> None:
