@@ -164,3 +164,14 @@ def test_what_is_sound_is_not_refused(
     assert (code, err) == (0, "")
     assert "conf is valid for local" in out
     assert "-0" not in out
+
+
+def test_thousands_of_faults_are_counted_and_a_hundred_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    faults = "".join(f"  c{i}: {{max: 1, calendar: dya}}\n" for i in range(140))
+    write(tmp_path, {"conf/growth.yaml": f"caps:\n{faults}", "conf/env/local.yaml": ""})
+    code, out, err = check()
+    assert_refused(code, out, err)
+    assert err.startswith("sendopt: 140 problems in conf:\n")
+    assert "\nand 40 more\n" in err
+    assert len(err.splitlines()) == 103

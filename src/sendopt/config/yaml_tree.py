@@ -89,7 +89,7 @@ def sentences(problems: Iterable[Problem]) -> tuple[str, ...]:
 
 
 def dotted(path: KeyPath) -> str:
-    return ".".join(_cut(printable(str(part))) for part in path)
+    return ".".join("(not shown)" if secret_in(str(part)) else _cut(printable(str(part))) for part in path)
 
 
 def shown(value: object) -> str:
