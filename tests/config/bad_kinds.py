@@ -129,6 +129,9 @@ NUMBERS = [
     growth("decimal comma for whole numbers", "capacity: {push: 3,0}\n", 4, "capacity.push", 'got "3,0"'),
     growth("decimal comma in a time", "quiet_hours:\n  everyone: {start: 8,0, end: 09:00}\n", 5, 'got "8,0"', "22:00"),
     growth("decimal comma and space", "cost: {max_total: 3, 5}\n", 4, "cost.max_total", 'got "3,5"'),
+    defaults("decimal commas in a list", "opt_out:\n  fatigue_edges: [0,5, 1,5]\n", 2, "is a point: [0.5, 1.5]"),
+    growth("thousands by a point", "opt_outs:\n  max_expected: 1.000\n", 5, "write 1000 or 1.0"),
+    growth("millions by points", "opt_outs:\n  max_expected: 1.000.000\n", 5, "without separators: 1000000"),
     growth("thousands in braces", "opt_outs: {max_expected: 1,000}\n", 4, "without separators: 1000"),
     growth("thousands on a line", "opt_outs:\n  max_expected: 1,000,000\n", 5, "without separators: 1000000"),
     growth("thousands apart by spaces", "opt_outs:\n  max_expected: 10 000\n", 5, "without separators: 10000"),
@@ -248,6 +251,7 @@ NAMES = [
     defaults("an estimator", "gate:\n  policy_estimator: ipw\n", 2, "expected one of dr, snips"),
     defaults("a label", "label:\n  kind: opens\n", 2, "expected one of open, click, goal"),
     defaults("a zone that is a folder", "zones:\n  plausible:\n    - Europe\n", 3, "unknown zone"),
+    defaults("a zone in small letters", "zones:\n  plausible:\n    - europe/berlin\n", 3, "expected Europe/Berlin"),
     defaults("a zone of Windows", "zones:\n  plausible:\n    - W. Europe Standard Time\n", 3, "unknown zone"),
     defaults("a zone outside of the list", "zones:\n  plausible:\n    - ../../etc/passwd\n", 3, "unknown zone"),
 ]
@@ -386,6 +390,7 @@ PLACES = [
     uri("two slashes", "sqlite://mlflow.db", "three slashes", "sqlite:///FILE"),
     uri("an unknown store", "mongodb://db/mlflow", "unknown kind of store"),
     uri("no store", "", "empty"),
+    local("an experiment without a name", "mlflow:\n  experiment: ''\n", 2, "mlflow.experiment: empty"),
 ]
 
 KINDS = [*FILES, *TEXTS, *NUMBERS, *BOUNDS, *NAMES, *DATES, *SECRETS, *PROPERTIES, *PLACES]

@@ -12,7 +12,7 @@ from sendopt.config.schema import Campaign, Grid, LocalWindow, Settings
 from sendopt.config.yaml_tree import KeyPath, shown
 from sendopt.domain.limits import Cap
 from sendopt.domain.outside_text import nearest
-from sendopt.domain.slots import zone_or_none
+from sendopt.domain.slots import zone_or_none, zones_of_places
 
 MINUTES_PER_DAY = 24 * 60
 Finding = tuple[KeyPath, str]
@@ -167,8 +167,14 @@ def _zones(settings: Settings) -> Iterator[Finding]:
         if zone_or_none(zone) is None:
             yield (
                 ("zones", "plausible", i),
-                f"unknown zone; got {shown(zone)}; expected an IANA name like Europe/Paris",
+                f"unknown zone; got {shown(zone)}; expected {_zone_meant(zone) or 'an IANA name like Europe/Paris'}",
             )
+
+
+def _zone_meant(name: str) -> str | None:
+    """The zone of this name in other letters."""
+    spelt = {zone.casefold(): zone for zone in zones_of_places()}
+    return spelt.get(name.strip().replace(" ", "_").casefold())
 
 
 def _grid(settings: Settings) -> Iterator[Finding]:

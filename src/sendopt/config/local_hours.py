@@ -6,7 +6,6 @@ the hour of UTC, so in a zone of another offset they start at other minutes, and
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.config.schema import Campaign, Settings
-from sendopt.domain.slots import MINUTES_PER_DAY, inside, outside, zone_or_none
+from sendopt.domain.slots import MINUTES_PER_DAY, inside, outside, zone_or_none, zones_of_places
 
 # Zones that people know, named first of those with their offset.
 WELL_KNOWN = (
@@ -123,14 +122,7 @@ def _offset_words(offsets: frozenset[int]) -> str:
 @cache
 def offsets_of_zones(year: int) -> dict[str, frozenset[int]]:
     """The UTC offsets, minutes, that each zone of the world has in a year, by the pinned tzdata."""
-    return {zone: frozenset(_offset(zone, moment) for moment in _moments(year)) for zone in _zones()}
-
-
-def _zones() -> list[str]:
-    """The zones that tzdata gives a place on the map: those that people live in."""
-    text = importlib.resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
-    names = {line.split("\t")[2].strip() for line in text.splitlines() if line and not line.startswith("#")}
-    return sorted(name for name in names if zone_or_none(name) is not None)
+    return {zone: frozenset(_offset(zone, moment) for moment in _moments(year)) for zone in zones_of_places()}
 
 
 @cache

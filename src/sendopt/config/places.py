@@ -120,6 +120,8 @@ def _property(key: str, value: str) -> Iterator[str]:
 
 def _mlflow(settings: Settings) -> Iterator[Finding]:
     place, uri = ("mlflow", "tracking_uri"), settings.mlflow.tracking_uri
+    if not settings.mlflow.experiment.strip():
+        yield ("mlflow", "experiment"), f"empty; got {shown(settings.mlflow.experiment)}; expected a name"
     if secret_in(uri):
         yield (
             place,

@@ -6,8 +6,10 @@ that what a reader sees is what is configured (`22:00` and `NO` stay text).
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ MAX_DEPTH = 20
 MAX_CHARACTERS = 1_000  # of one key or one value
 MAX_NUMBER, MIN_NUMBER = 1e15, 1e-15  # sizes beyond which nobody means a number; whole numbers stay exact below
 SHOWN_CHARACTERS = 60
+THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.000")  # one, or a thousand: it depends on who reads it
 
 # What the parser says when the form is broken -> what to do about it; the first that fits is used.
 REMEDIES = (
@@ -248,10 +251,19 @@ class _Builder:
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
+            if node.flow_style and _has_decimal_commas(node):
+                pairs = zip(node.value[::2], node.value[1::2], strict=True)
+                meant = ", ".join(f"{whole.value}.{part.value}" for whole, part in pairs)
+                fault = f"a comma between digits parts two entries; the decimal sign is a point: [{meant}]"
+                self.problems.append(Problem(self.marks[path], path, fault))
             for index, item in enumerate(node.value):
                 self.marks[(*path, index)] = Mark(self.name, item.start_mark.line + 1)
             return tuple(self._value(item, (*path, index)) for index, item in enumerate(node.value))
         value = self._scalar(node)
+        if _is_number(node) and THOUSANDS.fullmatch(node.value):
+            thousand, one = node.value.replace(".", ""), node.value[:-3] + "0"
+            fault = f"{node.value} is {one} here, and a thousand times as much to many; write {thousand} or {one}"
+            self.problems.append(Problem(self.marks[path], path, fault))
         if isinstance(value, str) and not isinstance(value, NumberText):
             self._is_readable(value, "\t\n", self.marks[path], path)
         if isinstance(value, str) and "${" in value:
@@ -286,6 +298,15 @@ class _Builder:
 
 def _is_number(node: Node) -> bool:
     return isinstance(node, ScalarNode) and node.tag.rpartition(":")[2] in ("int", "float")
+
+
+def _has_decimal_commas(node: SequenceNode) -> bool:
+    """Is this list written as `[0,5, 1,5]`: whole numbers, a space after every other comma only?"""
+    items: list[Node] = node.value
+    if len(items) < 4 or len(items) % 2 or not all(_is_number(item) and item.value.isdecimal() for item in items):
+        return False
+    tight = [after.start_mark.index - item.end_mark.index == 1 for item, after in itertools.pairwise(items)]
+    return all(tight[::2]) and not any(tight[1::2])
 
 
 def _is_cut_off(key: Node, value: Node) -> bool:
