@@ -346,6 +346,16 @@ def test_a_folder_without_files_names_what_it_holds(tmp_path: Path) -> None:
         tabular.parts_of(tmp_path)
 
 
+def test_spark_reads_parquet_only_and_says_so_before_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/a.csv").write_bytes(as_csv())
+    (tmp_path / "limits.yaml").write_text("")
+    argv = ["solve", str(tmp_path / "parts"), "--limits", str(tmp_path / "limits.yaml"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*argv, "--spark", "local"])
+    assert done.exit_code == 2
+    assert "--spark reads Parquet only, and " in done.stderr
+
+
 def test_slots_beyond_every_plan_are_refused_before_any_work(tmp_path: Path) -> None:
     candidates, _, _ = files(tmp_path, "", slot=[1785000000, 2, 3])
     limits = SolveLimits(capacity={"push": {1_000_000_000: 1}})

@@ -106,8 +106,8 @@ def read(path: Path, kinds: Mapping[str, str]) -> pa.Table:
     try:
         if source.format == PARQUET:
             names = _named(path, pq.read_schema(path).names, kinds)
-            found = pq.read_table(path, columns=list(names))
-            return found.rename_columns([names[c] for c in found.column_names])
+            table = pq.read_table(path, columns=list(names))
+            return table.rename_columns([names[c] for c in table.column_names])
         if source.format == CSV:
             return _csv(source, kinds)
         return _json(source, kinds)
@@ -150,8 +150,8 @@ def batches(path: Path, kinds: Mapping[str, str], rows: int) -> Iterator[pa.Tabl
         file = pq.ParquetFile(path)
         names = _named(path, file.schema_arrow.names, kinds)
         for batch in file.iter_batches(rows, columns=list(names)):
-            found = pa.Table.from_batches([batch])
-            yield found.rename_columns([names[c] for c in found.column_names])
+            table = pa.Table.from_batches([batch])
+            yield table.rename_columns([names[c] for c in table.column_names])
     except _FAILURES as error:
         raise unreadable(path, error) from None
 
@@ -187,8 +187,8 @@ def _csv(source: Source, kinds: Mapping[str, str]) -> pa.Table:
     parsing = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     reading = pa_csv.ReadOptions(column_names=header, skip_rows=1)
     with _opened(source) as data:
-        found = pa_csv.read_csv(data, reading, parsing, options)
-    return found.rename_columns([names[c] for c in found.column_names])
+        table = pa_csv.read_csv(data, reading, parsing, options)
+    return table.rename_columns([names[c] for c in table.column_names])
 
 
 def _header(source: Source, kinds: Mapping[str, str] | None = None) -> tuple[list[str], str]:
@@ -199,8 +199,8 @@ def _header(source: Source, kinds: Mapping[str, str] | None = None) -> tuple[lis
     splits = {d: next(csv.reader([first], delimiter=d), []) for d in _DELIMITERS}
 
     def hits(delimiter: str) -> tuple[int, int]:
-        found = splits[delimiter]
-        return sum(plain(name) in (kinds or ()) for name in found), len(found) if kinds is None else 0
+        names = splits[delimiter]
+        return sum(plain(name) in (kinds or ()) for name in names), len(names) if kinds is None else 0
 
     best = max(_DELIMITERS, key=hits)
     return splits[best], best

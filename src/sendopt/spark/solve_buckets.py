@@ -23,12 +23,12 @@ from sendopt.allocation.buckets import Part, Planned, bucket_of, write_bucket
 from sendopt.allocation.buckets import solve_folder as in_buckets
 from sendopt.allocation.buckets.folder import NOTHING_EXPECTED
 from sendopt.allocation.buckets.split import no_rows, typed
-from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE
+from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, require_there
 from sendopt.allocation.tabular import PARQUET, parts_of, plain, source_of
 from sendopt.allocation.unused import Expectation
 from sendopt.config.schema import SparkSettings
 from sendopt.domain.limits import SolveLimits
-from sendopt.errors import ConfigError, ContractError, SendoptError
+from sendopt.errors import ConfigError, SendoptError
 from sendopt.spark.session import open_session
 
 _WRITTEN = "bucket int, error string, message string"
@@ -38,7 +38,13 @@ def solve_folder(
     master: str, source: Path, history: Path | None, limits: SolveLimits, out: Path, relative_gap: float,
     buckets: int | None, expect: Expectation = NOTHING_EXPECTED,
 ) -> Planned:  # fmt: skip
-    """`sendopt.allocation.buckets.solve_folder` on a Spark master: the same plan, byte for byte."""
+    """`sendopt.allocation.buckets.solve_folder` on a Spark master: the same plan, byte for byte.
+
+    Raises ConfigError (exit 2), before Spark starts, where a file is not Parquet.
+    """
+    for path in (*parts_of(source), *(parts_of(history) if history else ())):
+        if source_of(path).format != PARQUET:
+            raise ConfigError(f"--spark reads Parquet only, and {path} is none: leave out --spark, or write Parquet")
     spark = open_session(SparkSettings(master=master))
     try:
         writes, run = partial(write_buckets, spark), partial(over_buckets, spark)
@@ -94,13 +100,9 @@ def _answer(work: Callable[[int], Part], bucket: int) -> Part | _Failure:
 
 def _rows(spark: SparkSession, source: Path, wanted: set[str], buckets: int) -> DataFrame:
     parts = parts_of(source)
-    other = next((path for path in parts if source_of(path).format != PARQUET), None)
-    if other is not None:
-        raise ConfigError(f"--spark reads Parquet only, and {other} is none: leave out --spark, or write Parquet")
     read = spark.read.parquet(*(str(path.resolve()) for path in parts))
     rows = read.toDF(*(plain(name) for name in read.columns))
-    if "user_id" not in rows.columns:
-        raise ContractError(f"{parts[0]}: columns user_id are missing; found: {', '.join(rows.columns)}")
+    require_there(parts[0], ["user_id"], rows.columns)
 
     def numbers(users: pd.Series) -> pd.Series:
         return pd.Series(bucket_of(users.to_numpy(object), buckets))
