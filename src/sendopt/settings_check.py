@@ -7,8 +7,10 @@ from datetime import date
 from pathlib import Path
 
 from sendopt.config import forecast
+from sendopt.config.checks import unknown
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
+from sendopt.config.yaml_tree import Mark, Problem, Tree, read, sentences
 from sendopt.errors import ConfigError
 from sendopt.ingest import load_mapping
 
@@ -31,8 +33,9 @@ def lines(conf: Path, env: str | None, today: date) -> Iterator[str]:
             valid.append(load(conf, name))
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems or (error.message,))
-    for source in {source.mapping: source for settings in valid for source in settings.sources.values()}:
-        problems |= dict.fromkeys(_mapping_problems(source))
+    for settings in valid:
+        for source in settings.sources.values():
+            problems |= dict.fromkeys(_mapping_problems(source.mapping, settings))
     if problems:
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
     yield f"{conf} is valid for {', '.join(names)}"
@@ -42,9 +45,16 @@ def lines(conf: Path, env: str | None, today: date) -> Iterator[str]:
         yield f"  {sentence}"
 
 
-def _mapping_problems(path: str) -> tuple[str, ...]:
+def _mapping_problems(path: str, settings: Settings) -> tuple[str, ...]:
     try:
-        load_mapping(Path(path))
+        mapping = load_mapping(Path(path))
     except ConfigError as error:
         return error.problems or (error.message,)
-    return ()
+    tree = read(Path(path), path)[0] or Tree()
+    derived = mapping.derived_users.channels if mapping.derived_users else ()
+    places = [(("tables", "users", "channels", i), name) for i, name in enumerate(derived)]
+    return sentences(
+        Problem(tree.mark(place) or Mark(path, 0), place, unknown("channel", name, settings.channels))
+        for place, name in places
+        if name not in settings.channels
+    )

@@ -9,6 +9,14 @@ channels: {push: {}}
 campaigns:
   news: {channel: push, category: info, audience: {kind: all}}
 """
+MAPPING = """\
+source: app
+tables:
+  sends:
+    {format: csv, columns: {user_id: u, notification_id: n, sent_at_utc: t, timezone: z},
+     constants: {channel: push, campaign_id: c, category: info, sent: true, available: true, decision_kind: send}}
+  users: {derive_from: sends, channels: [push]}
+"""
 GROWTH, DEFAULTS, LOCAL = "growth.yaml", "defaults.yaml", "env/local.yaml"
 LONG = "n" * 1_001
 
@@ -386,6 +394,13 @@ PLACES = [
     local("a mapping that is a folder", "sources:\n  app: {mapping: conf, input: raw}\n", 2, "no such file"),
     local("a mapping of 999 letters", f"sources:\n  app: {{mapping: {'m' * 999}, input: raw}}\n", 2, "no such file"),
     local("a source without its input", "sources:\n  app: {mapping: m.yaml}\n", 2, "input: missing"),
+    Kind(
+        "a channel of a mapping",
+        "m.yaml",
+        MAPPING.replace("[push]", "[psuh]"),
+        ":6",
+        ("unknown channel psuh, did you mean push?",),
+    ),
     Kind("a mapping that is broken", "m.yaml", "source: app\ntabels: {}\n", ":2", ("did you mean tables?",)),
     uri("two slashes", "sqlite://mlflow.db", "three slashes", "sqlite:///FILE"),
     uri("an unknown store", "mongodb://db/mlflow", "unknown kind of store"),

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bad_kinds import KINDS, NEWS, Kind
+from bad_kinds import KINDS, MAPPING, NEWS, Kind
 from test_bad_files import BAD
 from typer.testing import CliRunner
 
 from sendopt.cli import app
 
 HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-MAPPING = "source: app\ntables:\n  sends: {format: csv, columns: {user_id: u, notification_id: n, sent_at_utc: t}}\n"
 
 
 def check(*options: str) -> tuple[int, str, str]:
@@ -159,7 +158,8 @@ def test_what_is_sound_is_not_refused(
         "    spark.security.credentials.hive.enabled: 'false'\n"
         "    spark.executor.memory: 4g\n"
     )
-    write(tmp_path / "conf", {"growth.yaml": change(NEWS), "env/local.yaml": local})
+    local += "sources:\n  app: {mapping: m.yaml, input: s3a://bucket/raw}\n" if "push" in str(change(NEWS)) else ""
+    write(tmp_path, {"conf/growth.yaml": change(NEWS), "conf/env/local.yaml": local, "m.yaml": MAPPING})
     code, out, err = check()
     assert (code, err) == (0, "")
     assert "conf is valid for local" in out

@@ -51,7 +51,7 @@ def window_minutes(window: LocalWindow) -> int:
 PLURALS = {"channel": "channels", "category": "categories", "campaign": "campaigns"}
 
 
-def _unknown(kind: str, name: str, known: Collection[str], others: Names | None = None) -> str:
+def unknown(kind: str, name: str, known: Collection[str], others: Names | None = None) -> str:
     """The sentence of a name that is not among the `known`; `others` may know it as another kind."""
     for plural in PLURALS.values() if others else ():
         if name in getattr(others, plural):
@@ -69,7 +69,7 @@ def _unknown(kind: str, name: str, known: Collection[str], others: Names | None 
 def _campaigns(settings: Settings, names: Names) -> Iterator[Finding]:
     for name, campaign in settings.campaigns.items():
         if campaign.channel not in names.channels:
-            yield ("campaigns", name, "channel"), _unknown("channel", campaign.channel, names.channels)
+            yield ("campaigns", name, "channel"), unknown("channel", campaign.channel, names.channels)
         dates: list[date] = []
         for key, text in (("first_date", campaign.first_date), ("last_date", campaign.last_date)):
             try:
@@ -92,7 +92,7 @@ def _channel_keys(settings: Settings, names: Names) -> Iterator[Finding]:
     for path, keys in maps:
         for key in keys:
             if key not in names.channels:
-                yield (*path, key), _unknown("channel", key, names.channels)
+                yield (*path, key), unknown("channel", key, names.channels)
 
 
 def _scopes(settings: Settings, names: Names) -> Iterator[Finding]:
@@ -100,7 +100,7 @@ def _scopes(settings: Settings, names: Names) -> Iterator[Finding]:
     for name, cap in settings.caps.items():
         kind, _, target = cap.scope.partition(":")
         if kind != "all" and target not in known[kind]:
-            yield ("caps", name, "scope"), _unknown(kind, target, known[kind], names)
+            yield ("caps", name, "scope"), unknown(kind, target, known[kind], names)
 
 
 def _not_built(settings: Settings) -> Iterator[Finding]:
