@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sendopt import demo as demo_world
-from sendopt import ending, runtime, summary
-from sendopt.config import forecast
+from sendopt import ending, runtime, settings_check, summary
+from sendopt.allocation.unused import Expectation
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
+from sendopt.domain.outside_text import printable
 from sendopt.domain.stages import CATALOGUE
 from sendopt.errors import ConfigError
 
@@ -103,7 +104,7 @@ def explain(
             sys.stdout.write(json.dumps(night.as_json(), indent=2, ensure_ascii=False) + "\n")
             return
         for line in night.lines():
-            Console(highlight=False).print(line, markup=False, soft_wrap=True)
+            _print(line)
 
     _exit(work)
 
@@ -131,24 +132,31 @@ def report(
 @app.command()
 def solve(
     candidates: Annotated[
-        Path, typer.Argument(help="Parquet, CSV or a folder of Parquet; one row a (user, message, slot) that may go")
+        Path, typer.Argument(help="Parquet, CSV, JSON or a folder of them; one row a (user, message, slot) that may go")
     ],
     limits: Annotated[Path, typer.Option(help="YAML: caps, gap, fatigue, capacity, campaigns, budgets")],
     out: Annotated[Path, typer.Option(help="folder for plan.parquet and solution.json")],
-    history: Annotated[Path | None, typer.Option(help="Parquet or CSV, sends made or committed")] = None,
+    history: Annotated[Path | None, typer.Option(help="Parquet, CSV or JSON, sends made or committed")] = None,
     method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
     buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
     spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,
     check_prices: Annotated[
         int, typer.Option(min=0, help="solve again with so many of the limits worth most a tenth wider")
     ] = 0,
+    allow_unused: Annotated[
+        bool, typer.Option("--allow-unused", help="warn of limits and columns that match nothing, as a template's may")
+    ] = False,
+    min_history_match: Annotated[
+        float, typer.Option(min=0, max=1, help="share of history rows whose user must have a candidate, else exit 3")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="solution.json on standard output instead of prose")] = False,
 ) -> None:
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
+    expect = Expectation(limits, allow_unused, min_history_match)
     if candidates.is_dir() and check_prices == 0:
-        _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json))
+        _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json, expect))
     else:
-        _exit(lambda: _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark))
+        _exit(lambda: _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark, expect))
 
 
 @app.command()
@@ -210,7 +218,7 @@ def _night(day: date, settings: Settings, conf: Path, times: runtime.Times, trai
         for done in runtime.run(day, settings, conf, retrain=train, times=times):
             if as_json:
                 runtime.print_line(done)
-            console.print(summary.stage_line(done), markup=False, soft_wrap=True)
+            console.print(printable(summary.stage_line(done), keep="\n"), markup=False, soft_wrap=True)
             if following := next(stages, None):
                 progress.update(task, description=f"{day}: {following.story}")
         progress.update(task, description="writing the report")
@@ -218,7 +226,7 @@ def _night(day: date, settings: Settings, conf: Path, times: runtime.Times, trai
         progress.remove_task(task)
     if not as_json:
         for line in summary.of_night(settings.paths.data, day, page):
-            Console(highlight=False).print(line, soft_wrap=True)
+            Console(highlight=False).print(printable(line, keep="\n"), soft_wrap=True)
 
 
 def _report(day: date, settings: Settings) -> Path:
@@ -236,12 +244,12 @@ def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times) 
     with runtime.lake_of(settings) as lake:
         result = read(lake, mapping, data, settings, times.clock(settings, None).received_utc)
     for line in summary.of_ingest(result.rows_in, result.rows_out, result.facts["tables"]):
-        sys.stdout.write(line + "\n")
+        _print(line)
 
 
 def _solve(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, checked: int, as_json: bool,
-    of_folders: int | str | None,
+    of_folders: int | str | None, expect: Expectation,
 ) -> None:  # fmt: skip
     import json
 
@@ -263,7 +271,7 @@ def _solve(
         clock.append(time.monotonic())
         return clock[-1] - clock[-2]
 
-    problem = files.read_problem(candidates, load_limits(limits), history)
+    problem, warnings = files.read_checked(candidates, load_limits(limits), history, expect)
     seconds = {"read": lap()}
     gap = EXACT_GAP if method == "exact" else Allocation().relative_gap
     settings = Allocation(exact_max_users=largest[method], relative_gap=gap)
@@ -273,17 +281,21 @@ def _solve(
     seconds["audit"] = lap()
     checks = allocation.check_prices(problem, solution, settings, checked)
     seconds["check_prices"] = lap()
-    files.write_solution(out, problem, solution, seconds, checks)
+    files.write_solution(out, problem, solution, seconds, checks, warnings)
     if as_json:
-        sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks), indent=2) + "\n")
+        sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks, warnings), indent=2) + "\n")
         return
-    for line in [*summary.of_solution(solution, len(solution.chosen), out), *summary.of_checks(checks)]:
-        sys.stdout.write(line + "\n")
+    for line in [
+        *summary.of_solution(solution, len(solution.chosen), out),
+        *summary.of_checks(checks),
+        *summary.of_warnings(warnings),
+    ]:
+        _print(line)
 
 
 def _solve_folder(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, number: int | None,
-    master: str | None, as_json: bool,
+    master: str | None, as_json: bool, expect: Expectation,
 ) -> None:  # fmt: skip
     import json
 
@@ -296,16 +308,16 @@ def _solve_folder(
     found = load_limits(limits)
     gap = Allocation().relative_gap
     if master is None:
-        planned = buckets.solve_folder(candidates, history, found, out, gap, number)
+        planned = buckets.solve_folder(candidates, history, found, out, gap, number, expect=expect)
     else:
         from sendopt.spark import solve_buckets
 
-        planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number)
+        planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number, expect)
     if as_json:
         sys.stdout.write(json.dumps(buckets.told_of(planned), indent=2) + "\n")
         return
-    for line in summary.of_solution(planned.solution, planned.sends, out):
-        sys.stdout.write(line + "\n")
+    for line in [*summary.of_solution(planned.solution, planned.sends, out), *summary.of_warnings(planned.warnings)]:
+        _print(line)
 
 
 def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours: float, as_json: bool) -> None:
@@ -320,30 +332,15 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
     result = evaluation.evaluate_log(decisions, source, label, window_hours)
     evaluation.write(result, out)
     if as_json:
-        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
         return
     for line in evaluation.in_words(result, out):
-        sys.stdout.write(line + "\n")
+        _print(line)
 
 
 def _check(conf: Path, env: str | None) -> None:
-    names = [env] if env else sorted(p.stem for p in (conf / "env").glob("*.yaml"))
-    if not names:
-        raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
-    problems: list[str] = []
-    settings: Settings | None = None
-    for name in names:
-        try:
-            settings = load(conf, name)
-        except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems] or [error.message]
-    if problems or settings is None:
-        raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
-    sys.stdout.write(f"{conf} is valid for {', '.join(names)}\n")
-    for line in forecast.warnings(settings):
-        sys.stdout.write(f"warning: {line}\n")
-    for line in forecast.forecast(settings):
-        sys.stdout.write(f"  {line}\n")
+    for line in settings_check.lines(conf, env, runtime.today()):
+        _print(line)
 
 
 def _demo(users: int, nights: int, conf: Path, env: str) -> None:
@@ -362,6 +359,11 @@ def _demo(users: int, nights: int, conf: Path, env: str) -> None:
                 demo_world.play(raw, settings, day)
     for line in summary.where_next(settings, conf, env, day):
         Console(highlight=False).print(line, soft_wrap=True)
+
+
+def _print(line: str) -> None:
+    """A line on standard output, with what names and ids from outside may hide in it escaped."""
+    sys.stdout.write(printable(line, keep="\n") + "\n")
 
 
 def _exit(work: Callable[[], None]) -> None:

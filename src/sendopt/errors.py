@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
+MOST_PROBLEMS = 100
+
 
 class SendoptError(Exception):
     """A failure with a sentence for people and facts for machines.
@@ -25,12 +27,17 @@ class SendoptError(Exception):
 
 
 class ConfigError(SendoptError):
-    """A setting, a file of settings or the installation (Java, jars) is wrong. `problems` holds every line found."""
+    """A setting, a file of settings or the installation (Java, jars) is wrong. `problems` holds every line found.
+
+    The message shows the first hundred of them.
+    """
 
     exit_code = 2
 
     def __init__(self, message: str, problems: tuple[str, ...] = (), **facts: object) -> None:
-        super().__init__("\n".join((message, *problems)) if problems else message, **facts)
+        rest = len(problems) - MOST_PROBLEMS
+        shown = (*problems[:MOST_PROBLEMS], *((f"and {rest:,} more",) if rest > 0 else ()))
+        super().__init__("\n".join((message, *shown)), **facts)
         self.problems = problems
 
 

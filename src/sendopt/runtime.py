@@ -23,6 +23,7 @@ from sendopt.config.loader import load
 from sendopt.config.schema import Settings
 from sendopt.domain import slots
 from sendopt.domain.clock import Clock, StatedBy, parse_time, require_ahead
+from sendopt.domain.outside_text import printable
 from sendopt.domain.stages import NAMES, STAGES
 from sendopt.errors import ConfigError, InputNotReady, SendoptError, no_space
 from sendopt.lake.lock import only_writer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 REPORT = "report"  # a job that is no stage: it reads a night and writes its page, without Spark
 UNEXPECTED = 1
 HOLDER_CHARACTERS = 300
+_LINE_END = "\n"
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ def _say_stopped(sentence: str, code: int) -> int:
 
 def _say(message: str, code: int, facts: dict[str, object]) -> None:
     known = {k: v for k, v in facts.items() if v}
-    sys.stderr.write(f"sendopt: {message}\n")
+    sys.stderr.write(f"sendopt: {printable(message, keep=_LINE_END)}\n")
     sys.stderr.write(json.dumps({"exit_code": code, **known}, sort_keys=True, default=str) + "\n")
 
 
@@ -235,6 +237,11 @@ def _keep_trace() -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(traceback.format_exc())
     return path
+
+
+def today() -> date:
+    """The UTC day that this machine's clock shows."""
+    return datetime.now(UTC).date()
 
 
 def parse_date(text: str) -> date:

@@ -128,6 +128,12 @@ def of_checks(checks: Sequence[PriceCheck]) -> Iterator[str]:
             yield f"    {c.warning}."
 
 
+def of_warnings(warnings: Sequence[str]) -> Iterator[str]:
+    """What of the input of `sendopt solve` matched nothing."""
+    for warning in warnings:
+        yield f"  warning: {warning}."
+
+
 def where_next(settings: Settings, conf: Path, env: str, day: date) -> Iterator[str]:
     """The commands to look further, with a person of this night."""
     night = load(settings.paths.data, day, None)

@@ -142,11 +142,6 @@ def test_a_password_is_never_repeated(write_conf: Write) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_contradictory_minimum_is_left_to_the_night(write_conf: Write) -> None:
-    text = NEWS.replace("audience", "min_sends: 5, max_sends: 2, audience")
-    assert _load(write_conf, growth=text).campaigns["news"].min_sends == 5
-
-
 def test_what_is_not_there_is_said(write_conf: Write) -> None:
     with pytest.raises(ConfigError, match=r"^conf: no such folder; give one that holds growth.yaml and env/NAME.yaml$"):
         load(Path("conf"))

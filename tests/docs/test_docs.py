@@ -66,7 +66,7 @@ def test_the_commands_of_solve_run_with_the_limits_that_its_page_shows(tmp_path)
     rows = {
         "user_id": ["ann", "ann", "bob"], "message_id": ["m1", "m2", "m1"], "campaign_id": ["spring_sale"] * 3,
         "channel": ["push"] * 3, "category": ["shop"] * 3, "slot": [9, 14, 9], "value": [0.2, 0.1, 0.3],
-        "local_day": [20541] * 3,
+        "local_day": [20541] * 3, "p_opt_out": [0.001] * 3, "cost": [0.0, 0.0, 0.0],
     }  # fmt: skip
     past = {
         "user_id": ["bob"],

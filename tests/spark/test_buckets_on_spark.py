@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark
 import pytest
+from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -92,6 +93,20 @@ def test_local_spark_writes_the_plan_of_one_process(home: Path) -> None:
     done = solve(home, "local", "--spark", "local[2]")
     assert done.returncode == 0, done.stderr
     same_plan(home, "local")
+
+
+def test_columns_in_capitals_are_read_by_spark_as_by_one_process(
+    spark: SparkSession, home: Path, tmp_path: Path
+) -> None:
+    from sendopt.allocation.buckets import split
+    from sendopt.spark.solve_buckets import write_buckets
+
+    rows = pq.read_table(home / "candidates/0.parquet")
+    pq.write_table(rows.rename_columns([name.upper() for name in rows.column_names]), tmp_path / "c.PARQUET")
+    split(tmp_path / "c.PARQUET", None, tmp_path / "one", 1)
+    write_buckets(spark, tmp_path / "c.PARQUET", None, tmp_path / "spark", 1)
+    one, other = (tmp_path / folder / "bucket-00000.parquet" for folder in ("one", "spark"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_sentence_from_a_worker_reaches_the_user(home: Path) -> None:

@@ -6,23 +6,24 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sendopt.allocation import tabular, unused
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem, Texts, empty_history
 from sendopt.allocation.solution import Solution
+from sendopt.allocation.tabular import NUMBER, TEXT, WHOLE
+from sendopt.allocation.unused import Expectation
 from sendopt.domain.limits import Limits, SolveLimits
-from sendopt.errors import ContractError, InputNotReady
+from sendopt.errors import ContractError
 
-TEXT, WHOLE, NUMBER = "text", "whole numbers", "numbers"
 _MESSAGE = {"user_id": TEXT, "message_id": TEXT, "campaign_id": TEXT, "channel": TEXT, "category": TEXT}
 CANDIDATES = {**_MESSAGE, "slot": WHOLE, "value": NUMBER}
 CANDIDATES_MORE = {
@@ -30,8 +31,10 @@ CANDIDATES_MORE = {
     "local_day": (WHOLE, None),
 }  # fmt: skip
 HISTORY = {"user_id": TEXT, "channel": TEXT, "category": TEXT, "campaign_id": TEXT, "minutes_before": NUMBER}
+_IDS = ("user_id", "message_id")  # text that must not be empty
 HISTORY_MORE = {"local_day": (WHOLE, None), "p_opt_out": (NUMBER, 0.0), "cost": (NUMBER, 0.0)}
 BYTES_PER_CANDIDATE = 400  # of memory at the peak, measured on four million
+MOST_SLOTS = 32_767  # of a plan: 341 days of 15 minutes
 
 
 def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
@@ -40,7 +43,51 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
     Raises InputNotReady for a missing file, ContractError naming file, column, count and first rows of what is wrong,
     or when the candidates would not fit into memory: all before any work.
     """
+    return read_checked(candidates, limits, history, Expectation())[0]
+
+
+def read_checked(
+    candidates: Path, limits: SolveLimits, history: Path | None, expect: Expectation
+) -> tuple[Problem, list[str]]:
+    """(the problem of `read_problem`, a warning for each limit, column and history that matches nothing).
+
+    What `expect` takes for a mistake is raised instead: ConfigError for limits, ContractError for data.
+    """
+    warnings = require_columns(candidates, limits, history, expect)
+    problem = _problem(candidates, limits, history)
+    offered = unused.offered_by(problem)
+    warnings += unused.require_used(problem.limits, offered, expect)
+    with_candidate = problem.users[np.unique(problem.messages.user)]
+    alike = unused.require_same_form(history, problem.users[problem.history.user], with_candidate, expect)
+    return problem, warnings + (alike or unused.require_history_used(history, offered, expect))
+
+
+def require_columns(candidates: Path, limits: Limits, history: Path | None, expect: Expectation) -> list[str]:
+    """Warnings of columns that are misspelt or that a budget lacks, by the first file of each; see `unused`."""
+    first = tabular.parts_of(candidates)[0]
+    known = (*CANDIDATES, *CANDIDATES_MORE)
+    warnings = unused.require_columns_used(limits, first, tabular.columns(first), known, expect)
+    if history is None:
+        return warnings
+    first = tabular.parts_of(history)[0]
+    return warnings + unused.require_spelt(first, tabular.columns(first), (*HISTORY, *HISTORY_MORE), expect)
+
+
+def require_horizon(where: object, limits: SolveLimits, last_slot: int) -> None:
+    """Nothing, or ContractError (exit 3) for a slot that is later than any plan goes."""
+    named = max((s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot), default=0)
+    if max(named, last_slot) >= MOST_SLOTS:
+        source = "capacity" if named >= MOST_SLOTS else f"{where}, column slot or minutes_before"
+        raise ContractError(
+            f"{source}: slot {max(named, last_slot):,} is beyond the longest plan of {MOST_SLOTS:,} slots; slots count "
+            f"from 0 at the start of the plan, {limits.slot_minutes} minutes each"
+        )
+
+
+def _problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
     cells = _read(candidates, CANDIDATES, CANDIDATES_MORE)
+    if not len(cells["slot"]):
+        raise ContractError(f"{candidates}: no row; nothing can be planned, check what wrote it")
     past = None if history is None else _read(history, HISTORY, HISTORY_MORE)
     calendar = [name for name, cap in sorted(limits.caps.items()) if cap.calendar]
     for path, table in ((candidates, cells), (history, past)):
@@ -52,6 +99,7 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
     require_rows(candidates, "slot", "negative", cells["slot"] < 0)
     require_rows(candidates, "tier", "below 1", cells["tier"] < 1)
     last = _last_slot(limits, cells["slot"], past)
+    require_horizon(candidates, limits, last)
     user, users = pd.factorize(cells["user_id"])
     message, first = messages_of(candidates, user, cells)
     days = cells["local_day"]
@@ -86,7 +134,12 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
 
 
 def write_solution(
-    folder: Path, problem: Problem, solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = ()
+    folder: Path,
+    problem: Problem,
+    solution: Solution,
+    seconds: dict[str, float],
+    checks: Sequence[PriceCheck] = (),
+    warnings: Sequence[str] = (),
 ) -> None:
     """`plan.parquet` and `solution.json` in `folder`, both or neither."""
     message = problem.cells.message[solution.chosen]
@@ -103,7 +156,8 @@ def write_solution(
     try:
         schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
         pq.write_table(pa.Table.from_pandas(plan, schema=schema, preserve_index=False), beside / "plan.parquet")
-        (beside / "solution.json").write_text(json.dumps(as_json(solution, seconds, checks), indent=2) + "\n")
+        text = json.dumps(as_json(solution, seconds, checks, warnings), indent=2)
+        (beside / "solution.json").write_text(text + "\n")
         folder.mkdir(exist_ok=True)
         for name in ("plan.parquet", "solution.json"):
             (beside / name).replace(folder / name)
@@ -111,7 +165,9 @@ def write_solution(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def as_json(solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = ()) -> dict[str, Any]:
+def as_json(
+    solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = (), warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """What `solution.json` holds."""
     stated = ("value", "penalty", "objective", "bound", "gap", "method", "termination", "cut_users")
     return {
@@ -122,25 +178,28 @@ def as_json(solution: Solution, seconds: dict[str, float], checks: Sequence[Pric
         "prices": [{**vars(p), "gain_of_10_percent": p.gain_of_10_percent} for p in solution.prices],
         "shortfall": dict(sorted(solution.shortfall.items())),
         "price_checks": [vars(check) for check in checks],
+        "warnings": list(warnings),
     }
 
 
 def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
     """Columns by name as numpy arrays; those that may be left out get their default, None where they have none."""
-    if not path.is_file():
-        raise InputNotReady(f"{path}: no such file; give a Parquet file, or a CSV file with a header")
-    try:
-        if path.suffix == ".csv":
-            kinds = {**needed, **{name: kind for name, (kind, _) in more.items()}}
-            texts = {name: pa.string() for name, kind in kinds.items() if kind == TEXT}
-            table = pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=texts))
-        else:
-            _require_memory(path, pq.ParquetFile(path).metadata.num_rows)
-            names = pq.read_schema(path).names
-            table = pq.read_table(path, columns=[c for c in names if c in needed or c in more])
-    except pa.ArrowException as error:
-        raise ContractError(f"{path} cannot be read: {str(error).splitlines()[0][:200]}; write it again") from None
+    if tabular.source_of(path).format == tabular.PARQUET:
+        _require_memory(path, tabular.count(path))
+    kinds = {**needed, **{name: kind for name, (kind, _) in more.items()}}
+    table = tabular.read(path, kinds)
+    require_there(path, needed, table.column_names)
     return columns_of(path, table, needed, more)
+
+
+def require_there(path: Path, needed: Collection[str], columns: Collection[str]) -> None:
+    """Nothing, or ContractError naming the columns of `needed` that are missing, and those that are there."""
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        written = tabular.columns(path) if path.is_file() else list(columns)
+        near = "".join(f"; did you mean {meant} by {name}?" for name, meant in unused.misspelt(written, needed))
+        some = ", ".join(written)[:500]
+        raise ContractError(f"{path}: columns {', '.join(missing)} are missing; found: {some}{near}")
 
 
 def columns_of(path: Path, table: pa.Table, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
@@ -148,10 +207,10 @@ def columns_of(path: Path, table: pa.Table, needed: dict[str, str], more: dict[s
 
     Raises ContractError naming `path`, column, count and first rows of what is missing, empty or of another kind.
     """
-    missing = [c for c in needed if c not in table.column_names]
-    if missing:
-        raise ContractError(f"{path}: columns {', '.join(missing)} are missing; found: {', '.join(table.column_names)}")
+    require_there(path, needed, table.column_names)
     found: dict[str, Any] = {c: _column(path, table, c, kind) for c, kind in needed.items()}
+    for name in (c for c in _IDS if c in needed):
+        require_rows(path, name, "empty", found[name] == "")
     for c, (kind, default) in more.items():
         if c in table.column_names:
             found[c] = _column(path, table, c, kind, default if kind == TEXT else None)
@@ -165,6 +224,8 @@ def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object 
     if for_null is not None and column.null_count:
         column = column.cast(pa.string()).fill_null(for_null)
     require_rows(path, name, "empty", np.asarray(column.is_null()))
+    if kind == TEXT and for_null is None:
+        require_no_fractions(path, name, column.type)
     try:
         if kind == TEXT:
             kept = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
@@ -177,6 +238,15 @@ def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object 
     if kind == NUMBER:
         require_rows(path, name, "not finite", ~np.isfinite(found))
     return found
+
+
+def require_no_fractions(path: Path, name: str, kind: pa.DataType) -> None:
+    """Nothing, or ContractError for a column of names that was written as numbers with a decimal point."""
+    if pa.types.is_floating(kind):
+        raise ContractError(
+            f"{path}, column {name}: {kind} where text or whole numbers are expected; as text 12 would be 12.0, "
+            "another name: convert it"
+        )
 
 
 def require_rows(path: Path, column: str, what: str, bad: Any) -> None:

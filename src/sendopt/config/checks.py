@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from difflib import get_close_matches
-from pathlib import Path
 
+from sendopt.config import places
 from sendopt.config.schema import Campaign, Grid, LocalWindow, Settings
 from sendopt.config.yaml_tree import KeyPath, shown
-from sendopt.domain.slots import zone_or_none
+from sendopt.domain.limits import Cap
+from sendopt.domain.outside_text import nearest
+from sendopt.domain.slots import zone_or_none, zones_of_places
 
 MINUTES_PER_DAY = 24 * 60
 Finding = tuple[KeyPath, str]
-
-SECRET_KEY = re.compile(r"password|secret|token|credential|access\.key", re.IGNORECASE)
-SECRET_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,8 @@ def findings(settings: Settings, names: Names, grid_is_sound: bool = True) -> li
         *_not_built(settings),
         *_order(settings),
         *_zones(settings),
-        *_sources(settings),
         *_clock(settings),
-        *_secrets(settings),
+        *places.findings(settings),
     ]
     return [*found, *_grid(settings)] if grid_is_sound else found
 
@@ -53,18 +49,28 @@ def window_minutes(window: LocalWindow) -> int:
     return (end - start) % MINUTES_PER_DAY
 
 
-def _unknown(kind: str, name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+PLURALS = {"channel": "channels", "category": "categories", "campaign": "campaigns"}
+
+
+def unknown(kind: str, name: str, known: Collection[str], others: Names | None = None) -> str:
+    """The sentence of a name that is not among the `known`; `others` may know it as another kind."""
+    for plural in PLURALS.values() if others else ():
+        if name in getattr(others, plural):
+            other = next(one for one, many in PLURALS.items() if many == plural)
+            return f"unknown {kind} {name}; {name} is a {other}: write {other}:{name}"
+    close = nearest(name, known)
     if close:
-        return f"unknown {kind} {name}, did you mean {close[0]}?"
-    plural = {"channel": "channels", "category": "categories", "campaign": "campaigns"}[kind]
-    return f"unknown {kind} {name}; expected one of the {plural}: {', '.join(sorted(known)) or 'none is configured'}"
+        return f"unknown {kind} {name}, did you mean {close}?"
+    return (
+        f"unknown {kind} {name}; expected one of the {PLURALS[kind]}: "
+        f"{', '.join(sorted(known)) or 'none is configured'}"
+    )
 
 
 def _campaigns(settings: Settings, names: Names) -> Iterator[Finding]:
     for name, campaign in settings.campaigns.items():
         if campaign.channel not in names.channels:
-            yield ("campaigns", name, "channel"), _unknown("channel", campaign.channel, names.channels)
+            yield ("campaigns", name, "channel"), unknown("channel", campaign.channel, names.channels)
         dates: list[date] = []
         for key, text in (("first_date", campaign.first_date), ("last_date", campaign.last_date)):
             try:
@@ -95,7 +101,7 @@ def _channel_keys(settings: Settings, names: Names) -> Iterator[Finding]:
     for path, keys in maps:
         for key in keys:
             if key not in names.channels:
-                yield (*path, key), _unknown("channel", key, names.channels)
+                yield (*path, key), unknown("channel", key, names.channels)
 
 
 def _scopes(settings: Settings, names: Names) -> Iterator[Finding]:
@@ -103,7 +109,7 @@ def _scopes(settings: Settings, names: Names) -> Iterator[Finding]:
     for name, cap in settings.caps.items():
         kind, _, target = cap.scope.partition(":")
         if kind != "all" and target not in known[kind]:
-            yield ("caps", name, "scope"), _unknown(kind, target, known[kind])
+            yield ("caps", name, "scope"), unknown(kind, target, known[kind], names)
 
 
 def _not_built(settings: Settings) -> Iterator[Finding]:
@@ -132,19 +138,33 @@ def _not_built(settings: Settings) -> Iterator[Finding]:
 
 
 def _order(settings: Settings) -> Iterator[Finding]:
-    gate = settings.gate
-    if gate.min_calibration_ratio > gate.max_calibration_ratio:
-        yield (
-            ("gate", "min_calibration_ratio"),
-            f"above max_calibration_ratio; got {gate.min_calibration_ratio:g}; "
-            f"expected at most {gate.max_calibration_ratio:g}",
-        )
-    if settings.drift.min_label_ratio > settings.drift.max_label_ratio:
-        yield (
-            ("drift", "min_label_ratio"),
-            f"above max_label_ratio; got {settings.drift.min_label_ratio:g}; "
-            f"expected at most {settings.drift.max_label_ratio:g}",
-        )
+    """Bounds that no value can keep: a minimum above its maximum, a list out of order, one limit of two sizes."""
+    pairs: list[tuple[KeyPath, str, float, float | None]] = [
+        (
+            ("gate", "min_calibration_ratio"), "max_calibration_ratio",
+            settings.gate.min_calibration_ratio, settings.gate.max_calibration_ratio,
+        ),
+        (
+            ("drift", "min_label_ratio"), "max_label_ratio",
+            settings.drift.min_label_ratio, settings.drift.max_label_ratio,
+        ),
+        *(
+            (("campaigns", name, "min_sends"), "max_sends", campaign.min_sends, campaign.max_sends)
+            for name, campaign in settings.campaigns.items()
+        ),
+    ]  # fmt: skip
+    for path, upper, low, high in pairs:
+        if high is not None and low > high:
+            yield path, f"above {upper}; got {low:g}; expected at most {high:g}"
+    first: dict[tuple[str, int | None, str | None], tuple[str, Cap]] = {}
+    for name, cap in settings.caps.items():
+        other, same = first.setdefault((cap.scope, cap.window_minutes, cap.calendar), (name, cap))
+        if same.max != cap.max:
+            yield (
+                ("caps", name, "max"),
+                f"another maximum than caps.{other} has for the same scope and window; got {cap.max}; "
+                f"expected {same.max}, or one cap only",
+            )
     for section, key in (("opt_out", "fatigue_edges"), ("features", "segment_edges")):
         edges: tuple[float, ...] = getattr(getattr(settings, section), key)
         if any(later <= earlier for earlier, later in itertools.pairwise(edges)):
@@ -156,30 +176,14 @@ def _zones(settings: Settings) -> Iterator[Finding]:
         if zone_or_none(zone) is None:
             yield (
                 ("zones", "plausible", i),
-                f"unknown zone; got {shown(zone)}; expected an IANA name like Europe/Paris",
+                f"unknown zone; got {shown(zone)}; expected {_zone_meant(zone) or 'an IANA name like Europe/Paris'}",
             )
 
 
-def _sources(settings: Settings) -> Iterator[Finding]:
-    for name, source in settings.sources.items():
-        if not Path(source.mapping).is_file():
-            yield (
-                ("sources", name, "mapping"),
-                f"no such file; got {shown(source.mapping)}; "
-                "expected a path from the working directory, like conf/sources/demo.yaml",
-            )
-
-
-def _secrets(settings: Settings) -> Iterator[Finding]:
-    """The value is not repeated: a message ends in logs."""
-    for key in settings.spark.conf:
-        if SECRET_KEY.search(key):
-            yield ("spark", "conf", key), "looks like a secret; take it out and let the cluster's own settings hold it"
-    if SECRET_URL.search(settings.mlflow.tracking_uri):
-        yield (
-            ("mlflow", "tracking_uri"),
-            "holds a password; take it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-        )
+def _zone_meant(name: str) -> str | None:
+    """The zone of this name in other letters."""
+    spelt = {zone.casefold(): zone for zone in zones_of_places()}
+    return spelt.get(name.strip().replace(" ", "_").casefold())
 
 
 def _grid(settings: Settings) -> Iterator[Finding]:

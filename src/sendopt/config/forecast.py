@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import date
 
+from sendopt.config import local_hours
 from sendopt.config.checks import MINUTES_PER_DAY, window_minutes
 from sendopt.config.schema import (
     AudienceActive,
     AudienceIngested,
     AudienceShare,
     Campaign,
-    LocalWindow,
     Settings,
 )
 from sendopt.domain.limits import Cap, Capacity, Fatigue
+
+A_YEAR = 2026  # whose clock changes count where no date is given
 
 
 def forecast(settings: Settings) -> list[str]:
     """Plain sentences: messages offered, what one user can get, room by channel, arms, money."""
     return [
         *_offers(settings),
+        *_dates(settings),
         *_per_user(settings),
         *_room(settings),
         *_across_users(settings),
@@ -36,12 +40,21 @@ def _clock(settings: Settings) -> Iterator[str]:
         yield f"Clock: each night takes {stated} for now, not the real time. For historic and simulated logs only."
 
 
-def warnings(settings: Settings) -> list[str]:
-    """Settings that are legal and probably not meant; each as `dotted.path: sentence`."""
+def warnings(settings: Settings, today: date | None = None) -> list[str]:
+    """Settings that are legal and probably not meant; each as `dotted.path: sentence`.
+
+    `today` is what campaigns may be over by, and whose year's clock changes count; without it no date is judged.
+    """
     return [
         *_campaign_warnings(settings),
+        *_dates_over(settings, today),
+        *local_hours.warnings(settings, today.year if today else A_YEAR),
         *_channel_warnings(settings),
+        *_budget_warnings(settings),
         *_user_warnings(settings),
+        *_fatigue_warnings(settings),
+        *_arm_warnings(settings),
+        *_training_warnings(settings),
         *_goal_warnings(settings),
     ]
 
@@ -81,6 +94,14 @@ def _offers(settings: Settings) -> Iterator[str]:
     offered = _number(sum(_reach(c) for c in campaigns.values()))
     who = f"{_count(len(campaigns), 'campaign')} in {_count(len(categories), 'category')}"
     yield f"On offer: up to {offered} messages a user and night, from {who} (before consent, channels and quiet hours)."
+
+
+def _dates(settings: Settings) -> Iterator[str]:
+    for name, campaign in settings.campaigns.items():
+        first = f" from {campaign.first_date}" if campaign.first_date else ""
+        last = f" until {campaign.last_date}, and on no night after it" if campaign.last_date else ""
+        if first or last:
+            yield f"Campaign {name} is offered{first}{last}."
 
 
 def _per_user(settings: Settings) -> Iterator[str]:
@@ -202,32 +223,15 @@ def _campaign_warnings(settings: Settings) -> Iterator[str]:
         elif total is not None and total < max(1, campaign.min_sends):
             room = f"{campaign.channel} has room for {total} sends a night"
             yield f"{at}.channel: {room}, the campaign wants at least {max(1, campaign.min_sends)}"
-        yield from _quiet_all_day(settings, name, campaign)
 
 
-def _quiet_all_day(settings: Settings, name: str, campaign: Campaign) -> Iterator[str]:
-    """No slot on the local clock lies inside the campaign's window and outside the quiet hours."""
-    quiet = [w for w in (settings.quiet_hours.everyone, settings.quiet_hours.channels.get(campaign.channel)) if w]
-    slot = settings.grid.slot_minutes
-    for start in range(0, MINUTES_PER_DAY, 15):  # a zone's offset may shift slots by 15, 30 or 45 minutes
-        inside = campaign.window is None or _holds(campaign.window, start, slot)
-        if inside and not any(_touches(window, start, slot) for window in quiet):
-            return
-    yield f"campaigns.{name}.window: every slot in it lies in quiet hours, so nothing is sent"
-
-
-def _offset(window: LocalWindow, minute: int) -> int:
-    start = int(window.start[:2]) * 60 + int(window.start[3:])
-    return (minute - start) % MINUTES_PER_DAY
-
-
-def _holds(window: LocalWindow, start: int, slot: int) -> bool:
-    return _offset(window, start) + slot <= window_minutes(window)
-
-
-def _touches(window: LocalWindow, start: int, slot: int) -> bool:
-    offset = _offset(window, start)
-    return offset < window_minutes(window) or offset + slot > MINUTES_PER_DAY
+def _dates_over(settings: Settings, today: date | None) -> Iterator[str]:
+    over = [n for n, c in settings.campaigns.items() if today and c.last_date and c.last_date < today.isoformat()]
+    for name in over:
+        last = settings.campaigns[name].last_date
+        yield f"campaigns.{name}.last_date: {last} is past; no night after {last} offers the campaign"
+    if over and len(over) == len(settings.campaigns):
+        yield "campaigns: the last_date of every one is past, so nothing is sent"
 
 
 def _channel_warnings(settings: Settings) -> Iterator[str]:
@@ -238,8 +242,21 @@ def _channel_warnings(settings: Settings) -> Iterator[str]:
     for channel, capacity in settings.capacity.items():
         if isinstance(capacity, dict) and len(capacity) < slots_per_day(settings):
             yield f"capacity.{channel}: slots that are not in the map are without limit"
-    if settings.cost and all(c.cost_per_send == 0 for c in settings.channels.values()):
+
+
+def _budget_warnings(settings: Settings) -> Iterator[str]:
+    if settings.opt_outs and settings.opt_outs.max_expected == 0:
+        yield "opt_outs.max_expected: 0 stops every message that has any chance of an opt-out"
+    if settings.cost is None:
+        return
+    if all(c.cost_per_send == 0 for c in settings.channels.values()):
         yield "cost.max_total: without effect, because no channel has a cost_per_send"
+    for name, channel in settings.channels.items():
+        if channel.cost_per_send > settings.cost.max_total:
+            yield (
+                f"channels.{name}.cost_per_send: {channel.cost_per_send:g} is more than cost.max_total "
+                f"{settings.cost.max_total:g}, so nothing is sent there"
+            )
 
 
 def _user_warnings(settings: Settings) -> Iterator[str]:
@@ -251,11 +268,36 @@ def _user_warnings(settings: Settings) -> Iterator[str]:
             f"min_gap_minutes: {settings.min_gap_minutes} is shorter than a slot of {settings.grid.slot_minutes} "
             "minutes, so it only forbids two messages in one slot"
         )
-    if settings.fatigue:
-        for channel, points in settings.fatigue.points_per_send.items():
-            if points > settings.fatigue.max_points:
-                yield f"fatigue.points_per_send.{channel}: {points:g} is more than max_points, so nothing is sent there"
-    if settings.arms.holdout_fraction == 0:
+
+
+def _fatigue_warnings(settings: Settings) -> Iterator[str]:
+    fatigue = settings.fatigue
+    if fatigue is None:
+        return
+    for channel, points in fatigue.points_per_send.items():
+        if points > fatigue.max_points:
+            yield f"fatigue.points_per_send.{channel}: {points:g} is more than max_points, so nothing is sent there"
+    if not any(fatigue.points_per_send.values()):
+        yield "fatigue: without effect, because no channel costs points"
+        return
+    for channel in sorted({c.channel for c in settings.campaigns.values()} - set(fatigue.points_per_send)):
+        yield f"fatigue.points_per_send: {channel} is left out, so its sends cost no points"
+
+
+def _arm_warnings(settings: Settings) -> Iterator[str]:
+    arms = settings.arms
+    if arms.holdout_fraction == 0:
         yield "arms.holdout_fraction: 0, so the effect of sending at all cannot be measured"
-    if settings.arms.uniform_time_fraction == 0:
+    if arms.uniform_time_fraction == 0:
         yield "arms.uniform_time_fraction: 0, so the effect of timing cannot be measured"
+    if arms.holdout_fraction + arms.uniform_time_fraction > 0.5:
+        yield "arms: holdout and uniform_time together are more than half of the users, so most are not planned"
+
+
+def _training_warnings(settings: Settings) -> Iterator[str]:
+    training = settings.training
+    if training.early_stopping_rounds >= training.max_trees:
+        yield (
+            f"training.early_stopping_rounds: {training.early_stopping_rounds} is not less than max_trees "
+            f"{training.max_trees}, so training never stops early"
+        )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from sendopt.config import wording
-from sendopt.config.yaml_tree import Mark, Problem, read, sentences
+from sendopt.config.yaml_tree import KeyPath, Mark, Problem, Tree, read, sentences
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ConfigError
+
+Finding = tuple[KeyPath, str]
 
 
 def load_limits(path: Path) -> SolveLimits:
@@ -18,7 +21,8 @@ def load_limits(path: Path) -> SolveLimits:
     Raises ConfigError (exit 2) whose `problems` are all faults as `FILE:LINE: dotted.path: sentence`, by line.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give the limits as YAML (an empty file sets none)")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise ConfigError(f"{path}: {what}; give the limits as a YAML file (an empty one sets none)")
     tree, problems = read(path, str(path))
     limits = None
     if tree is not None:
@@ -31,3 +35,12 @@ def load_limits(path: Path) -> SolveLimits:
         lines = sentences(problems)
         raise ConfigError(f"the limits {path} have {len(lines)} problem{'s' * (len(lines) > 1)}:", lines)
     return limits
+
+
+def refuse(path: Path | None, findings: Sequence[Finding], advice: str) -> ConfigError:
+    """The error for limits that were read from `path` and are no good for what they should bind, with their lines."""
+    tree = (read(path, str(path))[0] if path is not None else None) or Tree()
+    name = str(path) if path is not None else "limits"
+    lines = sentences([Problem(tree.mark(place) or Mark(name, 0), place, text) for place, text in findings])
+    count = f"{len(lines)} of the limits match{'es' * (len(lines) == 1)} nothing"
+    return ConfigError(f"{name}: {count}; {advice}:", lines)

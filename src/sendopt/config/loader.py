@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 from sendopt.config import checks, wording
 from sendopt.config.schema import ENV_SECTIONS, GROWTH_SECTIONS, NIGHT_SECTIONS, Settings
 from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, Tree, read, sentences
+from sendopt.domain.outside_text import nearest
 from sendopt.errors import ConfigError
 
 DEFAULTS, GROWTH = "defaults.yaml", "growth.yaml"
@@ -32,7 +32,7 @@ def load(conf_dir: Path, env: str = "local") -> Settings:
     """The resolved settings of `conf_dir` in the environment `env`.
 
     Raises ConfigError (exit 2) whose `problems` are all faults of all files as `FILE:LINE: dotted.path: sentence`,
-    by file and line. Budgets that contradict each other are no fault here: the night ends with exit 4 on them.
+    by file and line.
     """
     conf_dir, env_name = Path(conf_dir), f"env/{env}.yaml"
     _require_files(conf_dir, env)
@@ -40,7 +40,7 @@ def load(conf_dir: Path, env: str = "local") -> Settings:
     problems: list[Problem] = []
     unreadable = False
     for file in (DEFAULTS, GROWTH, env_name):
-        if file == DEFAULTS and not (conf_dir / file).exists():
+        if file == DEFAULTS and not os.path.lexists(conf_dir / file):
             continue
         tree, faults = read(conf_dir / file, _display(conf_dir / file))
         problems += faults
@@ -78,15 +78,29 @@ def _display(path: Path) -> str:
 
 
 def _require_files(conf_dir: Path, env: str) -> None:
-    if not conf_dir.is_dir():
-        raise ConfigError(f"{_display(conf_dir)}: no such folder; give one that holds {GROWTH} and env/NAME.yaml")
-    if not (conf_dir / GROWTH).is_file():
-        raise ConfigError(f"{_display(conf_dir / GROWTH)}: no such file; a conf folder needs one (it may be empty)")
-    known = sorted(path.stem for path in (conf_dir / "env").glob("*.yaml"))
+    shown_dir = _display(conf_dir)
+    try:
+        if not conf_dir.is_dir():
+            raise ConfigError(f"{shown_dir}: no such folder; give one that holds {GROWTH} and env/NAME.yaml")
+        growth = conf_dir / GROWTH
+        if not growth.exists():
+            advice = _other_ending(growth) or "a conf folder needs one (it may be empty)"
+            raise ConfigError(f"{_display(growth)}: no such file; {advice}")
+        known = sorted(path.stem for path in (conf_dir / "env").glob("*.yaml"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{shown_dir[:200]}: cannot be read: {reason}; check the path and its permissions") from None
     if env not in known:
-        close = get_close_matches(env, known, n=1)
-        advice = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known) or 'none is there'}"
-        raise ConfigError(f"{_display(conf_dir / 'env')}: no environment {env}, {advice}")
+        close = nearest(env, known)
+        advice = f"did you mean {close}?" if close else f"expected one of: {', '.join(known) or 'none is there'}"
+        advice = _other_ending(conf_dir / "env" / f"{env[:80]}.yaml") or advice
+        raise ConfigError(f"{_display(conf_dir / 'env')}: no environment {env[:80]}, {advice}")
+
+
+def _other_ending(path: Path) -> str | None:
+    """What to do where a file is there as .yml only."""
+    other = path.with_suffix(".yml")
+    return f"{other.name} is there: name it {path.name}" if other.is_file() else None
 
 
 def _strays(file: str, tree: Tree) -> Iterator[Problem]:

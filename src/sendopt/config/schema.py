@@ -24,7 +24,7 @@ from sendopt.domain.limits import (
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-LocalTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+LocalTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 
 
@@ -95,7 +95,7 @@ class Arms(Strict):
 
     @model_validator(mode="after")
     def _leave_room(self) -> Arms:
-        if self.holdout_fraction + self.uniform_time_fraction > 0.95:
+        if self.holdout_fraction + self.uniform_time_fraction > 0.95 + 1e-9:  # 0.9 + 0.05 is above 0.95
             raise ValueError("holdout_fraction + uniform_time_fraction must stay <= 0.95, or nobody is treated")
         return self
 
@@ -131,15 +131,17 @@ class FeatureSettings(Strict):
 
 
 class Training(Strict):
-    seed: Annotated[int, Field(ge=0)] = Field(7, description="random seed")
+    seed: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(7, description="random seed")
     days: Annotated[int, Field(ge=1, le=400)] = Field(45, description="days of sends before as_of to learn from")
     learning_rate: Positive = Field(0.05, description="LightGBM learning rate")
     num_leaves: Annotated[int, Field(ge=2, le=255)] = Field(31, description="leaves per tree")
-    min_data_in_leaf: Annotated[int, Field(ge=1)] = Field(100, description="rows per leaf")
+    min_data_in_leaf: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(100, description="rows per leaf")
     max_trees: Annotated[int, Field(ge=1, le=5000)] = Field(
         400, description="trees at most; early stopping may use fewer"
     )
-    early_stopping_rounds: Annotated[int, Field(ge=1)] = Field(30, description="trees without gain before stopping")
+    early_stopping_rounds: Annotated[int, Field(ge=1, le=5000)] = Field(
+        30, description="trees without gain before stopping"
+    )
     folds: Annotated[int, Field(ge=2, le=20)] = Field(
         4, description="folds of users; each is scored by trees of the others, to stop and to calibrate"
     )
@@ -195,8 +197,10 @@ class OptOut(Strict):
 
 class SparkSettings(Strict):
     master: str = Field("local[*]", description="Spark master URL")
-    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = Field("3g", description="JVM heap of the driver")
-    shuffle_partitions: Annotated[int, Field(ge=1)] = Field(4, description="partitions after a shuffle")
+    driver_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[gm]$")] = Field(
+        "3g", description="JVM heap of the driver"
+    )
+    shuffle_partitions: Annotated[int, Field(ge=1, le=100_000)] = Field(4, description="partitions after a shuffle")
     conf: dict[str, str] = Field(default_factory=dict, description="further Spark properties, passed on as they are")
 
 
@@ -221,7 +225,7 @@ class Source(Strict):
 class ClockSettings(Strict):
     """Which time a night takes for now. `--now` goes before it."""
 
-    now: Annotated[str, Field(pattern=r"^(machine|as_of|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z)$")] = Field(
+    now: Annotated[str, Field(pattern=r"^(machine|as_of|[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){1,2}Z)$")] = Field(
         "machine",
         description="machine: the real time; for historic or simulated logs as_of (each night's own) or a time in UTC",
     )
@@ -271,8 +275,12 @@ class Campaign(CampaignLimits):
     audience: Audience = Field(description="who is offered its messages")
     messages_per_user: Annotated[int, Field(ge=1, le=20)] = Field(1, description="messages offered per user and night")
     window: LocalWindow | None = Field(None, description="local hours of the campaign")
-    first_date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="first plan_date, YYYY-MM-DD")
-    last_date: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$", description="last plan_date, YYYY-MM-DD")
+    first_date: str | None = Field(
+        None, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="first plan_date, YYYY-MM-DD"
+    )
+    last_date: str | None = Field(
+        None, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="last plan_date, YYYY-MM-DD"
+    )
     tier: int = Field(1, description="only 1 is built so far")
     half_life_hours: Positive | None = Field(None, description="not built yet")
     exclusive_group: str | None = Field(None, description="not built yet")

@@ -5,7 +5,6 @@ Sentences are built from the JSON schema, so that a field's range and descriptio
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import cache
 from typing import Any
@@ -14,27 +13,29 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sendopt.config.schema import Settings
-from sendopt.config.yaml_tree import KeyPath, shown
+from sendopt.config.secret_text import is_secret_key
+from sendopt.config.yaml_tree import KeyPath, NumberText, shown
 from sendopt.domain.limits import SolveLimits
+from sendopt.domain.outside_text import nearest
 
 Schema = dict[str, Any]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-NOW = r"^(machine|as_of|\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z)$"
+NOW = r"^(machine|as_of|[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){1,2}Z)$"
 
 PATTERNS = {  # pattern of the schema -> how people say it; a test asserts that none is missing
-    r"^([01]\d|2[0-3]):[0-5]\d$": "a local time like 22:00",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "a local time like 22:00",
     NAME: "a name of letters, digits, _ . or -, at most 80 characters",
-    r"^\d{4}-\d\d-\d\d$": "a date like 2026-05-01",
-    r"^\d+[gm]$": "a size like 3g or 512m",
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "a date like 2026-05-01",
+    r"^[1-9][0-9]{0,5}[gm]$": "a size like 3g or 512m",
     NOW: "machine, as_of or a time in UTC like 2026-03-28T23:10:00Z",
 }
 
 SAMPLES = {
     NOW: "machine",
-    r"^([01]\d|2[0-3]):[0-5]\d$": "00:00",
-    r"^\d{4}-\d\d-\d\d$": "2000-01-01",
-    r"^\d+[gm]$": "1g",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "00:00",
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "2000-01-01",
+    r"^[1-9][0-9]{0,5}[gm]$": "1g",
 }
 
 WRONG = {
@@ -57,6 +58,7 @@ WRONG = {
     "less_than": "out of range",
     "less_than_equal": "out of range",
 }
+_NUMBER_KINDS = ("int_type", "float_type", "literal_error", "int_parsing", "float_parsing")
 
 
 @cache
@@ -156,7 +158,11 @@ def _sentence(detail: ErrorDetails, path: KeyPath, node: Schema, on_key: bool) -
         return f"unknown kind; got {shown(detail['ctx']['tag'])}; expected {_kinds(node)}"
     if got is None and kind in ("dict_type", "model_type", "model_attributes_type"):
         return "empty; write its entries below it, or remove the key"
-    remedy = _quotes(got, node) if kind == "string_type" else ""
+    if any(is_secret_key(str(part)) for part in path[2:] if path[0] == "spark"):
+        return f"{WRONG.get(kind, 'wrong value')}; expected {expected(node)}"  # a secret is not repeated
+    if isinstance(got, NumberText):
+        return f"a number too large or too small; got {shown(got)}; expected {expected(node)}"
+    remedy = _quotes(got, node) if kind == "string_type" else _as_number(got) if kind in _NUMBER_KINDS else ""
     return f"{WRONG.get(kind, 'wrong value')}; got {shown(got)}; expected {expected(node)}{remedy}"
 
 
@@ -177,9 +183,9 @@ def _stand_in(node: Schema) -> object:
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    close = nearest(key, known)
     if close:
-        return f"unknown key, did you mean {close[0]}?"
+        return f"unknown key, did you mean {close}?"
     return f"unknown key; expected one of {', '.join(known)}"
 
 
@@ -199,6 +205,20 @@ def _quotes(got: object, node: Schema) -> str:
     text = shown(got)
     if isinstance(got, (int, float)) and re.search(node.get("pattern", ""), text):
         return f'; put it in quotes: "{text}"'
+    return ""
+
+
+def _as_number(got: object) -> str:
+    """A number written as people of many countries write it: how it is written here."""
+    if not isinstance(got, str):
+        return ""
+    text = got.strip()
+    if re.fullmatch(r"[+-]?[1-9][0-9]{0,2}([,. _'’\u00a0\u202f][0-9]{3})+", text):
+        return f"; write it without separators: {re.sub('[^0-9+-]', '', text)}"
+    if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text):
+        return f"; the decimal sign is a point: {text.replace(',', '.')}"
+    if re.fullmatch(r"[0-9]+([.,][0-9]+)? ?%", text):
+        return f"; write a fraction: {float(text.rstrip(' %').replace(',', '.')) / 100:g}"
     return ""
 
 
@@ -231,7 +251,11 @@ def _phrase(node: Schema) -> str:
 def _range(node: Schema) -> str:
     low, high = node.get("minimum"), node.get("maximum")
     if "exclusiveMinimum" in node:
-        return f" above {node['exclusiveMinimum']:g}" + (f", at most {high:g}" if high is not None else "")
+        return f" above {_plain(node['exclusiveMinimum'])}" + (f", at most {_plain(high)}" if high is not None else "")
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
-    return f", at least {low:g}" if low is not None else ""
+        return f" from {_plain(low)} to {_plain(high)}"
+    return f", at least {_plain(low)}" if low is not None else ""
+
+
+def _plain(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) else f"{bound:g}"

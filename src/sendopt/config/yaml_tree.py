@@ -6,8 +6,10 @@ that what a reader sees is what is configured (`22:00` and `NO` stay text).
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +21,18 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from sendopt.config.secret_text import secret_in
+from sendopt.domain.outside_text import printable, unprintable
+
 Key = str | int
 KeyPath = tuple[Key, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_CHARACTERS = 1_000  # of one key or one value
+MAX_NUMBER, MIN_NUMBER = 1e15, 1e-15  # sizes beyond which nobody means a number; whole numbers stay exact below
 SHOWN_CHARACTERS = 60
+THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.000")  # one, or a thousand: it depends on who reads it
 
 # What the parser says when the form is broken -> what to do about it; the first that fits is used.
 REMEDIES = (
@@ -56,7 +64,11 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.mark.file}:{self.mark.line}" if self.mark.line else self.mark.file
-        return ": ".join((where, *([dotted(self.path)] if self.path else []), self.text))
+        return printable(": ".join((where, *([dotted(self.path)] if self.path else []), self.text)))
+
+
+class NumberText(str):
+    """A number as it is written that is no number here: beyond every size that a setting may have."""
 
 
 @dataclass
@@ -80,11 +92,14 @@ def sentences(problems: Iterable[Problem]) -> tuple[str, ...]:
 
 
 def dotted(path: KeyPath) -> str:
-    return ".".join(str(part) for part in path)
+    return ".".join("(not shown)" if secret_in(str(part)) else _cut(printable(str(part))) for part in path)
 
 
 def shown(value: object) -> str:
-    """A value as its writer would recognise it: text in quotes, cut at 60 characters, maps and lists by name."""
+    """A value as its writer would recognise it: text in quotes, cut at 60 characters, maps and lists by name.
+
+    What holds a secret is not repeated, for a message ends in logs; what is not seen as itself is escaped.
+    """
     if value is None:
         return "nothing"
     if isinstance(value, dict):
@@ -93,9 +108,14 @@ def shown(value: object) -> str:
         return "a list"
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
-        value = value[:SHOWN_CHARACTERS] + "…"
-    return json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    secret = secret_in(value)
+    return f"text with {secret} (not shown)" if secret else printable(json.dumps(_cut(value), ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
 def read(path: Path, name: str) -> tuple[Tree | None, list[Problem]]:
@@ -127,6 +147,11 @@ def _text(path: Path, name: str) -> tuple[str, Problem | None]:
         return "", Problem(Mark(name, 0), (), f"cannot be read: {error.strerror}")
     if len(raw) > MAX_BYTES:
         return "", Problem(Mark(name, 0), (), f"too large; got {len(raw)} bytes; expected at most {MAX_BYTES}")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or raw[1:2] == b"\0":
+        return "", Problem(Mark(name, 1), (), "UTF-16 text; save the file as UTF-8")
+    if b"\0" in raw:
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        return "", Problem(Mark(name, line), (), "not text, a byte of it is 0; give a YAML file, saved as UTF-8")
     try:
         return raw.decode("utf-8-sig"), None
     except UnicodeDecodeError as error:
@@ -176,7 +201,13 @@ class _Builder:
 
     def mapping(self, node: MappingNode, path: KeyPath) -> dict[Key, Any]:
         values: dict[Key, Any] = {}
+        last: Key | None = None  # the entry before, where it is a number that a comma may have cut in two
+        number = ""
         for key_node, value_node in node.value:
+            if last is not None and _is_cut_off(key_node, value_node):
+                number = values[last] = f"{number},{key_node.value}"  # 3,0 is one text, which the schema then judges
+                continue
+            last = None
             mark = Mark(self.name, key_node.start_mark.line + 1)
             key = self._key(key_node, path, mark)
             if key is None:
@@ -188,6 +219,8 @@ class _Builder:
                 continue
             self.marks[here] = mark
             values[key] = self._value(value_node, here)
+            if node.flow_style and _is_number(value_node):
+                last, number = key, value_node.value
         return values
 
     def _key(self, node: Node, path: KeyPath, mark: Mark) -> Key | None:
@@ -197,19 +230,42 @@ class _Builder:
                 return None
             key = self._scalar(node)
             if isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool)):
-                return key
+                return key if self._is_readable(str(key), "", mark, (*path, key)) else None
         got = node.value if isinstance(node, ScalarNode) else "a map or list"
         self.problems.append(Problem(mark, path, f"a key must be text; got {got or 'nothing'}; put it in quotes"))
         return None
+
+    def _is_readable(self, text: str, keep: str, mark: Mark, path: KeyPath) -> bool:
+        """Is the text short, and can people see all of it? If not, a problem says so."""
+        hidden = unprintable(text, keep)
+        if len(text) > MAX_CHARACTERS:
+            fault = f"too long; got {len(text):,} characters; expected at most {MAX_CHARACTERS:,}"
+        elif hidden is not None:
+            fault = f"holds a character that people cannot see, {hidden}; remove it"
+        else:
+            return True
+        self.problems.append(Problem(mark, path, fault))
+        return False
 
     def _value(self, node: Node, path: KeyPath) -> object:
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
+            if node.flow_style and _has_decimal_commas(node):
+                pairs = zip(node.value[::2], node.value[1::2], strict=True)
+                meant = ", ".join(f"{whole.value}.{part.value}" for whole, part in pairs)
+                fault = f"a comma between digits parts two entries; the decimal sign is a point: [{meant}]"
+                self.problems.append(Problem(self.marks[path], path, fault))
             for index, item in enumerate(node.value):
                 self.marks[(*path, index)] = Mark(self.name, item.start_mark.line + 1)
             return tuple(self._value(item, (*path, index)) for index, item in enumerate(node.value))
         value = self._scalar(node)
+        if _is_number(node) and THOUSANDS.fullmatch(node.value):
+            thousand, one = node.value.replace(".", ""), node.value[:-3] + "0"
+            fault = f"{node.value} is {one} here, and a thousand times as much to many; write {thousand} or {one}"
+            self.problems.append(Problem(self.marks[path], path, fault))
+        if isinstance(value, str) and not isinstance(value, NumberText):
+            self._is_readable(value, "\t\n", self.marks[path], path)
         if isinstance(value, str) and "${" in value:
             self.problems.append(
                 Problem(
@@ -223,10 +279,37 @@ class _Builder:
 
     def _scalar(self, node: ScalarNode) -> object:
         kind = node.tag.rpartition(":")[2]
-        if kind == "int":
-            return self.scalars.construct_yaml_int(node)
-        if kind == "float":
-            return self.scalars.construct_yaml_float(node)
+        if kind in ("int", "float"):
+            return self._number(node, kind)
         if kind == "bool":
             return node.value.lower() == "true"
         return None if kind == "null" else node.value  # dates stay text, as 22:00 and NO do
+
+    def _number(self, node: ScalarNode, kind: str) -> object:
+        """The number, or its text where it is beyond what a setting may be; no negative zero."""
+        if len(node.value) > SHOWN_CHARACTERS:
+            return NumberText(node.value)
+        number = self.scalars.construct_yaml_int(node) if kind == "int" else self.scalars.construct_yaml_float(node)
+        written_out = any(digit in node.value for digit in "0123456789")  # .inf and .nan are the schema's
+        if written_out and number != 0 and not MIN_NUMBER <= abs(number) <= MAX_NUMBER:
+            return NumberText(node.value)
+        return number + 0
+
+
+def _is_number(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.tag.rpartition(":")[2] in ("int", "float")
+
+
+def _has_decimal_commas(node: SequenceNode) -> bool:
+    """Is this list written as `[0,5, 1,5]`: whole numbers, a space after every other comma only?"""
+    items: list[Node] = node.value
+    if len(items) < 4 or len(items) % 2 or not all(_is_number(item) and item.value.isdecimal() for item in items):
+        return False
+    tight = [after.start_mark.index - item.end_mark.index == 1 for item, after in itertools.pairwise(items)]
+    return all(tight[::2]) and not any(tight[1::2])
+
+
+def _is_cut_off(key: Node, value: Node) -> bool:
+    """Is this entry of a map in braces digits without a value, as the 0 of `{max_points: 3,0}`?"""
+    digits = isinstance(key, ScalarNode) and key.value.isdecimal() and _is_number(key)
+    return digits and isinstance(value, ScalarNode) and value.tag.endswith(":null") and not value.value

@@ -12,7 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-SCOPE = re.compile(r"^(all|(channel|category|campaign):\S+)$")
+from sendopt.domain.outside_text import nearest
+
+SCOPE = re.compile(r"all|(channel|category|campaign):\S+")
+SCOPES = "all, channel:NAME, category:NAME or campaign:NAME"
 
 
 class Strict(BaseModel):
@@ -40,8 +43,12 @@ class Cap(Strict):
     @field_validator("scope")
     @classmethod
     def _known_scope(cls, scope: str) -> str:
-        if not SCOPE.match(scope):
-            raise ValueError(f"unknown scope {scope!r}; use all, channel:NAME, category:NAME or campaign:NAME")
+        if not SCOPE.fullmatch(scope):
+            kind, colon, name = scope.strip().partition(":")
+            close = nearest(kind, ("all", "channel", "category", "campaign"))
+            meant = f"{close}:{name.strip() or 'NAME'}" if close != "all" else "all"
+            advice = f", did you mean {meant}?" if close and (colon or close == "all") else f"; use {SCOPES}"
+            raise ValueError(f"unknown scope {scope[:80]!r}{advice}")
         return scope
 
     @model_validator(mode="after")

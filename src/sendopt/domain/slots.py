@@ -35,6 +35,14 @@ def zone_or_none(name: str) -> ZoneInfo | None:
         return None
 
 
+@lru_cache(maxsize=1)
+def zones_of_places() -> tuple[str, ...]:
+    """The zones that tzdata gives a place on the map, those that people live in; sorted."""
+    text = importlib.resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    names = {line.split("\t")[2].strip() for line in text.splitlines() if line and not line.startswith("#")}
+    return tuple(sorted(name for name in names if zone_or_none(name) is not None))
+
+
 def plan_start(plan_date: date) -> datetime:
     """D 00:00Z, where slot 0 starts."""
     return datetime(plan_date.year, plan_date.month, plan_date.day, tzinfo=UTC)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from sendopt.report import parts, plan_figures, plan_sections
 from sendopt.report.data import ReportData
+from sendopt.report.escaping import escape
 from sendopt.report.measured_section import measured
 from sendopt.report.model_sections import model
 from sendopt.report.night_sections import certificate, lineage, quarantine

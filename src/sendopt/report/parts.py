@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+
+from sendopt.report.escaping import escape
 
 
 def paragraph(words_: str, css: str = "") -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
-from html import escape
+
+from sendopt.report.escaping import escape
 
 CHARACTER = 6.9  # width of a character at the 12 px of labels, pixels; generous, since system fonts differ
 THINNEST = 1.2  # pixels of the smallest bar

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from sendopt.domain import reasons
 from sendopt.report import parts, timing_figures, words
+from sendopt.report.escaping import escape
 from sendopt.report.html import document
 
 Row = Mapping[str, Any]

@@ -20,11 +20,14 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from sendopt.allocation.buckets import Part, Planned, bucket_of, write_bucket
 from sendopt.allocation.buckets import solve_folder as in_buckets
-from sendopt.allocation.buckets.split import no_rows, parts_of, typed
-from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE
+from sendopt.allocation.buckets.folder import NOTHING_EXPECTED
+from sendopt.allocation.buckets.split import no_rows, typed
+from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, require_there
+from sendopt.allocation.tabular import PARQUET, parts_of, plain, source_of
+from sendopt.allocation.unused import Expectation
 from sendopt.config.schema import SparkSettings
 from sendopt.domain.limits import SolveLimits
-from sendopt.errors import ContractError
+from sendopt.errors import ConfigError
 from sendopt.spark import workers
 from sendopt.spark.failures import as_ours
 from sendopt.spark.session import open_session
@@ -34,13 +37,19 @@ _WRITTEN = "bucket int"
 
 def solve_folder(
     master: str, source: Path, history: Path | None, limits: SolveLimits, out: Path, relative_gap: float,
-    buckets: int | None,
+    buckets: int | None, expect: Expectation = NOTHING_EXPECTED,
 ) -> Planned:  # fmt: skip
-    """`sendopt.allocation.buckets.solve_folder` on a Spark master: the same plan, byte for byte."""
+    """`sendopt.allocation.buckets.solve_folder` on a Spark master: the same plan, byte for byte.
+
+    Raises ConfigError (exit 2), before Spark starts, where a file is not Parquet.
+    """
+    for path in (*parts_of(source), *(parts_of(history) if history else ())):
+        if source_of(path).format != PARQUET:
+            raise ConfigError(f"--spark reads Parquet only, and {path} is none: leave out --spark, or write Parquet")
     spark = open_session(SparkSettings(master=master))
     try:
         writes, run = partial(write_buckets, spark), partial(over_buckets, spark)
-        return in_buckets(source, history, limits, out, relative_gap, buckets, writes, run)
+        return in_buckets(source, history, limits, out, relative_gap, buckets, writes, run, expect)
     finally:
         spark.stop()
 
@@ -71,10 +80,10 @@ def over_buckets(spark: SparkSession, work: Callable[[int], Part], buckets: int)
 
 
 def _rows(spark: SparkSession, source: Path, wanted: set[str], buckets: int) -> DataFrame:
-    files = [str(path.resolve()) for path in parts_of(source)]
-    rows = spark.read.parquet(*files)
-    if "user_id" not in rows.columns:
-        raise ContractError(f"{files[0]}: columns user_id are missing; found: {', '.join(rows.columns)}")
+    parts = parts_of(source)
+    read = spark.read.parquet(*(str(path.resolve()) for path in parts))
+    rows = read.toDF(*(plain(name) for name in read.columns))
+    require_there(parts[0], ["user_id"], rows.columns)
 
     number_of = workers.crossing(bucket_of)
 

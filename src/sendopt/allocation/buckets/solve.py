@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from sendopt.allocation.buckets.shares import shares, total
 from sendopt.allocation.buckets.store import Summary, is_bucketed, read_buckets, summaries
 from sendopt.allocation.contract import require_feasible
 from sendopt.allocation.coupling import rows_of, uses_of_send
-from sendopt.allocation.files import as_json
+from sendopt.allocation.files import as_json, require_horizon
 from sendopt.allocation.prices import engine
 from sendopt.allocation.prices.sweep import NONE
 from sendopt.allocation.problem import Cells, Floats, Messages, Problem
@@ -46,6 +46,7 @@ class Planned:
     users: int
     buckets: int
     seconds: dict[str, float]  # prices and map on the clock; read, plan, audit and write summed over buckets
+    warnings: tuple[str, ...] = ()
 
 
 def one_after_the_other(work: Callable[[int], Part], buckets: int) -> Iterator[Part]:
@@ -56,7 +57,7 @@ def one_after_the_other(work: Callable[[int], Part], buckets: int) -> Iterator[P
 def solve_buckets(
     folder: Path, limits: SolveLimits, out: Path, relative_gap: float, run: Run = one_after_the_other,
     *, audit: bool = True, sample_users: int = SAMPLE_USERS, own_prices: bool = True,
-    seconds_before: Mapping[str, float] | None = None,
+    seconds_before: Mapping[str, float] | None = None, warnings: Sequence[str] = (),
 ) -> Planned:  # fmt: skip
     """Plans the buckets of `folder`; `out` gets `plan.parquet` (a folder, one file a bucket) and `solution.json`.
 
@@ -80,7 +81,9 @@ def solve_buckets(
             check_parts(_empty(task.limits, task.n_slots), solution, audited, task.minimum_tier)
         seconds = {**(seconds_before or {}), "prices": priced - clock, "map": mapped - priced}
         seconds |= {name: math.fsum(p.seconds[name] for p in parts) for name in ("read", "plan", "audit", "write")}
-        found = Planned(solution, sum(p.sends for p in parts), sum(s.users for s in told), len(told), seconds)
+        found = Planned(
+            solution, sum(p.sends for p in parts), sum(s.users for s in told), len(told), seconds, tuple(warnings)
+        )
         (beside / "solution.json").write_text(json.dumps(told_of(found), indent=2) + "\n")
     return found
 
@@ -88,7 +91,7 @@ def solve_buckets(
 def told_of(planned: Planned) -> dict[str, object]:
     """What `solution.json` holds."""
     sizes = {"sends": planned.sends, "users": planned.users, "buckets": planned.buckets}
-    return {**as_json(planned.solution, planned.seconds), **sizes}
+    return {**as_json(planned.solution, planned.seconds, warnings=planned.warnings), **sizes}
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def _task(folder: Path, out: Path, limits: SolveLimits, told: list[Summary], aud
     named = [s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot]
     committed = [int(-(s.least_minutes_before // limits.slot_minutes)) for s in told]
     n_slots = 1 + max([0, *(s.last_slot for s in told), *committed, *named])
+    require_horizon(folder, limits, max([0, *(s.last_slot for s in told), *committed]))
     campaigns = {
         name: c.model_copy(update={"shortfall_price": max((s.largest.get(name, 0.0) for s in told), default=0.0)})
         if c.shortfall_price is None

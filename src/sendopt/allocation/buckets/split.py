@@ -1,9 +1,9 @@
-"""A folder of Parquet split into buckets on one machine: a pass over files, a pass over parts, little memory."""
+"""A folder of files split into buckets on one machine: a pass over files, a pass over parts, little memory."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,22 +12,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sendopt.allocation import files
+from sendopt.allocation import files, tabular
 from sendopt.allocation.buckets.store import MOST_BUCKETS, bucket_of, write_bucket
-from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, NUMBER, TEXT, require_rows
-from sendopt.errors import ConfigError, ContractError, InputNotReady
+from sendopt.allocation.files import (
+    CANDIDATES,
+    CANDIDATES_MORE,
+    HISTORY,
+    HISTORY_MORE,
+    require_no_fractions,
+    require_rows,
+    require_there,
+)
+from sendopt.allocation.tabular import NUMBER, TEXT
+from sendopt.errors import ConfigError, ContractError
 
 ROWS_A_BUCKET = 4_000_000  # candidates, where no number of buckets is given: about 100,000 users
 _BATCH = 1 << 20  # rows at once
 _TYPES = {TEXT: pa.string(), NUMBER: pa.float64()}
-
-
-def parts_of(source: Path) -> list[Path]:
-    """The Parquet files of a folder, or the one file itself; raises InputNotReady where there is none."""
-    found = sorted(source.rglob("*.parquet")) if source.is_dir() else [source] if source.is_file() else []
-    if not found:
-        raise InputNotReady(f"{source}: no Parquet file there; give a folder with *.parquet, or one file")
-    return found
 
 
 def number_of_buckets(source: Path, given: int | None) -> int:
@@ -52,16 +53,16 @@ def require_memory(source: Path, buckets: int) -> None:
 
 
 def split(source: Path, history: Path | None, folder: Path, buckets: int) -> None:
-    """Writes the buckets of the candidates in `source` and of `history` (each a folder of Parquet or one file).
+    """Writes the buckets of the candidates in `source` and of `history` (each a folder of files or one file).
 
     Raises InputNotReady or ContractError, naming the file, for what `sendopt solve` refuses in one file.
     """
     require_memory(source, buckets)
     loose = folder / ".loose"
     try:
-        _spread(parts_of(source), CANDIDATES, CANDIDATES_MORE, loose / "candidates", buckets)
+        _spread(tabular.parts_of(source), CANDIDATES, CANDIDATES_MORE, loose / "candidates", buckets)
         if history is not None:
-            _spread(parts_of(history), HISTORY, HISTORY_MORE, loose / "history", buckets)
+            _spread(tabular.parts_of(history), HISTORY, HISTORY_MORE, loose / "history", buckets)
         for bucket in range(buckets):
             cells, past = (loose / kind / f"{bucket:05d}.parquet" for kind in ("candidates", "history"))
             before = pq.read_table(past) if history is not None else None
@@ -77,9 +78,7 @@ def typed(path: Path, rows: pa.Table, needed: dict[str, str], more: Mapping[str,
 
     Raises ContractError naming `path` and column for one that is missing, empty or of another kind.
     """
-    missing = [name for name in needed if name not in rows.column_names]
-    if missing:
-        raise ContractError(f"{path}: columns {', '.join(missing)} are missing; found: {', '.join(rows.column_names)}")
+    require_there(path, needed, rows.column_names)
     columns = {}
     for name, kind, default in [
         *((name, kind, None) for name, kind in needed.items()),
@@ -89,6 +88,8 @@ def typed(path: Path, rows: pa.Table, needed: dict[str, str], more: Mapping[str,
         if name not in rows.column_names:
             columns[name] = pa.repeat(pa.scalar(default, into), rows.num_rows)
             continue
+        if kind == TEXT and name in needed:
+            require_no_fractions(path, name, rows[name].type)
         try:
             found = pc.cast(rows[name], into)
         except pa.ArrowException:
@@ -111,6 +112,7 @@ def _spread(
     paths: list[Path], needed: dict[str, str], more: Mapping[str, tuple[str, object]], folder: Path, buckets: int
 ) -> None:
     folder.mkdir(parents=True)
+    kinds = {**needed, **{name: kind for name, (kind, _) in more.items()}}
     schema = no_rows(needed, more).schema
     with ExitStack() as stack:
         writers = [
@@ -118,7 +120,7 @@ def _spread(
             for b in range(buckets)
         ]
         for path in paths:
-            for rows in _batches(path, {*needed, *more}):
+            for rows in tabular.batches(path, kinds, _BATCH):
                 ready = typed(path, rows, needed, more)
                 users = ready["user_id"].combine_chunks().dictionary_encode()
                 bucket = bucket_of(users.dictionary.to_numpy(zero_copy_only=False), buckets)[users.indices.to_numpy()]
@@ -130,26 +132,5 @@ def _spread(
                     writers[b].write_table(ready.slice(first, int(ends[b]) - first))
 
 
-def _batches(path: Path, wanted: set[str]) -> Iterator[pa.Table]:
-    file = _open(path)
-    names = [name for name in file.schema_arrow.names if name in wanted]
-    try:
-        for batch in file.iter_batches(_BATCH, columns=names):
-            yield pa.Table.from_batches([batch])
-    except pa.ArrowException as error:
-        raise _unreadable(path, error) from None
-
-
 def _rows_of(source: Path) -> int:
-    return sum(int(_open(path).metadata.num_rows) for path in parts_of(source))
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> ContractError:
-    return ContractError(f"{path} cannot be read: {str(error).splitlines()[0][:200]}; write it again")
+    return sum(tabular.count(path) for path in tabular.parts_of(source))

@@ -7,7 +7,7 @@ them are a random sample.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sendopt.allocation.files import (
     CANDIDATES_MORE,
     HISTORY,
     HISTORY_MORE,
+    MOST_SLOTS,
     columns_of,
     history_of,
     messages_of,
@@ -36,6 +37,7 @@ from sendopt.errors import ContractError
 _KEY = b"sendopt.bucket"
 _TEXTS = ("message_id", "campaign_id", "channel", "category", "exclusive_group")
 _LISTS = ("p_opt_out", "cost")
+_NAMES = ("channel", "category", "campaign_id")
 MOST_BUCKETS = 1000
 
 
@@ -54,6 +56,8 @@ class Summary:
     largest: dict[str, float]  # the largest value of each campaign
     last_tier: dict[str, int]  # of each campaign
     tiers: list[int]
+    names: dict[str, list[str]]  # channels, categories and campaigns of its candidates; channels of its history
+    history: tuple[int, int]  # rows, and those whose user has a candidate
     committed: list[tuple[str, str, float, int, float, float]]  # channel, campaign, minute, sends, Σ p_opt_out, Σ cost
 
 
@@ -87,6 +91,11 @@ def write_bucket(
     user, users = pd.factorize(c["user_id"])
     message, first = messages_of(where, user, c)
     order, start = arranged(user[first], hash_order(users), text_hash(c["message_id"][first]))
+    if int(c["slot"].max(initial=0)) >= MOST_SLOTS:
+        raise ContractError(
+            f"{where}, column slot: {int(c['slot'].max()):,} is beyond the longest plan of {MOST_SLOTS:,} slots; slots "
+            "count from 0 at the start of the plan"
+        )
     rows, cell_start = arranged(message, order, c["slot"])
     owner = np.repeat(order, np.diff(cell_start))
     repeated = np.zeros(len(rows), bool)
@@ -143,6 +152,9 @@ def _summary(
     by_campaign = frame.groupby("campaign", sort=True)
     committed: list[tuple[str, str, float, int, float, float]] = []
     least = 0.0
+    names = {name: sorted(map(str, pd.unique(c[name]))) for name in _NAMES}
+    names["history_channel"] = [] if past is None else sorted(map(str, pd.unique(past["channel"])))
+    matched = 0 if past is None else int(pd.Series(past["user_id"]).isin(c["user_id"]).sum())
     if past is not None:
         least = float(past["minutes_before"].min(initial=0.0))
         sends = pd.DataFrame({name: past[name] for name in (*HISTORY, *_LISTS)})
@@ -168,6 +180,8 @@ def _summary(
         largest={str(k): max(0.0, float(v)) for k, v in by_campaign["value"].max().items()},
         last_tier={str(k): int(v) for k, v in by_campaign["tier"].max().items()},
         tiers=np.unique(c["tier"]).tolist(),
+        names=names,
+        history=(0 if past is None else len(past["user_id"]), matched),
         committed=committed,
     )
 
@@ -189,7 +203,10 @@ def summaries(folder: Path) -> list[Summary]:
 
 def _summary_of(path: Path) -> Summary:
     told = json.loads((pq.read_schema(path).metadata or {})[_KEY])
-    return Summary(**{**told, "committed": [tuple(one) for one in told["committed"]]})
+    if told.keys() != {one.name for one in fields(Summary)}:
+        raise ContractError(f"{path}: a bucket of another version of sendopt; write the buckets again")
+    whole = {"committed": [tuple(one) for one in told["committed"]], "history": tuple(told["history"])}
+    return Summary(**{**told, **whole})
 
 
 def read_buckets(folder: Path, which: list[int], limits: SolveLimits, n_slots: int) -> Problem:

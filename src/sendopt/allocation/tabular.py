@@ -1,0 +1,259 @@
+"""The one reader of tabular files of `sendopt solve`: Parquet, CSV and JSON, one file or a folder, by their ending.
+
+Column names count in any case. What a file's ending says and its first bytes deny is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from sendopt.errors import ContractError, InputNotReady
+
+TEXT, WHOLE, NUMBER = "text", "whole numbers", "numbers"
+PARQUET, CSV, JSON = "Parquet", "CSV", "JSON"
+ENDINGS = {
+    ".parquet": PARQUET,
+    ".pq": PARQUET,
+    ".csv": CSV,
+    ".tsv": CSV,
+    ".json": JSON,
+    ".jsonl": JSON,
+    ".ndjson": JSON,
+}
+_EXPECTED = "expected .parquet, .csv, .tsv, .json or .jsonl; all but Parquet also with .gz"
+_DELIMITERS = (",", ";", "\t", "|")
+_HEADER_BYTES = 1_000_000
+_JSON_ROWS = 1 << 16  # rows of JSON in memory as objects at once
+_FAILURES = (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError, csv.Error, EOFError)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file and how it is read."""
+
+    path: Path
+    format: str
+    zipped: bool
+
+
+def source_of(path: Path) -> Source:
+    """How `path` is read, by its ending.
+
+    Raises InputNotReady where there is no file, ContractError where the ending is unknown or its bytes deny it.
+    """
+    if path.is_dir():
+        raise ContractError(f"{path}: a folder where one file is expected; give the file itself")
+    if not path.is_file():
+        raise InputNotReady(f"{path}: no such file; give a Parquet, CSV or JSON file")
+    name = path.name.lower()
+    zipped = name.endswith(".gz")
+    ending = Path(name.removesuffix(".gz")).suffix
+    form = ENDINGS.get(ending)
+    first = _first_bytes(path)
+    if not first:
+        raise ContractError(f"{path}: an empty file; write it again")
+    if first.startswith(b"PAR1"):
+        if form not in (None, PARQUET) or zipped:
+            raise ContractError(f"{path}: ends in {path.suffix} and holds Parquet; name it .parquet")
+        return Source(path, PARQUET, zipped=False)
+    if form is None or (zipped and form == PARQUET):
+        ending = "".join(path.suffixes[-2:])
+        what = f"files that end in {ending} are not read" if ending else "a file without an ending is not read"
+        raise ContractError(f"{path}: {what}; {_EXPECTED}")
+    if form != PARQUET and zipped != first.startswith(b"\x1f\x8b"):
+        what = "ends in .gz and is not compressed by gzip" if zipped else "is compressed by gzip: name it with .gz"
+        raise ContractError(f"{path}: {what}")
+    if form != PARQUET and not zipped and first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ContractError(f"{path}: UTF-16 text; save the file as UTF-8")
+    return Source(path, form, zipped)
+
+
+def parts_of(source: Path) -> list[Path]:
+    """The files of a folder that can be read, or the one file itself; raises InputNotReady where there is none.
+
+    What lies in folders that start with `_` or `.` is not read: it belongs to other programs.
+    """
+    if not source.is_dir():
+        return [source_of(source).path]
+    every = sorted(p for p in source.rglob("*") if p.is_file() and not _hidden(p.relative_to(source)))
+    parts = [p for p in every if Path(p.name.lower().removesuffix(".gz")).suffix in ENDINGS]
+    if not parts:
+        others = f"; it holds {', '.join(p.name for p in every[:3])}" if every else ""
+        raise InputNotReady(
+            f"{source}: no Parquet file, CSV or JSON there{others}; give a folder with some, or one file"
+        )
+    return parts
+
+
+def read(path: Path, kinds: Mapping[str, str]) -> pa.Table:
+    """The columns of `kinds` that the file has, under these names.
+
+    Columns of TEXT keep their letters where the format has no types. Raises ContractError for what cannot be read, a
+    column that is there twice included.
+    """
+    source = source_of(path)
+    try:
+        if source.format == PARQUET:
+            names = _named(path, pq.read_schema(path).names, kinds)
+            table = pq.read_table(path, columns=list(names))
+            return table.rename_columns([names[c] for c in table.column_names])
+        if source.format == CSV:
+            return _csv(source, kinds)
+        return _json(source, kinds)
+    except _FAILURES as error:
+        raise unreadable(path, error) from None
+
+
+def columns(path: Path) -> list[str]:
+    """The names of the file's columns as they are written; of JSON those of its first rows."""
+    source = source_of(path)
+    try:
+        if source.format == PARQUET:
+            return [str(name) for name in pq.read_schema(path).names]
+        if source.format == CSV:
+            return _header(source)[0]
+        return list(dict.fromkeys(name for row in next(_json_rows(source), []) for name in row))
+    except _FAILURES as error:
+        raise unreadable(path, error) from None
+
+
+def count(path: Path) -> int:
+    """Rows of the file: exactly of Parquet, else about, by line ends or opening braces."""
+    source = source_of(path)
+    try:
+        if source.format == PARQUET:
+            return int(pq.ParquetFile(path).metadata.num_rows)
+        with _opened(source) as data:
+            blocks = iter(lambda: data.read(1 << 20), b"")
+            return sum(block.count(b"{" if source.format == JSON else b"\n") for block in blocks)
+    except _FAILURES as error:
+        raise unreadable(path, error) from None
+
+
+def batches(path: Path, kinds: Mapping[str, str], rows: int) -> Iterator[pa.Table]:
+    """What `read` gives, of Parquet so many rows at once."""
+    if source_of(path).format != PARQUET:
+        yield read(path, kinds)
+        return
+    try:
+        file = pq.ParquetFile(path)
+        names = _named(path, file.schema_arrow.names, kinds)
+        for batch in file.iter_batches(rows, columns=list(names)):
+            table = pa.Table.from_batches([batch])
+            yield table.rename_columns([names[c] for c in table.column_names])
+    except _FAILURES as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: BaseException) -> ContractError:
+    """The sentence for a file whose bytes are not what its ending says."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return ContractError(f"{path} cannot be read: {reason}; write it again")
+
+
+def _named(path: Path, names: list[str], kinds: Mapping[str, str]) -> dict[str, str]:
+    """{column as it is written: its name among `kinds`}, in the order of the file."""
+    wanted = {str(name): plain(str(name)) for name in names if plain(str(name)) in kinds}
+    plain_names = [plain(str(name)) for name in names]
+    twice = next((name for name in wanted.values() if plain_names.count(name) > 1), None)
+    if twice is not None:
+        raise ContractError(f"{path}: column {twice} is there more than once (capitals do not count); keep one")
+    return wanted
+
+
+def plain(name: str) -> str:
+    """A column's name without what does not count in it: capitals and white space around."""
+    return name.strip().lower()
+
+
+def _csv(source: Source, kinds: Mapping[str, str]) -> pa.Table:
+    header, delimiter = _header(source, kinds)
+    names = _named(source.path, header, kinds)
+    if not names:
+        return pa.table({})
+    texts = {written: pa.string() for written, name in names.items() if kinds[name] == TEXT}
+    options = pa_csv.ConvertOptions(column_types=texts, include_columns=list(names))
+    parsing = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    reading = pa_csv.ReadOptions(column_names=header, skip_rows=1)
+    with _opened(source) as data:
+        table = pa_csv.read_csv(data, reading, parsing, options)
+    return table.rename_columns([names[c] for c in table.column_names])
+
+
+def _header(source: Source, kinds: Mapping[str, str] | None = None) -> tuple[list[str], str]:
+    """(names of the columns, the delimiter that splits most of them as they are asked for)."""
+    with _opened(source) as data:
+        text = data.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+    first = text.replace("\r\n", "\n").replace("\r", "\n").partition("\n")[0]
+    splits = {d: next(csv.reader([first], delimiter=d), []) for d in _DELIMITERS}
+
+    def hits(delimiter: str) -> tuple[int, int]:
+        names = splits[delimiter]
+        return sum(plain(name) in (kinds or ()) for name in names), len(names) if kinds is None else 0
+
+    best = max(_DELIMITERS, key=hits)
+    return splits[best], best
+
+
+def _json(source: Source, kinds: Mapping[str, str]) -> pa.Table:
+    parts = []
+    for rows in _json_rows(source):
+        written = list(dict.fromkeys(name for row in rows for name in row))
+        names = _named(source.path, written, kinds)
+        parts.append(pa.table({name: pa.array([row.get(w) for row in rows]) for w, name in names.items()}))
+    return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
+
+
+def _json_rows(source: Source) -> Iterator[list[dict[str, Any]]]:
+    """Objects, some at once: those of one array, or one object a line."""
+    with _opened(source) as data, io.TextIOWrapper(data, "utf-8-sig") as text:
+        start = text.read(1)
+        while start.isspace():
+            start = text.read(1)
+        if start == "[":
+            rows = json.loads(start + text.read())
+            yield [_object(row, f"entry {i}") for i, row in enumerate(rows)]
+            return
+        batch: list[dict[str, Any]] = []
+        for number, line in enumerate(text, 1):
+            whole = start + line if number == 1 else line
+            if whole.strip():
+                batch.append(_object(json.loads(whole), f"line {number}"))
+            if len(batch) == _JSON_ROWS:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _object(row: object, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is no object; expected an array of objects, or one object a line")
+    return row
+
+
+def _opened(source: Source) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(source.path, "rb")) if source.zipped else source.path.open("rb")
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as data:
+            return data.read(4)
+    except OSError as error:
+        raise ContractError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(("_", ".")) for part in path.parts)

@@ -1,0 +1,60 @@
+"""What `sendopt check` says of a conf folder: every fault of every file, or what the settings mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from sendopt.config import forecast
+from sendopt.config.checks import unknown
+from sendopt.config.loader import load
+from sendopt.config.schema import Settings
+from sendopt.config.yaml_tree import Mark, Problem, Tree, read, sentences
+from sendopt.errors import ConfigError
+from sendopt.ingest import load_mapping
+
+
+def lines(conf: Path, env: str | None, today: date) -> Iterator[str]:
+    """Sentences about valid settings: warnings first, then what a night may do.
+
+    `env` None means every env/*.yaml. Raises ConfigError (exit 2) whose `problems` are all faults of the settings and
+    of the mappings that they name, as `FILE:LINE: dotted.path: sentence`.
+    """
+    if not conf.is_dir():
+        raise ConfigError(f"{conf}: no such folder; give one that holds growth.yaml and env/NAME.yaml")
+    names = [env] if env else sorted(path.stem for path in (conf / "env").glob("*.yaml"))
+    if not names:
+        raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
+    problems: dict[str, None] = {}
+    valid: list[Settings] = []
+    for name in names:
+        try:
+            valid.append(load(conf, name))
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems or (error.message,))
+    for settings in valid:
+        for source in settings.sources.values():
+            problems |= dict.fromkeys(_mapping_problems(source.mapping, settings))
+    if problems:
+        raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
+    yield f"{conf} is valid for {', '.join(names)}"
+    for warning in dict.fromkeys(w for settings in valid for w in forecast.warnings(settings, today)):
+        yield f"warning: {warning}"
+    for sentence in forecast.forecast(valid[-1]):
+        yield f"  {sentence}"
+
+
+def _mapping_problems(path: str, settings: Settings) -> tuple[str, ...]:
+    try:
+        mapping = load_mapping(Path(path))
+    except ConfigError as error:
+        return error.problems or (error.message,)
+    tree = read(Path(path), path)[0] or Tree()
+    derived = mapping.derived_users.channels if mapping.derived_users else ()
+    places = [(("tables", "users", "channels", i), name) for i, name in enumerate(derived)]
+    return sentences(
+        Problem(tree.mark(place) or Mark(path, 0), place, unknown("channel", name, settings.channels))
+        for place, name in places
+        if name not in settings.channels
+    )
