@@ -84,7 +84,7 @@ bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it 
 	$(BIN)/python benchmarks/weeks.py
 
 lock: ## write requirements.lock anew (needs uv)
-	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra all --extra dev pyproject.toml -o requirements.lock
 
 schema: $(READY) ## write conf/schema.json anew
 	$(BIN)/python -c "import json; from sendopt.config.loader import json_schema; print(json.dumps(json_schema(), indent=2, ensure_ascii=False))" > conf/schema.json

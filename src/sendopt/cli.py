@@ -7,15 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sendopt import demo as demo_world
-from sendopt import runtime, summary
+from sendopt import output, runtime, summary
 from sendopt.config import forecast
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
@@ -23,14 +24,13 @@ from sendopt.errors import ConfigError
 
 app = typer.Typer(
     name="sendopt",
-    help="Decides, every night, which notification each person gets and when; proves how good the plan is.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 EXACT_GAP = 1e-6  # relative, where the exact method is asked for
 Conf = Annotated[Path, typer.Option(help="folder of settings", envvar="SENDOPT_CONF")]
 Env = Annotated[str, typer.Option(help="name of env/NAME.yaml in that folder", envvar="SENDOPT_ENV")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output instead of prose")]
 PlanDate = Annotated[str, typer.Option(help="the date to plan, YYYY-MM-DD")]
 DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
 DEMO_DAYS = 60
@@ -46,16 +46,37 @@ STORIES = {
 }
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"sendopt {installed('sendopt')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    """Decides, every night, which notification each person gets and when; proves how good the plan is."""
+
+
 @app.command()
 def night(
     plan_date: PlanDate,
     conf: Conf = Path("conf"),
     env: Env = "local",
     train: Annotated[bool, typer.Option(help="train even where a champion exists")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON line a stage instead of prose")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run all stages of one night: raw logs in, an audited send plan and a report out."""
-    _exit(lambda: _night(runtime.parse_date(plan_date), conf, env, train, as_json))
+
+    def work() -> None:
+        document = _night(runtime.parse_date(plan_date), conf, env, train, as_json)
+        if as_json:
+            output.document(document)
+
+    _exit(work)
 
 
 @app.command()
@@ -64,18 +85,20 @@ def ingest(
     data: Annotated[Path, typer.Option("--input", help="file or folder of raw logs")],
     conf: Conf = Path("conf"),
     env: Env = "local",
+    as_json: Json = False,
 ) -> None:
     """Read raw logs into the silver tables; bad rows go to quarantine, each with its reason."""
-    _exit(lambda: _ingest(source, data, load(conf, env)))
+    _exit(lambda: _ingest(source, data, load(conf, env), as_json))
 
 
 @app.command()
 def check(
     conf: Annotated[Path, typer.Argument(help="folder of settings")] = Path("conf"),
     env: Annotated[str | None, typer.Option(help="check this environment only; default: every env/*.yaml")] = None,
+    as_json: Json = False,
 ) -> None:
     """Check every setting at once, with file, line and remedy, and say what the settings mean for a night."""
-    _exit(lambda: _check(conf, env))
+    _exit(lambda: _check(conf, env, as_json))
 
 
 @app.command()
@@ -113,7 +136,7 @@ def solve(
     check_prices: Annotated[
         int, typer.Option(min=0, help="solve again with so many of the limits worth most a tenth wider")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="solution.json on standard output instead of prose")] = False,
+    as_json: Json = False,
 ) -> None:
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
     if candidates.is_dir() and check_prices == 0:
@@ -131,9 +154,7 @@ def evaluate(
         str, typer.Option(help="open | click | goal: what counts, where the log has interactions")
     ] = "open",
     window_hours: Annotated[float, typer.Option(help="hours after a send in which it counts")] = 24.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="evaluation.json on standard output instead of prose")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say whether personal timing is worth it on a log of decisions, how sure that is, and what would settle it."""
     _exit(lambda: _evaluate(decisions, source, out, label, window_hours, as_json))
@@ -145,9 +166,10 @@ def demo(
     nights: Annotated[int, typer.Option(min=1, max=30, help="nights in a row")] = 1,
     conf: Conf = Path("conf"),
     env: Env = "local",
+    as_json: Json = False,
 ) -> None:
     """Simulate a small world, plan its next night, and show what came out."""
-    _exit(lambda: _demo(users, nights, conf, env))
+    _exit(lambda: _demo(users, nights, conf, env, as_json))
 
 
 @app.command()
@@ -156,32 +178,39 @@ def rollback(
     to: Annotated[str | None, typer.Option(help="version to go back to; default: the champion before this one")] = None,
     conf: Conf = Path("conf"),
     env: Env = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON line instead of prose")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make the good model before this one champion again; the next night is scored with it."""
 
     def work() -> None:
-        import json
-
         from sendopt.tracking import registries
 
         settings = load(conf, env)
         before, after = registries.roll_back(settings.mlflow, model, settings.objective.goals, to)
-        said = f"Champion was {before}, now is {after}. The next night uses it; nothing is retrained by this."
-        sys.stdout.write((json.dumps({"from": before, "to": after}) if as_json else said) + "\n")
+        if as_json:
+            output.document({"from": before, "to": after})
+            return
+        sys.stdout.write(
+            f"Champion was {before}, now is {after}. The next night uses it; nothing is retrained by this.\n"
+        )
 
     _exit(work)
 
 
-def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
+def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> dict[str, Any]:
+    """The night as a document; prints its summary unless `as_json`."""
     settings = load(conf, env)
     console = Console(stderr=True, highlight=False)
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+    spinner = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console,
+        disable=not console.is_terminal,
+    )  # fmt: skip
+    reports = []
+    with spinner as progress:
         stages = iter(STORIES.items())
         task = progress.add_task(f"{day}: {next(stages)[1]}", total=None)
         for done in runtime.run(day, settings, conf, retrain=train):
-            if as_json:
-                runtime.print_line(done)
+            reports.append(vars(done))
             console.print(summary.stage_line(done), markup=False, soft_wrap=True)
             if following := next(stages, None):
                 progress.update(task, description=f"{day}: {following[1]}")
@@ -191,6 +220,7 @@ def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
     if not as_json:
         for line in summary.of_night(settings.paths.data, day, report):
             Console(highlight=False).print(line, soft_wrap=True)
+    return {"plan_date": str(day), "stages": reports, "report": str(report)}
 
 
 def _report(day: date, settings: Settings) -> Path:
@@ -205,13 +235,16 @@ def _report(day: date, settings: Settings) -> Path:
     return path
 
 
-def _ingest(source: Path, data: Path, settings: Settings) -> None:
+def _ingest(source: Path, data: Path, settings: Settings, as_json: bool) -> None:
     from sendopt.ingest import load_mapping
     from sendopt.spark.ingest import ingest as read
 
     mapping = load_mapping(source)
     with runtime.lake_of(settings) as lake:
         result = read(lake, mapping, data, settings, datetime.now(UTC))
+    if as_json:
+        output.document({"rows_in": result.rows_in, "rows_out": result.rows_out, "dropped": result.dropped})
+        return
     sys.stdout.write(
         f"{result.rows_in} rows in, {result.rows_out} kept, {result.rows_in - result.rows_out} in quarantine\n"
     )
@@ -223,8 +256,6 @@ def _solve(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, checked: int, as_json: bool,
     of_folders: int | str | None,
 ) -> None:  # fmt: skip
-    import json
-
     from sendopt import allocation
     from sendopt.allocation import files
     from sendopt.config.limits_file import load_limits
@@ -255,7 +286,7 @@ def _solve(
     seconds["check_prices"] = lap()
     files.write_solution(out, problem, solution, seconds, checks)
     if as_json:
-        sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks), indent=2) + "\n")
+        output.document(files.as_json(solution, seconds, checks))
         return
     for line in [*summary.of_solution(solution, len(solution.chosen), out), *summary.of_checks(checks)]:
         sys.stdout.write(line + "\n")
@@ -265,8 +296,6 @@ def _solve_folder(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, number: int | None,
     master: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    import json
-
     from sendopt.allocation import buckets
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
@@ -282,15 +311,13 @@ def _solve_folder(
 
         planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number)
     if as_json:
-        sys.stdout.write(json.dumps(buckets.told_of(planned), indent=2) + "\n")
+        output.document(buckets.told_of(planned))
         return
     for line in summary.of_solution(planned.solution, planned.sends, out):
         sys.stdout.write(line + "\n")
 
 
 def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours: float, as_json: bool) -> None:
-    import json
-
     from sendopt import evaluation
 
     if label not in ("open", "click", "goal"):
@@ -300,13 +327,13 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
     result = evaluation.evaluate_log(decisions, source, label, window_hours)
     evaluation.write(result, out)
     if as_json:
-        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        output.document(result)
         return
     for line in evaluation.in_words(result, out):
         sys.stdout.write(line + "\n")
 
 
-def _check(conf: Path, env: str | None) -> None:
+def _check(conf: Path, env: str | None, as_json: bool) -> None:
     names = [env] if env else sorted(p.stem for p in (conf / "env").glob("*.yaml"))
     if not names:
         raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
@@ -319,6 +346,10 @@ def _check(conf: Path, env: str | None) -> None:
             problems += [p for p in error.problems if p not in problems] or [error.message]
     if problems or settings is None:
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
+    if as_json:
+        warnings, nights = list(forecast.warnings(settings)), list(forecast.forecast(settings))
+        output.document({"conf": str(conf), "environments": names, "warnings": warnings, "forecast": nights})
+        return
     sys.stdout.write(f"{conf} is valid for {', '.join(names)}\n")
     for line in forecast.warnings(settings):
         sys.stdout.write(f"warning: {line}\n")
@@ -326,7 +357,7 @@ def _check(conf: Path, env: str | None) -> None:
         sys.stdout.write(f"  {line}\n")
 
 
-def _demo(users: int, nights: int, conf: Path, env: str) -> None:
+def _demo(users: int, nights: int, conf: Path, env: str, as_json: bool) -> None:
     settings = load(conf, env)
     source = settings.sources.get("demo")
     if source is None:
@@ -334,11 +365,15 @@ def _demo(users: int, nights: int, conf: Path, env: str) -> None:
     raw = Path(source.input)
     Console(stderr=True).print(f"simulating {users} people over {DEMO_DAYS} days")
     demo_world.prepare(raw, settings, users, DEMO_DATE, DEMO_DAYS)
+    planned = []
     for n in range(nights):
         day = DEMO_DATE + timedelta(days=n)
-        _night(day, conf, env, train=False, as_json=False)
+        planned.append(_night(day, conf, env, train=False, as_json=as_json))
         if n + 1 < nights:
             demo_world.play(raw, settings, day)
+    if as_json:
+        output.document({"users": users, "nights": planned})
+        return
     for line in summary.where_next(settings, conf, env, day):
         Console(highlight=False).print(line, soft_wrap=True)
 
@@ -351,6 +386,7 @@ def _exit(work: Callable[[], None]) -> None:
 
 def main() -> None:
     """Entry point of the `sendopt` command."""
+    output.steady()
     os.environ.setdefault("TZ", "UTC")
     try:
         app()

@@ -9,7 +9,6 @@ import os
 import resource
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from sendopt import extras, jvm_log, output, private, traces
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
 from sendopt.errors import ConfigError, SendoptError
@@ -61,6 +61,7 @@ class StageReport:
 
 def job(stage: str) -> NoReturn:
     """Entry of `jobs/<stage>.py`: run one stage on the command line's arguments and exit with its code."""
+    output.steady()
     parser = argparse.ArgumentParser(prog=f"jobs/{stage}.py", description=f"Run the stage {stage} of one night.")
     parser.add_argument("--plan-date", required=True, help="the date to plan, YYYY-MM-DD")
     parser.add_argument("--conf", default="conf", help="folder of settings")
@@ -88,11 +89,18 @@ def run(
     """Run `stages` of one night in order in one Spark session of its own; yields each one's report as it ends."""
     from sendopt.spark.session import open_session
 
-    spark = open_session(settings.spark)
+    make_private(settings)
+    spark = open_session(settings.spark, jvm_log.opened())
     try:
         yield from run_in(spark, plan_date, settings, conf_dir, stages, retrain=retrain)
     finally:
         spark.stop()
+
+
+def make_private(settings: Settings) -> None:
+    """Take others' access from the folders that a night writes, which hold user ids; says so where they had it."""
+    for sentence in private.tighten(settings.paths.data, settings.paths.out):
+        sys.stderr.write(f"sendopt: {sentence}\n")
 
 
 def run_in(
@@ -160,7 +168,11 @@ def leave(code: int) -> NoReturn:
 
 
 def guarded(work: Callable[[], None]) -> int:
-    """Exit code of `work`; a failure becomes one sentence on standard error, never a stack trace."""
+    """Exit code of `work`; a failure becomes one sentence on standard error, never a stack trace.
+
+    What `work` writes is private to its user.
+    """
+    private.keep_private()
     try:
         work()
     except SendoptError as error:
@@ -170,22 +182,25 @@ def guarded(work: Callable[[], None]) -> int:
         _say("stopped by the keyboard; finished stages are kept, the running one wrote nothing half", 130, {})
         return 130
     except Exception as error:  # noqa: BLE001  the last line before the user
-        _say(f"unexpected {type(error).__name__}; details for a bug report are in {_keep_trace()}", UNEXPECTED, {})
-        return UNEXPECTED
+        return _unforeseen(error)
+    jvm_log.remove()
     return 0
+
+
+def _unforeseen(error: Exception) -> int:
+    if isinstance(error, ModuleNotFoundError) and (sentence := extras.sentence(error)):
+        _say(sentence, ConfigError.exit_code, {})
+        return ConfigError.exit_code
+    sys.stderr.write("".join(f"{line}\n" for line in jvm_log.lines()))
+    where = traces.kept(error, datetime.now(UTC))
+    _say(f"unexpected {type(error).__name__}; {where}", UNEXPECTED, {})
+    return UNEXPECTED
 
 
 def _say(message: str, code: int, facts: dict[str, object]) -> None:
     known = {k: v for k, v in facts.items() if v}
     sys.stderr.write(f"sendopt: {message}\n")
     sys.stderr.write(json.dumps({"exit_code": code, **known}, sort_keys=True, default=str) + "\n")
-
-
-def _keep_trace() -> Path:
-    path = Path("out") / "errors" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(traceback.format_exc())
-    return path
 
 
 def parse_date(text: str) -> date:
@@ -205,7 +220,8 @@ def lake_of(settings: Settings) -> Iterator[Lake]:
     from sendopt.spark.session import open_session
     from sendopt.spark.tables import Lake
 
-    spark = open_session(settings.spark)
+    make_private(settings)
+    spark = open_session(settings.spark, jvm_log.opened())
     try:
         yield Lake(spark, settings.paths.data)
     finally:

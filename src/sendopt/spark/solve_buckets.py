@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import pandas_udf
 
-from sendopt import errors
+from sendopt import errors, jvm_log
 from sendopt.allocation.buckets import Part, Planned, bucket_of, write_bucket
 from sendopt.allocation.buckets import solve_folder as in_buckets
 from sendopt.allocation.buckets.split import no_rows, parts_of, typed
@@ -36,7 +36,7 @@ def solve_folder(
     buckets: int | None,
 ) -> Planned:  # fmt: skip
     """`sendopt.allocation.buckets.solve_folder` on a Spark master: the same plan, byte for byte."""
-    spark = open_session(SparkSettings(master=master))
+    spark = open_session(SparkSettings(master=master), jvm_log.opened())
     try:
         writes, run = partial(write_buckets, spark), partial(over_buckets, spark)
         return in_buckets(source, history, limits, out, relative_gap, buckets, writes, run)
