@@ -198,10 +198,15 @@ def _write_spark_defaults(jars: list[str]) -> None:
     (folder / "spark-defaults.conf").write_text(f"# written by `make install`\n{text}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry of `python -m sendopt.spark.jars`."""
     try:
         count = len(install())
     except ConfigError as error:
         sys.stderr.write("".join(f"{line}\n" for line in (*jvm_log.lines(), f"sendopt: {error.message}")))
         sys.exit(error.exit_code)
     sys.stdout.write(f"{count} Delta jars ready\n")
+
+
+if __name__ == "__main__":
+    main()
