@@ -139,10 +139,14 @@ def solve(
     as_json: Json = False,
 ) -> None:
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
-    if candidates.is_dir() and check_prices == 0:
-        _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json))
-    else:
-        _exit(lambda: _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark))
+
+    def work() -> None:
+        if candidates.is_dir() and check_prices == 0:
+            _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json)
+        else:
+            _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark)
+
+    _exit(work)
 
 
 @app.command()
@@ -201,12 +205,8 @@ def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> dict[
     """The night as a document; prints its summary unless `as_json`."""
     settings = load(conf, env)
     console = Console(stderr=True, highlight=False)
-    spinner = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console,
-        disable=not console.is_terminal,
-    )  # fmt: skip
-    reports = []
-    with spinner as progress:
+    columns, reports = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()), []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         stages = iter(STORIES.items())
         task = progress.add_task(f"{day}: {next(stages)[1]}", total=None)
         for done in runtime.run(day, settings, conf, retrain=train):

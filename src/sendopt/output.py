@@ -13,18 +13,23 @@ from typing import Any, TextIO
 
 
 class _Steady(io.TextIOWrapper):
-    """A text stream whose reader may go away (`| head`): the rest of the output is dropped and the work goes on."""
+    """A text stream whose reader may go away (`| head`): the rest of the output is dropped and the work goes on.
+
+    Standard error drops what cannot be written for any reason, or a failure would lose its exit code.
+    """
+
+    dropped: tuple[type[OSError], ...] = (BrokenPipeError,)
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
+        except self.dropped:
             return self._drop(len(text))
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
+        except self.dropped:
             self._drop(0)
 
     def _drop(self, letters: int) -> int:
@@ -32,6 +37,10 @@ class _Steady(io.TextIOWrapper):
         os.dup2(nowhere, self.fileno())  # what the buffer still holds goes there too
         os.close(nowhere)
         return letters
+
+
+class _SteadyError(_Steady):
+    dropped = (OSError,)
 
 
 def steady() -> None:
@@ -54,7 +63,8 @@ def _steady(stream: Any, number: int) -> TextIO:
         encoding, buffer = stream.encoding, stream.detach()
     except (AttributeError, OSError, ValueError):  # replaced by whoever called, who knows better
         return stream  # type: ignore[no-any-return]
-    return _Steady(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
+    kind = _Steady if number == 1 else _SteadyError
+    return kind(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 def document(content: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sendopt import extras, jvm_log, output, private, traces
+from sendopt import jvm_log, machine, output, private, traces
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
 from sendopt.errors import ConfigError, SendoptError
@@ -188,9 +188,9 @@ def guarded(work: Callable[[], None]) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    if isinstance(error, ModuleNotFoundError) and (sentence := extras.sentence(error)):
-        _say(sentence, ConfigError.exit_code, {})
-        return ConfigError.exit_code
+    if fault := machine.named(error):
+        _say(fault.message, fault.exit_code, fault.facts)
+        return fault.exit_code
     sys.stderr.write("".join(f"{line}\n" for line in jvm_log.lines()))
     where = traces.kept(error, datetime.now(UTC))
     _say(f"unexpected {type(error).__name__}; {where}", UNEXPECTED, {})
@@ -199,7 +199,7 @@ def _unforeseen(error: Exception) -> int:
 
 def _say(message: str, code: int, facts: dict[str, object]) -> None:
     known = {k: v for k, v in facts.items() if v}
-    sys.stderr.write(f"sendopt: {message}\n")
+    sys.stderr.write(f"sendopt: {machine.shortened(message)}\n")
     sys.stderr.write(json.dumps({"exit_code": code, **known}, sort_keys=True, default=str) + "\n")
 
 
