@@ -41,7 +41,9 @@ def named(error: Exception) -> ConfigError | None:
 
 
 def shortened(message: str) -> str:
-    """The message with words of more than 300 letters cut: an argument may hold anything."""
+    """The message with words of more than 300 letters cut and bytes that are no text escaped: an argument may hold
+    anything."""
+    message = message.encode("utf-8", "backslashreplace").decode("utf-8")
     return re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1…", message)
 
 
