@@ -203,6 +203,16 @@ def test_a_first_download_is_checked_too(installed, monkeypatch, served):
     assert not (installed / "jars").exists()
 
 
+def test_a_plain_spark_submit_finds_delta_and_writes_private_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(jars.pyspark, "__file__", str(tmp_path / "__init__.py"))
+    jars._write_spark_defaults(["a.jar", "b.jar"])
+    lines = (tmp_path / "conf/spark-defaults.conf").read_text().splitlines()
+    conf = dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
+    assert conf["spark.jars"] == "a.jar,b.jar"
+    assert conf["spark.hadoop.fs.permissions.umask-mode"] == "077"
+    assert conf["spark.sql.extensions"] == "io.delta.sql.DeltaSparkSessionExtension"
+
+
 @pytest.mark.slow
 def test_a_download_that_fails_is_one_sentence_with_what_the_resolution_said(tmp_path):
     """No repository is reachable: a proxy that is none, in a JVM of its own."""

@@ -23,6 +23,7 @@ from pyspark.errors import PySparkException
 
 from sendopt import jvm_log
 from sendopt.errors import ConfigError
+from sendopt.private import UMASK
 
 JAVA_VERSIONS = (17, 21)
 JAVA_SECONDS = 20.0  # that `java -version` may take
@@ -77,6 +78,8 @@ DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
+# Hadoop gives every file its mode itself, whatever the umask of the process is.
+PRIVATE_CONF = {"spark.hadoop.fs.permissions.umask-mode": f"{UMASK:03o}"}
 # Without the larger code cache the sweeper throws compiled code out and compiles it again, for ever.
 JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -Duser.timezone=UTC"
 
@@ -191,7 +194,7 @@ def _resolve() -> list[str]:
 
 
 def _write_spark_defaults(jars: list[str]) -> None:
-    conf = {"spark.jars": ",".join(jars), "spark.driver.extraJavaOptions": JVM_OPTIONS, **DELTA_CONF}
+    conf = {"spark.jars": ",".join(jars), "spark.driver.extraJavaOptions": JVM_OPTIONS, **DELTA_CONF, **PRIVATE_CONF}
     folder = Path(pyspark.__file__).parent / "conf"
     folder.mkdir(exist_ok=True)
     text = "".join(f"{key} {value}\n" for key, value in conf.items())

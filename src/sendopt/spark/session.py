@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from sendopt.config.schema import SparkSettings
 from sendopt.errors import ConfigError
-from sendopt.spark.jars import DELTA_CONF, JVM_OPTIONS, checked_jars, require_java
+from sendopt.spark.jars import DELTA_CONF, JVM_OPTIONS, PRIVATE_CONF, checked_jars, require_java
 
 
 def open_session(settings: SparkSettings, jvm_output: int | None = None) -> SparkSession:
@@ -43,6 +43,7 @@ def open_session(settings: SparkSettings, jvm_output: int | None = None) -> Spar
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         **DELTA_CONF,
+        **PRIVATE_CONF,
         **settings.conf,
     }
     builder = SparkSession.builder.appName("sendopt").master(settings.master)
