@@ -12,6 +12,7 @@ from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from sendopt import jvm_log
 from sendopt.config.schema import SparkSettings
 from sendopt.errors import ConfigError
 from sendopt.spark.jars import DELTA_CONF, JVM_OPTIONS, PRIVATE_CONF, checked_jars, require_java
@@ -71,10 +72,10 @@ def start_jvm(conf: dict[str, str], output: int | None) -> None:
         gateway = launch_gateway(settings, streams)  # type: ignore[no-untyped-call]
         SparkContext._ensure_initialized(gateway=gateway, conf=settings)
     except (Py4JError, PySparkException, OSError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        told = [line.strip() for line in jvm_log.lines(1)[1:]] or str(error).strip().splitlines()
         raise ConfigError(
-            f"Spark's JVM did not start ({reason[0][:200]}): look at spark.conf and spark.driver_memory, and whether "
-            f"{os.environ.get('TMPDIR', '/tmp')} can be written"
+            f"Spark's JVM did not start ({(told or [type(error).__name__])[0]:.200}): look at spark.conf and "
+            "spark.driver_memory, and whether the temporary folder can be written"
         ) from None
 
 
