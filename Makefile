@@ -17,17 +17,19 @@ install: $(READY) ## .venv from the lock file, and Delta's jars
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PY311)" || { echo "sendopt needs Python 3.11, and none is on PATH: install it and try again" >&2; exit 2; }
 	@java -version >/dev/null 2>&1 || { echo "sendopt needs Java 17, and no \`java\` could be started here: install OpenJDK 17 and put it on PATH" >&2; exit 2; }
-	$(PY311) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BIN)/python -m sendopt.spark.jars
+	@tools/quietly "Making .venv (everything that is installed is logged in out/logs/install.log)" $(PY311) -m venv $(VENV)
+	@tools/quietly "Installing the packages of requirements.lock: a few minutes, 2 GB" \
+		$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@tools/quietly "Installing sendopt" \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@tools/quietly "Fetching Delta's jars (13 MB, checked by SHA-256)" $(BIN)/python -m sendopt.spark.jars
 	@touch $@
 
 demo: $(READY) ## a simulated world of 2,000 people, one whole night, a summary and out/report.html
-	$(BIN)/sendopt demo --users 2000
+	@$(BIN)/sendopt demo --users 2000
 
 demo-large: $(READY) ## the same with 5,000 people
-	$(BIN)/sendopt demo --users 5000
+	@$(BIN)/sendopt demo --users 5000
 
 test: lint ## the whole suite in two halves at once, the same that .ci/run runs
 	$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-nights test-parts
@@ -84,7 +86,7 @@ bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it 
 	$(BIN)/python benchmarks/weeks.py
 
 lock: ## write requirements.lock anew (needs uv)
-	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra all --extra dev pyproject.toml -o requirements.lock
 
 schema: $(READY) ## write conf/schema.json anew
 	$(BIN)/python -c "import json; from sendopt.config.loader import json_schema; print(json.dumps(json_schema(), indent=2, ensure_ascii=False))" > conf/schema.json

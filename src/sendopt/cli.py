@@ -6,16 +6,18 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, timedelta
+from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sendopt import demo as demo_world
-from sendopt import ending, runtime, settings_check, summary
+from sendopt import ending, output, runtime, settings_check, summary
 from sendopt.allocation.unused import Expectation
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
@@ -25,20 +27,34 @@ from sendopt.errors import ConfigError
 
 app = typer.Typer(
     name="sendopt",
-    help="Decides, every night, which notification each person gets and when; proves how good the plan is.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 EXACT_GAP = 1e-6  # relative, where the exact method is asked for
 Conf = Annotated[Path, typer.Option(help="folder of settings", envvar="SENDOPT_CONF")]
 Env = Annotated[str, typer.Option(help="name of env/NAME.yaml in that folder", envvar="SENDOPT_ENV")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output instead of prose")]
 PlanDate = Annotated[str, typer.Option(help="the date to plan, YYYY-MM-DD")]
 DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
 DEMO_DAYS = 60
 Now = Annotated[
     str | None, typer.Option(help="the time to take for now, like 2026-03-28T23:10:00Z; default: the real time")
 ]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"sendopt {installed('sendopt')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    """Decides, every night, which notification each person gets and when; proves how good the plan is."""
 
 
 @app.command()
@@ -48,13 +64,15 @@ def night(
     env: Env = "local",
     train: Annotated[bool, typer.Option(help="train even where a champion exists")] = False,
     now: Now = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON line a stage instead of prose")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run all stages of one night: raw logs in, an audited send plan and a report out."""
 
     def work() -> None:
         times = runtime.Times.of(now)
-        _night(runtime.parse_date(plan_date), load(conf, env), conf, times, train, as_json)
+        document = _night(runtime.parse_date(plan_date), load(conf, env), conf, times, train, as_json)
+        if as_json:
+            output.document(document)
 
     _exit(work)
 
@@ -66,18 +84,20 @@ def ingest(
     conf: Conf = Path("conf"),
     env: Env = "local",
     now: Now = None,
+    as_json: Json = False,
 ) -> None:
     """Read raw logs into the silver tables; bad rows go to quarantine, each with its reason."""
-    _exit(lambda: _ingest(source, data, load(conf, env), runtime.Times.of(now)))
+    _exit(lambda: _ingest(source, data, load(conf, env), runtime.Times.of(now), as_json))
 
 
 @app.command()
 def check(
     conf: Annotated[Path, typer.Argument(help="folder of settings")] = Path("conf"),
     env: Annotated[str | None, typer.Option(help="check this environment only; default: every env/*.yaml")] = None,
+    as_json: Json = False,
 ) -> None:
     """Check every setting at once, with file, line and remedy, and say what the settings mean for a night."""
-    _exit(lambda: _check(conf, env))
+    _exit(lambda: _check(conf, env, as_json))
 
 
 @app.command()
@@ -149,14 +169,18 @@ def solve(
     min_history_match: Annotated[
         float, typer.Option(min=0, max=1, help="share of history rows whose user must have a candidate, else exit 3")
     ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="solution.json on standard output instead of prose")] = False,
+    as_json: Json = False,
 ) -> None:
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
-    expect = Expectation(limits, allow_unused, min_history_match)
-    if candidates.is_dir() and check_prices == 0:
-        _exit(lambda: _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json, expect))
-    else:
-        _exit(lambda: _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark, expect))
+
+    def work() -> None:
+        expect = Expectation(limits, allow_unused, min_history_match)
+        if candidates.is_dir() and check_prices == 0:
+            _solve_folder(candidates, limits, out, history, method, buckets, spark, as_json, expect)
+        else:
+            _solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark, expect)
+
+    _exit(work)
 
 
 @app.command()
@@ -168,9 +192,7 @@ def evaluate(
         str, typer.Option(help="open | click | goal: what counts, where the log has interactions")
     ] = "open",
     window_hours: Annotated[float, typer.Option(help="hours after a send in which it counts")] = 24.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="evaluation.json on standard output instead of prose")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say whether personal timing is worth it on a log of decisions, how sure that is, and what would settle it."""
     _exit(lambda: _evaluate(decisions, source, out, label, window_hours, as_json))
@@ -182,9 +204,10 @@ def demo(
     nights: Annotated[int, typer.Option(min=1, max=30, help="nights in a row")] = 1,
     conf: Conf = Path("conf"),
     env: Env = "local",
+    as_json: Json = False,
 ) -> None:
     """Simulate a small world, plan its next night, and show what came out."""
-    _exit(lambda: _demo(users, nights, conf, env))
+    _exit(lambda: _demo(users, nights, conf, env, as_json))
 
 
 @app.command()
@@ -193,31 +216,36 @@ def rollback(
     to: Annotated[str | None, typer.Option(help="version to go back to; default: the champion before this one")] = None,
     conf: Conf = Path("conf"),
     env: Env = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON line instead of prose")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make the good model before this one champion again; the next night is scored with it."""
 
     def work() -> None:
-        import json
-
         from sendopt.tracking import registries
 
         settings = load(conf, env)
         before, after = registries.roll_back(settings.mlflow, model, settings.objective.goals, to)
-        said = f"Champion was {before}, now is {after}. The next night uses it; nothing is retrained by this."
-        sys.stdout.write((json.dumps({"from": before, "to": after}) if as_json else said) + "\n")
+        if as_json:
+            output.document({"from": before, "to": after})
+            return
+        sys.stdout.write(
+            f"Champion was {before}, now is {after}. The next night uses it; nothing is retrained by this.\n"
+        )
 
     _exit(work)
 
 
-def _night(day: date, settings: Settings, conf: Path, times: runtime.Times, train: bool, as_json: bool) -> None:
+def _night(
+    day: date, settings: Settings, conf: Path, times: runtime.Times, train: bool, as_json: bool
+) -> dict[str, Any]:
+    """The night as a document; prints its summary unless `as_json`."""
     console = Console(stderr=True, highlight=False)
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+    columns, reports = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()), []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         stages = iter(CATALOGUE)
         task = progress.add_task(f"{day}: {next(stages).story}", total=None)
         for done in runtime.run(day, settings, conf, retrain=train, times=times):
-            if as_json:
-                runtime.print_line(done)
+            reports.append(vars(done))
             console.print(printable(summary.stage_line(done), keep="\n"), markup=False, soft_wrap=True)
             if following := next(stages, None):
                 progress.update(task, description=f"{day}: {following.story}")
@@ -227,6 +255,7 @@ def _night(day: date, settings: Settings, conf: Path, times: runtime.Times, trai
     if not as_json:
         for line in summary.of_night(settings.paths.data, day, page):
             Console(highlight=False).print(printable(line, keep="\n"), soft_wrap=True)
+    return {"plan_date": str(day), "stages": reports, "report": str(page)}
 
 
 def _report(day: date, settings: Settings) -> Path:
@@ -236,13 +265,23 @@ def _report(day: date, settings: Settings) -> Path:
     return put(Path(settings.paths.out) / "report.html", page.read_text("utf-8"))
 
 
-def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times) -> None:
+def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, as_json: bool) -> None:
     from sendopt.ingest import load_mapping
     from sendopt.spark.ingest import ingest as read
 
     mapping = load_mapping(source)
     with runtime.lake_of(settings) as lake:
         result = read(lake, mapping, data, settings, times.clock(settings, None).received_utc)
+    if as_json:
+        output.document(
+            {
+                "rows_in": result.rows_in,
+                "rows_out": result.rows_out,
+                "dropped": result.dropped,
+                "tables": result.facts["tables"],
+            }
+        )
+        return
     for line in summary.of_ingest(result.rows_in, result.rows_out, result.facts["tables"]):
         _print(line)
 
@@ -251,8 +290,6 @@ def _solve(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, checked: int, as_json: bool,
     of_folders: int | str | None, expect: Expectation,
 ) -> None:  # fmt: skip
-    import json
-
     from sendopt import allocation
     from sendopt.allocation import files
     from sendopt.config.limits_file import load_limits
@@ -283,7 +320,7 @@ def _solve(
     seconds["check_prices"] = lap()
     files.write_solution(out, problem, solution, seconds, checks, warnings)
     if as_json:
-        sys.stdout.write(json.dumps(files.as_json(solution, seconds, checks, warnings), indent=2) + "\n")
+        output.document(files.as_json(solution, seconds, checks, warnings))
         return
     for line in [
         *summary.of_solution(solution, len(solution.chosen), out),
@@ -297,8 +334,6 @@ def _solve_folder(
     candidates: Path, limits: Path, out: Path, history: Path | None, method: str, number: int | None,
     master: str | None, as_json: bool, expect: Expectation,
 ) -> None:  # fmt: skip
-    import json
-
     from sendopt.allocation import buckets
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
@@ -314,15 +349,13 @@ def _solve_folder(
 
         planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number, expect)
     if as_json:
-        sys.stdout.write(json.dumps(buckets.told_of(planned), indent=2) + "\n")
+        output.document(buckets.told_of(planned))
         return
     for line in [*summary.of_solution(planned.solution, planned.sends, out), *summary.of_warnings(planned.warnings)]:
         _print(line)
 
 
 def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours: float, as_json: bool) -> None:
-    import json
-
     from sendopt import evaluation
 
     if label not in ("open", "click", "goal"):
@@ -332,18 +365,22 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
     result = evaluation.evaluate_log(decisions, source, label, window_hours)
     evaluation.write(result, out)
     if as_json:
-        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        output.document(result)
         return
     for line in evaluation.in_words(result, out):
         _print(line)
 
 
-def _check(conf: Path, env: str | None) -> None:
-    for line in settings_check.lines(conf, env, runtime.today()):
+def _check(conf: Path, env: str | None, as_json: bool) -> None:
+    checked = settings_check.check(conf, env, runtime.today())
+    if as_json:
+        output.document(asdict(checked))
+        return
+    for line in checked.lines():
         _print(line)
 
 
-def _demo(users: int, nights: int, conf: Path, env: str) -> None:
+def _demo(users: int, nights: int, conf: Path, env: str, as_json: bool) -> None:
     settings = demo_world.at_its_own_time(load(conf, env))
     source = settings.sources.get("demo")
     if source is None:
@@ -352,11 +389,15 @@ def _demo(users: int, nights: int, conf: Path, env: str) -> None:
     with runtime.writing(settings):  # from the first raw log to the last night, or two demos would mix
         Console(stderr=True).print(f"simulating {users} people over {DEMO_DAYS} days")
         demo_world.prepare(raw, settings, users, DEMO_DATE, DEMO_DAYS)
+        planned = []
         for n in range(nights):
             day = DEMO_DATE + timedelta(days=n)
-            _night(day, settings, conf, runtime.Times(), train=False, as_json=False)
+            planned.append(_night(day, settings, conf, runtime.Times(), train=False, as_json=as_json))
             if n + 1 < nights:
                 demo_world.play(raw, settings, day)
+    if as_json:
+        output.document({"users": users, "nights": planned})
+        return
     for line in summary.where_next(settings, conf, env, day):
         Console(highlight=False).print(line, soft_wrap=True)
 
@@ -374,6 +415,7 @@ def _exit(work: Callable[[], None]) -> None:
 
 def main() -> None:
     """Entry point of the `sendopt` command."""
+    output.steady()
     os.environ.setdefault("TZ", "UTC")
     ending.listen()
     try:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import resource
 import shlex
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sendopt import ending
+from sendopt import ending, jvm_log, machine, output, private, traces
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
 from sendopt.domain import slots
@@ -54,6 +52,7 @@ class StageReport:
 
 def job(stage: str) -> NoReturn:
     """Entry of `jobs/<stage>.py`: run one stage on the command line's arguments and exit with its code."""
+    output.steady()
     ending.listen()
     parser = argparse.ArgumentParser(prog=f"jobs/{stage}.py", description=_about(stage))
     parser.add_argument("--plan-date", required=True, help="the date to plan, YYYY-MM-DD")
@@ -123,12 +122,19 @@ def run(
     from sendopt.spark.session import open_session
 
     _require_ahead(plan_date, settings, stages, times)
+    make_private(settings)
     with writing(settings):
-        spark = open_session(settings.spark)
+        spark = open_session(settings.spark, jvm_log.opened())
         try:
             yield from run_in(spark, plan_date, settings, conf_dir, stages, retrain=retrain, times=times)
         finally:
             spark.stop()
+
+
+def make_private(settings: Settings) -> None:
+    """Take others' access from the folders that a night writes, which hold user ids; says so where they had it."""
+    for sentence in private.tighten(settings.paths.data, settings.paths.out):
+        sys.stderr.write(f"sendopt: {sentence}\n")
 
 
 def run_in(
@@ -202,7 +208,11 @@ def print_line(report: StageReport) -> None:
 
 
 def guarded(work: Callable[[], None]) -> int:
-    """Exit code of `work`; a failure becomes one sentence on standard error, never a stack trace."""
+    """Exit code of `work`; a failure becomes one sentence on standard error, never a stack trace.
+
+    What `work` writes is private to its user.
+    """
+    private.keep_private()
     try:
         work()
     except SendoptError as error:
@@ -213,11 +223,8 @@ def guarded(work: Callable[[], None]) -> int:
     except Exception as error:  # noqa: BLE001  the last line before the user
         if ended := ending.stopped():  # what breaks while a signal ends the process
             return _say_stopped(*ended)
-        if full := no_space(error):
-            _say(full.message, full.exit_code, full.facts)
-            return full.exit_code
-        _say(f"unexpected {type(error).__name__}; details for a bug report are in {_keep_trace()}", UNEXPECTED, {})
-        return UNEXPECTED
+        return _unforeseen(error)
+    jvm_log.remove()
     return 0
 
 
@@ -226,17 +233,20 @@ def _say_stopped(sentence: str, code: int) -> int:
     return code
 
 
+def _unforeseen(error: Exception) -> int:
+    if fault := no_space(error) or machine.named(error):
+        _say(fault.message, fault.exit_code, fault.facts)
+        return fault.exit_code
+    sys.stderr.write("".join(f"{line}\n" for line in jvm_log.lines()))
+    where = traces.kept(error, datetime.now(UTC))
+    _say(f"unexpected {type(error).__name__}; {where}", UNEXPECTED, {})
+    return UNEXPECTED
+
+
 def _say(message: str, code: int, facts: dict[str, object]) -> None:
     known = {k: v for k, v in facts.items() if v}
-    sys.stderr.write(f"sendopt: {printable(message, keep=_LINE_END)}\n")
+    sys.stderr.write(f"sendopt: {printable(machine.shortened(message), keep=_LINE_END)}\n")
     sys.stderr.write(json.dumps({"exit_code": code, **known}, sort_keys=True, default=str) + "\n")
-
-
-def _keep_trace() -> Path:
-    path = Path("out") / "errors" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(traceback.format_exc())
-    return path
 
 
 def today() -> date:
@@ -262,8 +272,9 @@ def lake_of(settings: Settings) -> Iterator[Lake]:
     from sendopt.spark.session import open_session
     from sendopt.spark.tables import Lake
 
+    make_private(settings)
     with writing(settings):
-        spark = open_session(settings.spark)
+        spark = open_session(settings.spark, jvm_log.opened())
         try:
             with as_ours("a table of the lake"):
                 yield Lake(spark, settings.paths.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -15,8 +16,23 @@ from sendopt.errors import ConfigError
 from sendopt.ingest import load_mapping
 
 
-def lines(conf: Path, env: str | None, today: date) -> Iterator[str]:
-    """Sentences about valid settings: warnings first, then what a night may do.
+@dataclass(frozen=True)
+class Checked:
+    """Valid settings: what is probably not meant in them, and what a night under them may do."""
+
+    conf: str
+    environments: tuple[str, ...]
+    warnings: tuple[str, ...]
+    forecast: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.conf} is valid for {', '.join(self.environments)}"
+        yield from (f"warning: {warning}" for warning in self.warnings)
+        yield from (f"  {sentence}" for sentence in self.forecast)
+
+
+def check(conf: Path, env: str | None, today: date) -> Checked:
+    """What the settings of a folder mean, where they are valid.
 
     `env` None means every env/*.yaml. Raises ConfigError (exit 2) whose `problems` are all faults of the settings and
     of the mappings that they name, as `FILE:LINE: dotted.path: sentence`.
@@ -38,11 +54,8 @@ def lines(conf: Path, env: str | None, today: date) -> Iterator[str]:
             problems |= dict.fromkeys(_mapping_problems(source.mapping, settings))
     if problems:
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
-    yield f"{conf} is valid for {', '.join(names)}"
-    for warning in dict.fromkeys(w for settings in valid for w in forecast.warnings(settings, today)):
-        yield f"warning: {warning}"
-    for sentence in forecast.forecast(valid[-1]):
-        yield f"  {sentence}"
+    warnings = dict.fromkeys(w for settings in valid for w in forecast.warnings(settings, today))
+    return Checked(str(conf), tuple(names), tuple(warnings), tuple(forecast.forecast(valid[-1])))
 
 
 def _mapping_problems(path: str, settings: Settings) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from sendopt.errors import ModelError
@@ -40,6 +39,8 @@ class Rows:
     @classmethod
     def of_delta(cls, uri: str) -> Rows:
         """The rows of a Delta table, in the order in which `Lake.overwrite` put them there."""
+        from deltalake import DeltaTable  # of the extra `spark`
+
         table = DeltaTable(uri).to_pyarrow_dataset()
         files = sorted(table.get_fragments(), key=lambda file: str(file.path).rpartition("/")[2])
         return cls(ds.FileSystemDataset(files, table.schema, table.format, table.filesystem))

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.dataset as ds
-from deltalake import DeltaTable
 
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ContractError
@@ -151,9 +150,9 @@ def read_table(
 ) -> pd.DataFrame:
     """Return all columns of `<data_root>/<name>`, of one plan date and one user where given; no rows if not there."""
     uri = f"{str(data_root).rstrip('/')}/{name}"
-    if not DeltaTable.is_deltatable(uri):
+    dataset = _dataset(uri)
+    if dataset is None:
         return pd.DataFrame(columns=list(TABLES[name].names))
-    dataset = DeltaTable(uri).to_pyarrow_dataset()
     where = None
     for column, wanted in (("plan_date", plan_date), ("user_id", user)):
         if wanted is not None:
@@ -163,11 +162,18 @@ def read_table(
     return frame
 
 
+def _dataset(uri: str) -> ds.Dataset | None:
+    """The Delta table at `uri`, None if it is not there."""
+    from deltalake import DeltaTable  # of the extra `spark`; commands that read no tables do without
+
+    return DeltaTable(uri).to_pyarrow_dataset() if DeltaTable.is_deltatable(uri) else None
+
+
 def _read(uri: str, name: str, where: ds.Expression | None) -> pd.DataFrame | None:
     """Rows of one Delta table, None if it is not there."""
-    if not DeltaTable.is_deltatable(uri):
+    dataset = _dataset(uri)
+    if dataset is None:
         return None
-    dataset = DeltaTable(uri).to_pyarrow_dataset()
     there = set(dataset.schema.names)
     absent = [column for column in _COLUMNS[name] if column not in there and column not in _LATER.get(name, ())]
     if absent:

@@ -7,19 +7,23 @@ import signal
 import sys
 from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from sendopt import jvm_log
 from sendopt.config.schema import SparkSettings
 from sendopt.errors import ConfigError
-from sendopt.spark.jars import DELTA_CONF, JVM_OPTIONS, checked_jars, require_java
+from sendopt.spark.jars import DELTA_CONF, JVM_OPTIONS, PRIVATE_CONF, checked_jars, require_java
 
 
-def open_session(settings: SparkSettings) -> SparkSession:
+def open_session(settings: SparkSettings, jvm_output: int | None = None) -> SparkSession:
     """The session of this process, in UTC, with Delta.
 
-    Raises ConfigError before the JVM starts where Java or a jar is missing or wrong.
+    A JVM that is started for it writes what it has to say to the file descriptor `jvm_output`, by default to standard
+    error. Raises ConfigError before the JVM starts where Java or a jar is missing or wrong.
     """
     require_java()
     jars = checked_jars()
@@ -41,12 +45,15 @@ def open_session(settings: SparkSettings) -> SparkSession:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         **DELTA_CONF,
+        **PRIVATE_CONF,
         **settings.conf,
     }
     builder = SparkSession.builder.appName("sendopt").master(settings.master)
     for key, value in conf.items():
         builder = builder.config(key, value)
-    _start({**conf, "spark.app.name": "sendopt", "spark.master": settings.master})
+    started = {"spark.app.name": "sendopt", "spark.master": settings.master, **conf}
+    start_jvm(started, jvm_output)
+    _start(started)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _require_delta(spark)
@@ -59,6 +66,28 @@ def _start(conf: dict[str, str]) -> None:
     SparkContext.getOrCreate(SparkConf().setAll(list(conf.items())))
     if callable(handler) and handler is not signal.default_int_handler:
         signal.signal(signal.SIGINT, handler)
+
+
+def start_jvm(conf: dict[str, str], output: int | None) -> None:
+    """Start this process's JVM with what it has to say going to the file descriptor `output`, if it has none yet.
+
+    Raises ConfigError where it does not start.
+    """
+    if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return
+    settings = SparkConf(loadDefaults=False)
+    for key, value in conf.items():
+        settings.set(key, value)
+    streams = {} if output is None else {"stdout": output, "stderr": output}
+    try:
+        gateway = launch_gateway(settings, streams)  # type: ignore[no-untyped-call]
+        SparkContext._ensure_initialized(gateway=gateway, conf=settings)
+    except (Py4JError, PySparkException, OSError) as error:
+        told = [line.strip() for line in jvm_log.lines(1)[1:]] or str(error).strip().splitlines()
+        raise ConfigError(
+            f"Spark's JVM did not start ({(told or [type(error).__name__])[0]:.200}): look at spark.conf and "
+            "spark.driver_memory, and whether the temporary folder can be written"
+        ) from None
 
 
 def _require_delta(spark: SparkSession) -> None:

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import pandas_udf
 
+from sendopt import jvm_log
 from sendopt.allocation.buckets import Part, Planned, bucket_of, write_bucket
 from sendopt.allocation.buckets import solve_folder as in_buckets
 from sendopt.allocation.buckets.folder import NOTHING_EXPECTED
@@ -46,7 +47,7 @@ def solve_folder(
     for path in (*parts_of(source), *(parts_of(history) if history else ())):
         if source_of(path).format != PARQUET:
             raise ConfigError(f"--spark reads Parquet only, and {path} is none: leave out --spark, or write Parquet")
-    spark = open_session(SparkSettings(master=master))
+    spark = open_session(SparkSettings(master=master), jvm_log.opened())
     try:
         writes, run = partial(write_buckets, spark), partial(over_buckets, spark)
         return in_buckets(source, history, limits, out, relative_gap, buckets, writes, run, expect)

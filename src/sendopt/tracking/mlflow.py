@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +19,9 @@ from types import MappingProxyType
 from typing import Any
 
 from sendopt.config.schema import Mlflow
-from sendopt.errors import InputNotReady, ModelError
+from sendopt.errors import ModelError
 from sendopt.propensity.model import OpenModel
-from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, native, page, qini, rollback
+from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, native, page, qini, rollback, store
 from sendopt.tracking.card import model_card
 from sendopt.tracking.figures import figures
 
@@ -113,7 +112,7 @@ class MlflowTracker:
                 client.set_terminated(run_id)  # last: only a finished run is ever used again
             return Kept(version, run_id, promoted, tuple(warned))
         except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
-            return Kept(None, run_id, False, (*warned, f"MLflow did not keep this training: {_sentence(error)}"))
+            return Kept(None, run_id, False, (*warned, f"MLflow did not keep this training: {store.sentence(error)}"))
 
     def note(self, run_id: str, tags: Mapping[str, str]) -> tuple[str, ...]:
         try:
@@ -123,7 +122,7 @@ class MlflowTracker:
                     client.set_tag(run_id, key, value[:MOST_TAG_LETTERS])
             return ()
         except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
-            return (f"MLflow did not keep a note: {_sentence(error)}",)
+            return (f"MLflow did not keep a note: {store.sentence(error)}",)
 
     def roll_back(self, to: str | None = None) -> tuple[str, str]:
         with self._reading() as client:
@@ -150,18 +149,9 @@ class MlflowTracker:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:
-        """A client; raises InputNotReady where the store, or a file that it should hold, cannot be read."""
-        with _quiet():
-            from mlflow.exceptions import MlflowException
-            from sqlalchemy.exc import SQLAlchemyError
-
-            try:
-                yield self._client()
-            except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
-                raise InputNotReady(
-                    f"the model registry at {_without_password(self._settings.tracking_uri)} cannot be read: "
-                    f"{_sentence(error)}; start it, or correct mlflow.tracking_uri"
-                ) from None
+        """A client; raises as `store.reading` does."""
+        with _quiet(), store.reading(self._settings.tracking_uri):
+            yield self._client()
 
     def _client(self) -> Any:
         import mlflow
@@ -193,7 +183,9 @@ class MlflowTracker:
         inputs = Schema([ColSpec("double", name, required=False) for name in model.card.features])
         with tempfile.TemporaryDirectory() as folder:
             card = Path(folder) / CARD
-            card.write_text(model.card.to_json())
+            card.write_text(model.card.to_json(), encoding="utf-8")
+            model.booster.save_model(str(trees := Path(folder) / "trees.txt"))  # the bytes that MLflow is to keep
+            sums = native.checksums(trees.read_bytes(), card.read_bytes())
             with mlflow.start_run(run_id=run_id):
                 logged = mlflow.lightgbm.log_model(
                     model.booster,
@@ -204,7 +196,10 @@ class MlflowTracker:
                     extra_files=[str(card)],
                 )
             client.update_run(run_id, status="RUNNING")
-        return f"{self._settings.model_name}/{logged.registered_model_version}"
+        name, number = self._settings.model_name, str(logged.registered_model_version)
+        for tag, value in sums.items():
+            client.set_model_version_tag(name, number, tag, value)
+        return f"{name}/{number}"
 
     def _alias(self, client: Any, version: str | None, passed: bool) -> bool:
         if version is None:
@@ -255,7 +250,9 @@ class MlflowTracker:
             text, card = at / str(flavor["data"]), at / "extra_files" / CARD
             if not text.is_file() or not card.is_file():
                 raise ModelError(f"model {name} lacks its trees or its {CARD}; train again with --train")
-            model = native.model_of(name, text.read_bytes(), card.read_bytes())
+            files = text.read_bytes(), card.read_bytes()
+            native.require_unchanged(name, *files, version.tags)
+            model = native.model_of(name, *files)
         run = client.get_run(version.run_id)
         fingerprint = run.data.tags.get(_FINGERPRINT, "")
         evaluation = self._evaluation(client, version.run_id)
@@ -323,7 +320,7 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
         try:
             step()
         except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
-            warned.append(f"MLflow did not keep {what}: {_sentence(error)}")
+            warned.append(f"MLflow did not keep {what}: {store.sentence(error)}")
     return warned
 
 
@@ -364,17 +361,9 @@ def _links(client: Any, evaluation: dict[str, Any]) -> dict[str, str]:
 def _quiet() -> Iterator[None]:
     """No telemetry, no progress bars, no chatter of MLflow or its migrations, no warnings about its own insides."""
     os.environ.update(_ENVIRONMENT)
+    store.be_patient()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # noqa: PTH123
         warnings.simplefilter("ignore")
         yield
-
-
-def _sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return _without_password(lines[0][:200] if lines else type(error).__name__)
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//", text)

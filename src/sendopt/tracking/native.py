@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+
 import lightgbm
 
 from sendopt.errors import ModelError
 from sendopt.propensity.model import Card, OpenModel
 
 FIRST_LINE = b"tree\n"  # of every booster that LightGBM writes as text
+TREES_SUM, CARD_SUM = "sendopt.trees_sha256", "sendopt.card_sha256"  # tags of a version, in the registry's database
+_REMEDY = "train again with --train, or go back with `sendopt rollback`"
+
+
+def checksums(trees: bytes, card: bytes) -> dict[str, str]:
+    """The SHA-256 of a model's two files, by the tag that keeps it apart from them."""
+    return {TREES_SUM: hashlib.sha256(trees).hexdigest(), CARD_SUM: hashlib.sha256(card).hexdigest()}
+
+
+def require_unchanged(name: str, trees: bytes, card: bytes, tags: Mapping[str, str]) -> None:
+    """Raise ModelError unless both files of model `name` are those that were registered, by the version's `tags`."""
+    for tag, value in checksums(trees, card).items():
+        what = "trees" if tag == TREES_SUM else "card"
+        if tag not in tags:
+            raise ModelError(f"model {name} cannot be read: the registry has no checksum of its {what}; {_REMEDY}")
+        if tags[tag] != value:
+            raise ModelError(
+                f"model {name} cannot be read: its {what} changed after it was registered (SHA-256 {value[:12]}…, "
+                f"expected {tags[tag][:12]}…); {_REMEDY}"
+            )
 
 
 def model_of(name: str, trees: bytes, card: bytes) -> OpenModel:
