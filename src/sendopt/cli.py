@@ -14,8 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sendopt import demo as demo_world
-from sendopt import runtime, summary
+from sendopt import runtime
 from sendopt.config import forecast
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
@@ -174,6 +173,8 @@ def rollback(
 
 
 def _night(day: date, conf: Path, env: str, train: bool, as_json: bool) -> None:
+    from sendopt import summary
+
     settings = load(conf, env)
     console = Console(stderr=True, highlight=False)
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
@@ -225,7 +226,7 @@ def _solve(
 ) -> None:  # fmt: skip
     import json
 
-    from sendopt import allocation
+    from sendopt import allocation, summary
     from sendopt.allocation import files
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
@@ -267,6 +268,7 @@ def _solve_folder(
 ) -> None:  # fmt: skip
     import json
 
+    from sendopt import summary
     from sendopt.allocation import buckets
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
@@ -327,6 +329,9 @@ def _check(conf: Path, env: str | None) -> None:
 
 
 def _demo(users: int, nights: int, conf: Path, env: str) -> None:
+    from sendopt import demo as demo_world
+    from sendopt import summary
+
     settings = load(conf, env)
     source = settings.sources.get("demo")
     if source is None:
