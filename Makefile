@@ -3,10 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest
 READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help demo demo-large test test-nights test-parts test-fast lint install airflow lock schema clean \
+.PHONY: help demo demo-large test test-airflow test-nights test-spark test-rest test-fast test-long lint install airflow lock schema clean \
 	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
 	bench-calibration bench-uplift bench-weeks
 help: ## the targets
@@ -31,18 +32,27 @@ demo: $(READY) ## a simulated world of 2,000 people, one whole night, a summary 
 demo-large: $(READY) ## the same with 5,000 people
 	@$(BIN)/sendopt demo --users 5000
 
-test: lint ## the whole suite in two halves at once, the same that .ci/run runs
-	$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-nights test-parts
+test: lint ## the whole suite but for test-long, two parts at a time, the same that .ci/run runs
+	$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-nights test-airflow test-spark test-rest
 
 test-nights:
-	$(BIN)/python -m pytest tests/dags  # Airflow in a process of its own
-	$(BIN)/python -m pytest tests/nights
+	$(PYTEST) -m "not long" tests/nights
 
-test-parts:
-	$(BIN)/python -m pytest --ignore=tests/dags --ignore=tests/nights
+test-airflow:
+	$(PYTEST) -m "not long" tests/dags  # in a process of its own: Airflow changes the one that imports it
+
+test-spark:
+	$(PYTEST) -m "not long" tests/spark tests/oracle/test_features.py
+
+test-rest:
+	$(PYTEST) -m "not long" --ignore=tests/nights --ignore=tests/dags --ignore=tests/spark \
+		--ignore=tests/oracle/test_features.py
 
 test-fast: lint ## under two minutes: no Spark, no Airflow, no browser
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow and not long"
+
+test-long: lint ## what needs many nights or big sizes, and no other target runs
+	$(PYTEST) -m long --ignore=tests/dags
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parents[1]
 HEARTSTEPS = REPO.parent / "shared" / "data" / "heartsteps_v1" / "decisions.csv"
 os.environ["TZ"] = "UTC"
+# how long an example takes is the machine's matter, and fails no test
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
+# A query over a few hundred rows takes less time than Java code written and compiled for it. What starts jobs in
+# processes of their own (`tests/dags`, `test_spark_submit.py`) and the demo run with the settings of a night.
+FEW_ROWS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +31,7 @@ def spark() -> Iterator[SparkSession]:
     from sendopt.config.schema import SparkSettings
     from sendopt.spark.session import open_session
 
-    session = open_session(SparkSettings(master="local[2]", shuffle_partitions=2))
+    session = open_session(SparkSettings(master="local[2]", shuffle_partitions=2, conf=FEW_ROWS))
     yield session
     session.stop()
 

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300, method="thread")]  # Airflow's own timeouts use SIGALRM
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600, method="thread")]  # Airflow's own timeouts use SIGALRM
 
 FakeJob = Callable[..., "DAG"]
 _days = count()
@@ -93,7 +93,7 @@ pathlib.Path("group.part").write_text(str(__import__("os").getpid()))
 pathlib.Path("group.part").rename("group")
 {then}
 """
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3000)"
 
 
 def group_of(home: Path) -> int:
@@ -124,7 +124,7 @@ def test_sigterm_to_the_task_ends_the_job_and_all_its_children(fake_job: FakeJob
 
     killer = threading.Thread(target=terminate)
     killer.start()
-    measured = run(fake_job(FAMILY.format(child=STUBBORN, then="time.sleep(120)"), retries=0))
+    measured = run(fake_job(FAMILY.format(child=STUBBORN, then="time.sleep(3000)"), retries=0))
     killer.join()
     assert seen == [2]
     assert members(group_of(tmp_path)) == []
@@ -132,8 +132,8 @@ def test_sigterm_to_the_task_ends_the_job_and_all_its_children(fake_job: FakeJob
 
 
 def test_a_timeout_ends_the_job_and_all_its_children(fake_job: FakeJob, tmp_path: Path) -> None:
-    body = FAMILY.format(child=STUBBORN, then="time.sleep(120)")
-    measured = run(fake_job(body, retries=0, execution_timeout=timedelta(seconds=3)))
+    body = FAMILY.format(child=STUBBORN, then="time.sleep(3000)")
+    measured = run(fake_job(body, retries=0, execution_timeout=timedelta(seconds=8)))
     assert measured.state == "failed"
     assert members(group_of(tmp_path)) == []
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,15 @@ def test_commands_exist_with_their_options(page):
             assert set(words[1:]) <= targets, words
         elif words[0].endswith("sendopt"):
             options = {w.split("=")[0] for w in words if w.startswith("--")}
-            shown = _help([str(Path(sys.executable).with_name("sendopt")), words[1], "--help"])
+            shown = _help(str(Path(sys.executable).with_name("sendopt")), words[1], "--help")
             assert all(o in shown for o in options), (words, shown)
         elif words[0] in ("python", "spark-submit") and words[1].startswith("jobs/"):
-            shown = _help([sys.executable, words[1], "--help"])
+            shown = _help(sys.executable, words[1], "--help")
             assert all(w in shown for w in words if w.startswith("--"))
 
 
-def _help(argv):
+@cache
+def _help(*argv):
     done = subprocess.run(
         argv, cwd=REPO, capture_output=True, text=True, check=True, env={"COLUMNS": "200", "PATH": "/usr/bin:/bin"}
     )

@@ -32,7 +32,7 @@ from sendopt.spark.tables import Lake
 from sendopt.tracking import registries
 from sendopt.tracking.mlflow import MlflowTracker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # its fixture runs nights
+pytestmark = pytest.mark.slow
 PLAN = ["score_slots", "build_candidates", "allocate", "publish_schedule"]
 ORDER, VISIT = Goal(weight=8.0), Goal(kind="click", window_hours=24.0, weight=0.5)
 

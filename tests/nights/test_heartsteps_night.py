@@ -11,7 +11,7 @@ from sendopt import runtime
 from sendopt.config.loader import load
 from sendopt.report.data import read_table
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # its fixture runs whole nights
+pytestmark = pytest.mark.slow
 PLAN_DATE = date(2015, 12, 20)
 
 

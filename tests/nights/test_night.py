@@ -22,13 +22,18 @@ from sendopt.report.data import read_table
 from sendopt.report.explain import explain_user
 from sendopt.summary import of_night
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # its fixture runs whole nights
+pytestmark = pytest.mark.slow
 PLAUSIBLE = ("Europe/Berlin", "Europe/Helsinki", "Europe/London")
 KEPT = {"runs": ["plan_date", "stage", "plan_version"]}  # the rest of a run is about itself: times, versions, ids
 
 
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.long)], ids="{}-nights".format)
+def number(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, number):
     folder = tmp_path_factory.mktemp("nights")
     make_world(folder, users=120, days=21)
     forget_zones(folder)
@@ -54,10 +59,13 @@ def settings(home):
 
 
 @pytest.fixture(scope="module")
-def nights(spark, home, settings):
-    """Night D twice with a snapshot after each, then D+1 and D+2 on delivered logs; the snapshots and dates."""
+def nights(spark, home, settings, number):
+    """Night D twice with a snapshot after each, then the next ones on delivered logs; the snapshots and dates.
+
+    Of the evening after the last night only what reads logs and measures runs: the first night is mature then.
+    """
     first = date(2026, 3, 29)
-    dates = [first, first + timedelta(days=1), first + timedelta(days=2)]
+    dates = [first + timedelta(days=n) for n in range(number)]
     snapshots = []
     for _ in range(2):
         run_night(spark, settings, home, first)
@@ -65,12 +73,14 @@ def nights(spark, home, settings):
     for day in dates[1:]:
         play(home / "world" / "raw", settings, day - timedelta(days=1))
         run_night(spark, settings, home, day)
+    play(home / "world" / "raw", settings, dates[-1])
+    run_night(spark, settings, home, dates[-1] + timedelta(days=1), ["ingest", "measure"])
     return dates, snapshots
 
 
-def run_night(spark, settings, home: Path, day: date):
+def run_night(spark, settings, home: Path, day: date, stages=tuple(runtime.STAGES)):
     """In the suite's session, which must outlive the night."""
-    return list(runtime.run_in(spark, day, settings, home / "conf"))
+    return list(runtime.run_in(spark, day, settings, home / "conf", stages))
 
 
 def row_hashes(settings, name):

@@ -7,31 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from propensity_rows import world
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from test_model_stages import DAYS, PLAN_DATE, USERS, _fill, _night
+from test_model_stages import PLAN_DATE, _night, copy_of
 
 from sendopt.config.schema import Gate, Mlflow
-from sendopt.spark import build_features, measure, score_slots, train_propensity
+from sendopt.spark import measure, score_slots, train_propensity
 from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
 from sendopt.tracking.mlflow import MlflowTracker
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Night:
+def night(spark: SparkSession, lake_of_features: Path, tmp_path_factory: pytest.TempPathFactory) -> Night:
     """A night with its features and a first champion, version 1, trained on it."""
     home: Path = tmp_path_factory.mktemp("gate")
-    lake = Lake(spark, str(home / "lake"))
-    _fill(lake, world(users=USERS, days=DAYS, timing=2.0, seed=2))
+    lake = copy_of(lake_of_features, spark, home / "lake")
     mlflow = Mlflow(tracking_uri=f"sqlite:///{home}/mlflow.db", experiment="e", model_name="m")
     # so few sends tell little: with the default no challenger could show that it is within 1 %
     gate = Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0, max_log_loss_increase=0.5)
     night = _night(lake, mlflow, gate=gate)
-    build_features.run(night)
     first = train_propensity.run(night)
     assert first.facts["promoted"] is True, first.facts["gate"]
     assert first.facts["warnings"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ from sendopt.propensity.forest import Forest
 from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.shrinkage import USED, ShrunkBaseline, fit
 from sendopt.spark import build_features, score_slots, slot_scorer, train_propensity
-from sendopt.spark.stage import Night
+from sendopt.spark.stage import Night, StageResult
 from sendopt.spark.tables import Lake, schema_of
 from sendopt.tracking.mlflow import MlflowTracker
 
@@ -46,12 +47,13 @@ TRAINING = Training(days=DAYS + 6, min_data_in_leaf=20, max_trees=60, bootstrap_
 
 
 @pytest.fixture(scope="module")
-def full_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """150 users of three zones and one of none, a send a day, opens, opt-outs, unsent points; features built."""
-    lake = Lake(spark, str(tmp_path_factory.mktemp("model") / "lake"))
-    _fill(lake, world(users=USERS, days=DAYS, timing=2.0, seed=2))
-    build_features.run(_night(lake, Mlflow()))
-    return lake
+def full_lake(spark: SparkSession, lake_of_features: Path, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return copy_of(lake_of_features, spark, tmp_path_factory.mktemp("model") / "lake")
+
+
+def copy_of(root: Path, spark: SparkSession, to: Path) -> Lake:
+    shutil.copytree(root, to)
+    return Lake(spark, str(to))
 
 
 def _fill(lake: Lake, rows: pd.DataFrame) -> None:
@@ -105,19 +107,27 @@ def mlflow(store: Path, request: pytest.FixtureRequest) -> Mlflow:
     return Mlflow(tracking_uri=f"sqlite:///{store}/mlflow.db", experiment=name, model_name=name)
 
 
+@pytest.fixture(scope="module")
+def trained(full_lake: Lake, store: Path) -> tuple[Night, StageResult]:
+    """A night whose champion was just trained, and what its training said; tests may read it and score again."""
+    mlflow = Mlflow(tracking_uri=f"sqlite:///{store}/mlflow.db", experiment="trained", model_name="trained")
+    night = _night(full_lake, mlflow, gate=Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0))
+    return night, train_propensity.run(night)
+
+
 def _rows(lake: Lake) -> pd.DataFrame:
     found: DataFrame = lake.read("slot_scores", PLAN_DATE)
     return found.orderBy("user_id", "slot", "category", "channel").toPandas()
 
 
-def test_train_promote_and_score_twice_with_equal_bytes(full_lake: Lake, mlflow: Mlflow) -> None:
-    night = _night(full_lake, mlflow, gate=Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0))
-    trained = train_propensity.run(night)
-    assert trained.facts["promoted"] is True, trained.facts["gate"]
-    assert trained.facts["warnings"] == []
-    assert trained.facts["model_version"] == f"{mlflow.model_name}/1"
-    assert trained.rows_out == USERS * DAYS * 9 // 10
-    json.dumps(trained.facts, allow_nan=False)
+def test_train_promote_and_score_twice_with_equal_bytes(full_lake: Lake, trained: tuple[Night, StageResult]) -> None:
+    night, result = trained
+    mlflow = night.settings.mlflow
+    assert result.facts["promoted"] is True, result.facts["gate"]
+    assert result.facts["warnings"] == []
+    assert result.facts["model_version"] == f"{mlflow.model_name}/1"
+    assert result.rows_out == USERS * DAYS * 9 // 10
+    json.dumps(result.facts, allow_nan=False)
 
     scored = score_slots.run(night)
     assert scored.rows_in == scored.rows_out == (USERS + 1) * 24 * 2
@@ -137,7 +147,7 @@ def test_train_promote_and_score_twice_with_equal_bytes(full_lake: Lake, mlflow:
 
     asked = train_propensity.run(replace(night, retrain=True))
     assert asked.facts["trained"] is False, "the same data, settings and code are not trained again"
-    assert asked.facts["fingerprint"] == trained.facts["fingerprint"]
+    assert asked.facts["fingerprint"] == result.facts["fingerprint"]
     assert asked.facts["model_version"] == f"{mlflow.model_name}/1"
 
     evaluation = MlflowTracker(mlflow).champion_evaluation()
@@ -147,12 +157,11 @@ def test_train_promote_and_score_twice_with_equal_bytes(full_lake: Lake, mlflow:
 
 
 def test_scores_are_the_champions_on_the_scoring_rows(
-    full_lake: Lake, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+    full_lake: Lake, trained: tuple[Night, StageResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    night = _night(full_lake, mlflow, gate=Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0))
-    train_propensity.run(night)
+    night, _ = trained
     assert score_slots.run(night).facts["scored_by"] == "forest"
-    champion = MlflowTracker(mlflow).champion()
+    champion = MlflowTracker(night.settings.mlflow).champion()
     assert champion is not None
     users = full_lake.read("users").select("user_id", "timezone")
     keys = build_features.scoring_rows(night, score_slots.scoring_keys(night, users, sorted(PAIRS))).toPandas()
@@ -231,9 +240,8 @@ def test_too_few_sends_go_on_in_fallback(lake: Lake, mlflow: Mlflow) -> None:
     assert scored.dropped == {"zone_unknown": 24 * 2}
 
 
-def test_a_champion_of_another_label_is_refused(full_lake: Lake, mlflow: Mlflow) -> None:
-    night = _night(full_lake, mlflow, gate=Gate(min_calibration_ratio=0.5, max_calibration_ratio=2.0))
-    train_propensity.run(night)
+def test_a_champion_of_another_label_is_refused(trained: tuple[Night, StageResult]) -> None:
+    night, _ = trained
     other = night.settings.model_copy(update={"label": night.settings.label.model_copy(update={"kind": "goal"})})
     with pytest.raises(ModelError, match=r"predicts 'open', label\.kind is 'goal'"):
         score_slots.run(replace(night, settings=other))

@@ -15,7 +15,7 @@ from sendopt.config.loader import load
 from sendopt.domain.stages import NAMES
 from sendopt.report.data import read_table
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 
 def submit(stage: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -29,7 +29,6 @@ def submit(stage: str, *arguments: str, cwd: Path) -> subprocess.CompletedProces
         env={**clean, "PATH": path, "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=600,
         check=False,
     )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
+from sendopt.cli import app
 
 CANDIDATES = {
     "user_id": ["ann", "ann", "ann", "bob", "bob"],
@@ -40,12 +42,13 @@ def solve(
             table.to_parquet(home / f"{name}.parquet", index=False)
     (home / "limits.yaml").write_text(limits)
     argv = [
-        str(Path(sys.executable).with_name("sendopt")), "solve", f"candidates.{suffix}", "--limits", "limits.yaml",
-        "--out", "out/plan", *more, *(() if history is None else ("--history", f"history.{suffix}")),
-    ]  # fmt: skip
-    return subprocess.run(
-        argv, cwd=home, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
-    )
+        *("solve", f"candidates.{suffix}", "--limits", "limits.yaml", "--out", "out/plan"),
+        *(*more, *(() if history is None else ("--history", f"history.{suffix}"))),
+    ]
+    # in this process: `tests/docs` and `tests/spark` start the command in processes of its own
+    with chdir(home):
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, argv)
+    return subprocess.CompletedProcess(argv, done.exit_code, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("method", ["exact", "prices"])
