@@ -10,6 +10,7 @@ from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 
+from sendopt.config.presets import PREFIX, preset_names
 from sendopt.config.schema import Campaign, Grid, LocalWindow, Settings
 from sendopt.config.yaml_tree import KeyPath, shown
 from sendopt.domain.slots import zone_or_none
@@ -153,7 +154,14 @@ def _zones(settings: Settings) -> Iterator[Finding]:
 
 def _sources(settings: Settings) -> Iterator[Finding]:
     for name, source in settings.sources.items():
-        if not Path(source.mapping).is_file():
+        if source.mapping.startswith(PREFIX):
+            if source.mapping.removeprefix(PREFIX) not in preset_names():
+                names = ", ".join(preset_names())
+                yield (
+                    ("sources", name, "mapping"),
+                    f"unknown preset; got {shown(source.mapping)}; expected one of {names}",
+                )
+        elif not Path(source.mapping).is_file():
             yield (
                 ("sources", name, "mapping"),
                 f"no such file; got {shown(source.mapping)}; "
