@@ -60,7 +60,7 @@ def check(conf: Path, env: str | None, today: date) -> Checked:
 
 def _mapping_problems(path: str, settings: Settings) -> tuple[str, ...]:
     try:
-        mapping = load_mapping(Path(path))
+        mapping = load_mapping(path)
     except ConfigError as error:
         return error.problems or (error.message,)
     tree = read(Path(path), path)[0] or Tree()

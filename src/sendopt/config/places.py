@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sendopt.config.presets import PREFIX, preset_names
 from sendopt.config.schema import Settings
 from sendopt.config.secret_text import is_secret_key, secret_in
 from sendopt.config.yaml_tree import KeyPath, shown
@@ -82,6 +83,14 @@ def _paths(settings: Settings) -> Iterator[Finding]:
 def _sources(settings: Settings) -> Iterator[Finding]:
     for name, source in settings.sources.items():
         yield from _place(("sources", name, "input"), source.input)
+        if source.mapping.startswith(PREFIX):
+            if source.mapping.removeprefix(PREFIX) not in preset_names():
+                known = ", ".join(preset_names())
+                yield (
+                    ("sources", name, "mapping"),
+                    f"unknown preset; got {shown(source.mapping)}; expected one of {known}",
+                )
+            continue
         faults = list(_place(("sources", name, "mapping"), source.mapping))
         yield from faults
         if not faults and not is_file(source.mapping):

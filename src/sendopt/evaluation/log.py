@@ -230,12 +230,15 @@ def _slots(frame: pd.DataFrame, decision: Decision) -> tuple[Any, Any]:
 
 
 def _duplicates(frame: pd.DataFrame, reason: Any) -> Any:
-    """`duplicate_send` for a key that an earlier sound row has: the earliest stays, as in ingest."""
-    sound = frame[reason == None]  # noqa: E711  elementwise
+    """`duplicate_send` for a key that an earlier sound row has, or one that says it was not sent, as in ingest."""
+    unsent = frame.loc[frame["reason"].isna() & (frame["sent"] == False), "send_key"]  # noqa: E712  elementwise
+    undone = ((frame["sent"] == True) & frame["send_key"].isin(unsent)).to_numpy(bool)  # noqa: E712
+    sound = frame[(reason == None) & ~undone]  # noqa: E711  elementwise
     order = sound["sent_at_utc"].argsort(kind="stable")
     again = sound["send_key"].iloc[order].duplicated()
     found = np.full(len(frame), None, object)
     found[frame.index.get_indexer(again.index[again])] = "duplicate_send"
+    found[undone & (reason == None)] = "duplicate_send"  # noqa: E711
     return found
 
 

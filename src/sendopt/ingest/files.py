@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from sendopt.errors import ContractError, InputNotReady
-from sendopt.ingest.schema import TableMapping
+from sendopt.ingest.schema import ALTERNATIVE, OPTIONAL, TableMapping
 
 
 def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
@@ -55,10 +55,22 @@ def _hidden(path: Path, source: Path) -> bool:
     return any(part.startswith(("_", ".")) for part in path.relative_to(source).parts)
 
 
+def absent(wanted: Mapping[str, str], found: Collection[str]) -> list[str]:
+    """The columns of `wanted` (raw: the mapping's key) that a log with the columns `found` should have and has not: of
+    alternatives one is enough."""
+    present = {key for raw, key in wanted.items() if raw in found}
+    return [
+        raw
+        for raw, key in wanted.items()
+        if raw not in found and not (key.endswith(ALTERNATIVE) and key in present) and not key.endswith(OPTIONAL)
+    ]
+
+
 def require_columns(table: str, wanted: Mapping[str, str], file: Path, found: list[str]) -> None:
     """Raise ContractError for the first column of `wanted` (raw: the mapping's key) that is not in the file once."""
+    lacking = absent(wanted, found)
     for raw, key in wanted.items():
-        if found.count(raw) != 1:
+        if found.count(raw) > 1 or raw in lacking:
             times = "more than once" if raw in found else "not"
             raise ContractError(
                 f"{file}: column {raw!r} (tables.{table}.{key}) is {times} in the file; found: "

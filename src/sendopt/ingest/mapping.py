@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sendopt.config.presets import mapping_file
 from sendopt.config.wording import PATTERNS, WRONG
 from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, read, sentences, shown
 from sendopt.domain.limits import Strict
@@ -38,13 +39,14 @@ from sendopt.ingest.vocabulary import EVENT_KINDS, INTERACTION_KINDS, kind_of
 
 PYTHON_TYPES: dict[str, type] = {"string": str, "double": float, "boolean": bool, "array<string>": tuple}
 # Below this depth a fault's path names branches of a union.
-UNION_DEPTH = {"constants": 2, "times_in": 1, "columns": 2, "where": 2, "time_format": 1, "values": 3}
+UNION_DEPTH = {"defaults": 2, "constants": 2, "times_in": 1, "columns": 2, "where": 2, "time_format": 1, "values": 3}
 EXPECTED = {
     "format": "one of csv, jsonl, json, parquet",
     "delimiter": "one character",
     "list_separator": "one character",
     "times_in": "an IANA name like Europe/Paris, or {column: RAW COLUMN}",
-    "columns": "the name of a raw column, or a list of names whose values make up one key",
+    "columns": "the name of a raw column, a list of names whose values make up one key, or {first: [names]}",
+    "defaults": "a map: mapped column -> the raw value of rows that hold none",
     "where": "the value that a row of this table has there, or a list of values",
     "constants": "text, true or false, a number or a list",
     "values": "a map: raw value -> our value",
@@ -61,11 +63,11 @@ EXPECTED = {
 
 
 def load_mapping(path: Path | str) -> SourceMapping:
-    """The mapping that a YAML file holds.
+    """The mapping that a YAML file holds, or the preset that `preset:NAME` names.
 
     Raises ConfigError (exit 2) whose `problems` are all faults as `FILE:LINE: dotted.path: sentence`, by line.
     """
-    tree, problems = read(Path(path), str(path))
+    tree, problems = read(mapping_file(str(path)), str(path))
     if tree is None:
         raise _error(path, problems)
     mapping, found = _validated(tree.value)
@@ -223,6 +225,9 @@ def _times(mapping: TableMapping) -> Iterator[Finding]:
 
 def _meanings(mapping: TableMapping) -> Iterator[Finding]:
     """What `values` may say, and words that are yes and no at once."""
+    for column in mapping.defaults:
+        if column not in mapping.columns:
+            yield ("defaults", column), unknown("mapped column", column, tuple(mapping.columns))
     for column, meanings in mapping.values.items():
         if column not in mapping.columns:
             yield ("values", column), unknown("mapped column", column, tuple(mapping.columns))

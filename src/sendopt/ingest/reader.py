@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from sendopt.errors import ContractError
-from sendopt.ingest.files import find_files
+from sendopt.ingest.files import absent, find_files
 from sendopt.ingest.rows import printable, read_rows
 from sendopt.ingest.schema import SourceMapping
 from sendopt.ingest.typed import Known, of_table, typed_rows, wanted_columns
@@ -147,12 +147,12 @@ def total_of(reading: Reading, tallies: Iterable[Tally], files: int) -> Tally:
 
 def _require_keys(reading: Reading, keys: set[str], files: int) -> None:
     mapping = reading.source.tables[reading.table]
-    for raw, key in wanted_columns(mapping, reading.decisions).items():
-        if raw not in keys:
-            raise ContractError(
-                f"tables.{reading.table}.{key}: no row of {files} files has the key {raw!r}; found: "
-                f"{', '.join(sorted(k for k in keys if '.' not in k))[:500]}; correct the mapping, or take the column "
-                "out of it",
-                table=reading.table,
-                column=raw,
-            )
+    wanted = wanted_columns(mapping, reading.decisions)
+    for raw in absent(wanted, keys):
+        raise ContractError(
+            f"tables.{reading.table}.{wanted[raw]}: no row of {files} files has the key {raw!r}; found: "
+            f"{', '.join(sorted(k for k in keys if '.' not in k))[:500]}; correct the mapping, or take the column "
+            "out of it",
+            table=reading.table,
+            column=raw,
+        )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -47,8 +48,20 @@ _Record = tuple[str, list[str | None] | None]  # text, values (None: malformed)
 def read_rows(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Path) -> Iterator[Chunk]:
     """The rows of a file in chunks; `wanted`: raw column -> the mapping's key that asks for it.
 
+    A folder called NAME=VALUE gives each row of its files the value of the column NAME.
     Raises ContractError where the file cannot be read, is no file of its format, or lacks a column (CSV, Parquet).
     """
+    given = {raw: value for raw, value in _of_folders(file).items() if raw in wanted}
+    for chunk in _in_file(table, mapping, {raw: key for raw, key in wanted.items() if raw not in given}, file):
+        yield Chunk(chunk.rows.assign(**given), chunk.keys | given.keys() if chunk.keys else chunk.keys)
+
+
+def _of_folders(file: Path) -> dict[str, str]:
+    parts = (part.partition("=") for part in file.parts[:-1])
+    return {unquote(name): unquote(value) for name, sign, value in parts if name and sign}
+
+
+def _in_file(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Path) -> Iterator[Chunk]:
     names = list(wanted)
     if mapping.format == "parquet":
         yield from (Chunk(rows, frozenset()) for rows in _parquet(table, file, wanted))
@@ -100,13 +113,13 @@ def _csv(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Pat
         return
     columns = [c.strip() for c in next(csv.reader([header], delimiter=mapping.delimiter))]
     require_columns(table, wanted, file, columns)
-    places = [columns.index(raw) for raw in wanted]
+    places = [columns.index(raw) if raw in columns else None for raw in wanted]
     while (line := lines.next_with_text()) is not None:
         if line == header:
             yield line, None
             continue
         record, row = _record(line, lines, mapping.delimiter, len(columns))
-        yield record, None if row is None else [_text(row[i]) for i in places]
+        yield record, None if row is None else [None if i is None else _text(row[i]) for i in places]
 
 
 class _Lines:
@@ -217,15 +230,38 @@ def _object(item: Any, names: list[str], keys: set[str]) -> list[str | None] | N
 
 
 def _at(item: dict[str, Any], name: str, keys: set[str]) -> Any:
-    """The value under a key, or under a path of keys with dots between."""
+    """The value under a key, or under a path with dots between: keys, places in a list, keys of a list of pairs."""
     if name in item or "." not in name:
         return item.get(name)
     value: Any = item
     for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
+        steps = _steps(value, part)
+        if not steps:
             return None
-        value = value[part]
+        value = steps[0]
     keys.add(name)
+    return value
+
+
+def _steps(value: Any, part: str) -> list[Any]:
+    """What lies under one part of a path: at most one value.
+
+    A list of `{key, value}` pairs is read as a map, the value of a pair as the one that is filled of its types
+    (`string_value`, `int_value`), and a single value as a list of one.
+    """
+    if isinstance(value, dict):
+        return [value[part]] if part in value else []
+    if not isinstance(value, list):
+        return [value] if part == "0" and value is not None else []
+    if part.isdecimal():
+        return value[int(part) : int(part) + 1] if len(part) < 6 else []
+    pairs = (p for p in value if isinstance(p, dict) and p.get("key") == part and "value" in p)
+    return [_of_its_type(p["value"]) for p in pairs][:1]
+
+
+def _of_its_type(value: Any) -> Any:
+    if isinstance(value, dict) and value and all(k.endswith("_value") for k in value):
+        return next((v for v in value.values() if v is not None), None)
     return value
 
 
@@ -261,15 +297,22 @@ def _paths(schema: pa.Schema, wanted: Mapping[str, str]) -> list[str]:
 
 
 def _inside(schema: pa.Schema, path: str) -> bool:
+    """True where a path may lie inside a column; what is inside a list only its rows can say."""
     head, *rest = path.split(".")
     if not rest or head not in schema.names:
         return False
     kind = schema.field(head).type
     for part in rest:
+        if _is_list(kind) or (part == "0" and not pa.types.is_struct(kind)):
+            return True
         if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
             return False
         kind = kind.field(part).type
     return True
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _arrow_text(table: str, file: Path, raw: str, data: pa.Table) -> list[str | None]:
@@ -278,8 +321,17 @@ def _arrow_text(table: str, file: Path, raw: str, data: pa.Table) -> list[str | 
         column = data.column(raw)
     else:
         head, *rest = raw.split(".")
+        if head not in data.column_names:
+            return [None] * data.num_rows  # one of several alternatives
         column = data.column(head)
-        for part in rest:
+        for place, part in enumerate(rest):
+            if _is_list(column.type):
+                inner = ".".join(("list", *rest[place:]))
+                return [_text(_json_text(_at({"list": v}, inner, set()))) for v in column.to_pylist()]
+            if part == "0" and not pa.types.is_struct(column.type):
+                continue
+            if not pa.types.is_struct(column.type) or column.type.get_field_index(part) < 0:
+                return [None] * data.num_rows
             column = pa.compute.struct_field(column, part)
     kind = column.type
     if pa.types.is_dictionary(kind):

@@ -20,8 +20,15 @@ DECISION_KINDS = ("send", "slot")
 SEPARATOR = "/"  # between the parts of a value that is composed of several raw columns
 
 Text = Annotated[str, Field(min_length=1)]
+ALTERNATIVE, OPTIONAL = ".first", ".first (another is there)"  # ends of the keys that ask for alternatives
 Columns = Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 Words = tuple[Text, ...]
+
+
+class FirstOf(Strict):
+    """Several raw columns of which a row fills one: the first that is filled is taken, and some may not be there."""
+
+    first: Annotated[tuple[Text, ...], Field(min_length=2)]
 
 
 class Outcome(Strict):
@@ -74,8 +81,11 @@ class TableMapping(Strict):
     time_format: Text | Annotated[tuple[Text, ...], Field(min_length=1)] = "iso8601"
     times_in: Text | Annotated[dict[Literal["column"], Text], Field(min_length=1)] = "UTC"
     list_separator: Annotated[str, Field(min_length=1, max_length=1)] = "|"
-    columns: dict[str, Columns] = Field(default_factory=dict)
+    columns: dict[str, Columns | FirstOf] = Field(default_factory=dict)
     constants: dict[str, str | bool | float | tuple[str, ...]] = Field(default_factory=dict)
+    defaults: dict[str, Text] = Field(
+        default_factory=dict, description="mapped column -> the raw value of rows that hold none"
+    )
     values: dict[str, dict[str, str | bool | float]] = Field(
         default_factory=dict, description='column -> raw value -> our value; "*" stands for every other value'
     )
@@ -105,16 +115,18 @@ class TableMapping(Strict):
         return (self.time_format,) if isinstance(self.time_format, str) else self.time_format
 
     def parts_of(self, column: str) -> tuple[str, ...]:
-        """The raw columns that a mapped column is composed of."""
+        """The raw columns that a mapped column is composed of, or the alternatives that it is taken from."""
         raw = self.columns[column]
+        if isinstance(raw, FirstOf):
+            return raw.first
         return (raw,) if isinstance(raw, str) else raw
 
     @property
     def raw_columns(self) -> dict[str, str]:
         """Every raw column that is read, with the key of the mapping that asks for it."""
         wanted: dict[str, str] = {}
-        for name in self.columns:
-            for raw in self.parts_of(name):
+        for name, given in self.columns.items():
+            for raw in () if isinstance(given, FirstOf) else self.parts_of(name):
                 wanted.setdefault(raw, f"columns.{name}")
         if self.outcome:
             for key in ("column", "at"):
@@ -124,6 +136,11 @@ class TableMapping(Strict):
             wanted.setdefault(self.zone_column, "times_in.column")
         for raw in self.where:
             wanted.setdefault(raw, f"where.{raw}")
+        for name, given in self.columns.items():
+            if isinstance(given, FirstOf):
+                end = OPTIONAL if any(raw in wanted for raw in given.first) else ALTERNATIVE
+                for raw in given.first:
+                    wanted.setdefault(raw, f"columns.{name}{end}")
         return wanted
 
     @property

@@ -23,7 +23,7 @@ from sendopt.domain.tables import TABLES
 from sendopt.ingest import values
 from sendopt.ingest.mapping import nearest
 from sendopt.ingest.rows import printable
-from sendopt.ingest.schema import DECISION_KINDS, FILLED, MATCHING, SEPARATOR, SourceMapping, TableMapping
+from sendopt.ingest.schema import DECISION_KINDS, FILLED, MATCHING, SEPARATOR, FirstOf, SourceMapping, TableMapping
 from sendopt.ingest.times import FIRST_TIME, read_time
 from sendopt.ingest.values import Read
 from sendopt.ingest.vocabulary import NO_TIME, clock_of, is_nothing, kind_of, zone_named
@@ -127,9 +127,15 @@ class _Typing:
         """The raw texts of a mapped column, its parts composed and its values put into our words."""
         parts = [self.rows[raw] for raw in self.mapping.parts_of(name)]
         text = parts[0]
-        if len(parts) > 1:
+        if isinstance(self.mapping.columns[name], FirstOf):
+            filled = [p.where(~p.map(lambda t: t is None or is_nothing(t)).astype(bool), None) for p in parts]
+            text = pd.Series(_first(*(p.to_numpy(object) for p in filled)), index=self.rows.index, dtype=object)
+        elif len(parts) > 1:
             joined = [None if None in p else SEPARATOR.join(p) for p in zip(*parts, strict=True)]
             text = pd.Series(joined, index=self.rows.index, dtype=object)
+        if name in self.mapping.defaults:
+            empty = text.map(lambda t: t is None or is_nothing(t)).astype(bool)
+            text = text.mask(empty & ~self.rows["malformed"].astype(bool), self.mapping.defaults[name])
         meanings = {str(raw).lower(): value for raw, value in self.mapping.values.get(name, {}).items()}
         if not meanings:
             return text

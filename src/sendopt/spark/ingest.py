@@ -164,7 +164,8 @@ def _sends(work: _Work, log: RawLog) -> DataFrame | None:
     """Settles the sends; returns the outcomes that stand in their rows, where the mapping names any."""
     unknown = F.when(F.col("outcome").isNull(), F.lit(False))  # NULL: known
     rows = log.rows.withColumns({"source": F.lit(work.mapping.source), "outcome_known": unknown})
-    order = [F.col("sent_at_utc"), F.col("outcome").desc_nulls_last()]
+    # a row that says it was not sent (bounced) tells more than the one that handed it over
+    order = [F.col("sent"), F.col("sent_at_utc"), F.col("outcome").desc_nulls_last()]
     rows = _settle(work, "sends", _one_per_key(rows, ("send_key",), order, "duplicate_send"), log)
     return _outcomes(work, rows) if work.mapping.tables["sends"].outcome else None
 
