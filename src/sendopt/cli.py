@@ -312,9 +312,11 @@ def _check(conf: Path, env: str | None) -> None:
         raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
     problems: list[str] = []
     settings: Settings | None = None
+    clocks: list[str] = []
     for name in names:
         try:
             settings = load(conf, name)
+            clocks += forecast.stated_clock(name, settings)
         except ConfigError as error:
             problems += [p for p in error.problems if p not in problems] or [error.message]
     if problems or settings is None:
@@ -322,7 +324,7 @@ def _check(conf: Path, env: str | None) -> None:
     sys.stdout.write(f"{conf} is valid for {', '.join(names)}\n")
     for line in forecast.warnings(settings):
         sys.stdout.write(f"warning: {line}\n")
-    for line in forecast.forecast(settings):
+    for line in [*forecast.forecast(settings), *clocks]:
         sys.stdout.write(f"  {line}\n")
 
 
