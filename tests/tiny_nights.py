@@ -48,7 +48,7 @@ def put(lake: Lake, name: str, values: Sequence[dict[str, Any]]) -> None:
 
 
 def settings(**changes: Any) -> Settings:
-    """Two campaigns offered to all, by push and e-mail; nights are quiet; nobody is held out."""
+    """Two campaigns offered to all, by push and e-mail; an hour apart; nights are quiet; nobody is held out."""
     everyone = AudienceAll(kind="all")
     given: dict[str, Any] = {
         "campaigns": {
@@ -57,6 +57,7 @@ def settings(**changes: Any) -> Settings:
         },
         "channels": {"push": Channel(), "email": Channel()},
         "quiet_hours": QuietHours(everyone=LocalWindow(start="22:00", end="08:00")),
+        "min_gap_minutes": 60,
         "caps": {"daily": Cap(window_minutes=1440, max=2)},
         "arms": Arms(holdout_fraction=0.0, uniform_time_fraction=0.0),
         "support": Support(min_sends=0),

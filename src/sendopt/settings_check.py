@@ -10,6 +10,7 @@ from pathlib import Path
 from sendopt.config import forecast
 from sendopt.config.checks import unknown
 from sendopt.config.loader import load
+from sendopt.config.presets import mapping_file
 from sendopt.config.schema import Settings
 from sendopt.config.yaml_tree import Mark, Problem, Tree, read, sentences
 from sendopt.errors import ConfigError
@@ -63,7 +64,7 @@ def _mapping_problems(path: str, settings: Settings) -> tuple[str, ...]:
         mapping = load_mapping(path)
     except ConfigError as error:
         return error.problems or (error.message,)
-    tree = read(Path(path), path)[0] or Tree()
+    tree = read(mapping_file(path), path)[0] or Tree()
     derived = mapping.derived_users.channels if mapping.derived_users else ()
     places = [(("tables", "users", "channels", i), name) for i, name in enumerate(derived)]
     return sentences(

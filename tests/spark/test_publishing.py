@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,10 @@ from pyspark.sql import functions as F
 from tiny_nights import EVENING, PLAN_DATE, VERSION, allocated, night_of, person, put, record, send
 
 from sendopt.domain.keys import planned_send_key
+from sendopt.domain.stages import STAGES
+from sendopt.domain.tables import TABLES
 from sendopt.errors import ConfigError, InputNotReady
-from sendopt.spark import publish_schedule
+from sendopt.spark import lineage, publish_schedule
 from sendopt.spark.tables import Lake
 
 pytestmark = pytest.mark.slow
@@ -83,55 +86,45 @@ def test_what_has_changed_since_the_allocation_holds_and_each_send_has_its_reaso
     before = EVENING - timedelta(days=20)
     put(
         fresh, "sends",
-        [send("v2", "k2", just_now), send("v3", "k3", before),
+        [send("v2", "k2", just_now), send("v0", "k0", before),
          send("v3", planned_send_key("v3", sale["notification_id"]), before)],
     )  # fmt: skip
-    out = {"kind": "opt_out", "at_utc": just_now.replace(tzinfo=None), "at_imputed": False}
-    put(fresh, "interactions", [{"send_key": "k3", **out}])
+    not_yet = EVENING + timedelta(minutes=45)
+    outs = {"k0": just_now, "k2": not_yet}
+    put(
+        fresh, "interactions",
+        [{"send_key": key, "kind": "opt_out", "at_utc": at.replace(tzinfo=None), "at_imputed": False}
+         for key, at in outs.items()],
+    )  # fmt: skip
 
     assert published(fresh, now=EVENING + timedelta(minutes=30)) == {
         "no_channel": 3, "category_opted_out": 1, "quiet_hours": 4, "unknown_user": 2, "expiry": 1, "withdrawn": 1,
-        "user_cap": 1, "already_sent": 1,
+        "user_cap": 1, "already_sent": 1, "channel_opted_out": 1,
     }  # fmt: skip
     held = {(r["user_id"], r["reason"]) for r in fresh.read("suppressed", PLAN_DATE).collect()}
     assert held == {
         ("u0", "no_channel"), ("u1", "no_channel"), ("u2", "category_opted_out"), ("u3", "quiet_hours"),
         ("u4", "quiet_hours"), ("u5", "unknown_user"), ("v1", "expiry"), ("v1", "withdrawn"), ("v2", "user_cap"),
-        ("v3", "already_sent"),
+        ("v3", "already_sent"), ("v0", "channel_opted_out"),
     }  # fmt: skip
     first = rows_of(fresh)
-    assert sum(published(fresh, now=EVENING + timedelta(minutes=30)).values()) == 14
+    assert sum(published(fresh, now=EVENING + timedelta(minutes=30)).values()) == 15
     assert rows_of(fresh) == first, "the same again gives equal rows"
     put(fresh, "users", [*PEOPLE, *OTHERS])
-    assert sum(published(fresh, now=EVENING + timedelta(minutes=40)).values()) == 4
+    assert sum(published(fresh, now=EVENING + timedelta(minutes=40)).values()) == 5
 
 
-def test_an_opt_out_since_the_allocation_holds_for_its_channel_from_its_time_on(fresh: Lake) -> None:
-    out = (EVENING + timedelta(minutes=20)).replace(tzinfo=None)
-    put(fresh, "sends", [send("u0", "k0", EVENING - timedelta(days=20))])
-    put(fresh, "interactions", [{"send_key": "k0", "kind": "opt_out", "at_utc": out, "at_imputed": False}])
-    assert published(fresh, now=EVENING + timedelta(minutes=10)) == {}, "not yet known at that time"
-    assert published(fresh, now=EVENING + timedelta(minutes=30)) == {"channel_opted_out": 1}
-
-
-def test_slots_that_have_begun_are_left_out_and_counted(fresh: Lake) -> None:
-    slots = sorted(r["slot"] for r in fresh.read("allocation", PLAN_DATE).where("planned").collect())
-    first = datetime(2026, 5, 4, slots[0], tzinfo=UTC)
-    assert published(fresh, now=first + timedelta(seconds=1)) == {"slot_past": slots.count(slots[0])}
-    begun = F.col("send_at_utc") < F.lit(first + timedelta(seconds=1))
-    assert fresh.read("send_plan", PLAN_DATE).where(begun).count() == 0
-
-
-def test_what_was_published_and_has_begun_stays_as_it_was_while_the_rest_is_looked_at_again(fresh: Lake) -> None:
-    first = fresh.read("allocation", PLAN_DATE).where("planned").agg(F.min("slot")).collect()[0][0]
-    start = datetime(2026, 5, 4, first, tzinfo=UTC)
-    assert published(fresh, now=start) == {}, "a slot that begins now is ahead"
+def test_slots_that_have_begun_are_left_out_and_what_was_published_in_them_stays_as_it_was(fresh: Lake) -> None:
+    slots = Counter(r["slot"] for r in fresh.read("allocation", PLAN_DATE).where("planned").collect())
+    (_, n_first), (second, n_second) = sorted(slots.items())
+    start = datetime(2026, 5, 4, second, tzinfo=UTC)
+    assert published(fresh, now=start) == {"slot_past": n_first}, "a slot that begins now is ahead"
     before = {tuple(r) for r in fresh.read("send_plan", PLAN_DATE).collect()}
+    assert len(before) == n_second
     put(fresh, "users", [{**p, "channels": [], "timezone": "Pacific/Auckland"} for p in [*PEOPLE, *OTHERS]])
     left_out = published(fresh, now=start + timedelta(minutes=1))
-    after = {tuple(r) for r in fresh.read("send_plan", PLAN_DATE).collect()}
-    assert after == {row for row in before if start.replace(tzinfo=None) in row}
-    assert left_out == {"no_channel": len(before) - len(after)}
+    assert left_out == {"no_channel": n_first}, "what has not begun is looked at again"
+    assert {tuple(r) for r in fresh.read("send_plan", PLAN_DATE).collect()} == before
 
 
 def test_a_published_plan_is_not_overwritten_when_it_is_over_by_an_earlier_clock_or_by_another_when_it_is_under_way(
@@ -154,18 +147,17 @@ def test_a_published_plan_is_not_overwritten_when_it_is_over_by_an_earlier_clock
     assert fresh.version("send_plan") == version + 1
 
 
-def test_tables_of_another_attempt_are_never_mixed_in(fresh: Lake) -> None:
-    made_by = {
-        "certificate": "allocate", "shadow_prices": "allocate", "suppressed": "allocate", "allocation": "allocate",
-        "candidates": "build_candidates", "slot_scores": "score_slots",
-    }  # fmt: skip
-    valid = {"candidates": {"arm": "treatment"}, "shadow_prices": {"kind": "cost"}}
-    for name, stage in made_by.items():
-        put(fresh, name, [{"plan_version": "other", "plan_date": PLAN_DATE, **valid.get(name, {})}])
-        said = rf"table {name} of 2026-05-04 holds rows of plan version other, .*run {stage} and"
-        with pytest.raises(InputNotReady, match=said):
-            published(fresh)
+def test_tables_of_another_attempt_are_never_mixed_in(fresh: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(fresh, "candidates", [{"plan_version": "other", "plan_date": PLAN_DATE, "arm": "treatment"}])
+    said = "table candidates of 2026-05-04 holds rows of plan version other, .*run build_candidates and the stages"
+    with pytest.raises(InputNotReady, match=said):
+        published(fresh)
     assert not fresh.exists("send_plan")
+    asked: set[str] = set()
+    monkeypatch.setattr(lineage, "require_version", lambda night, version, *names: asked.update(names))
+    publish_schedule._require_one_version(night_of(fresh), VERSION)
+    of_a_plan = {name for name in STAGES["publish_schedule"].reads if "config_hash" in TABLES[name].names}
+    assert asked == of_a_plan - {"send_plan"}, "of every table of the plan"
 
 
 def test_a_night_without_a_clock_is_not_published(fresh: Lake) -> None:

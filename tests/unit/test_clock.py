@@ -126,9 +126,10 @@ def test_a_clock_that_is_none_is_one_sentence_with_its_line(tmp_path, now, sente
 
 
 def test_a_stated_clock_is_no_part_of_what_a_plan_is_made_from_and_check_says_it():
-    from sendopt.config.forecast import forecast
+    from sendopt.config.forecast import stated_clock
     from sendopt.config.loader import config_hash
 
     assert config_hash(settings()) == config_hash(settings("as_of"))
-    assert any("not the real time" in line for line in forecast(settings("as_of")))
-    assert not any("real time" in line for line in forecast(settings()))
+    (line,) = stated_clock("trial", settings("as_of"))
+    assert line.startswith("Clock of env trial: a night takes its own as_of for now. For historic and simulated")
+    assert stated_clock("prod", settings()) == []

@@ -30,14 +30,15 @@ def forecast(settings: Settings) -> list[str]:
         *_across_users(settings),
         *_worth(settings),
         _arms(settings),
-        *_clock(settings),
     ]
 
 
-def _clock(settings: Settings) -> Iterator[str]:
-    if settings.clock.now != "machine":
-        stated = "its own as_of" if settings.clock.now == "as_of" else settings.clock.now
-        yield f"Clock: each night takes {stated} for now, not the real time. For historic and simulated logs only."
+def stated_clock(env: str, settings: Settings) -> list[str]:
+    """A sentence where the environment `env` states the time of its nights; none where it is the real one."""
+    if settings.clock.now == "machine":
+        return []
+    stated = "its own as_of" if settings.clock.now == "as_of" else settings.clock.now
+    return [f"Clock of env {env}: a night takes {stated} for now. For historic and simulated logs only."]
 
 
 def warnings(settings: Settings, today: date | None = None) -> list[str]:
