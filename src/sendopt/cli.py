@@ -371,7 +371,6 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
         _print(line)
 
 
-<<<<<<< HEAD
 def _check(conf: Path, env: str | None, as_json: bool) -> None:
     checked = settings_check.check(conf, env, runtime.today())
     if as_json:
@@ -379,28 +378,6 @@ def _check(conf: Path, env: str | None, as_json: bool) -> None:
         return
     for line in checked.lines():
         _print(line)
-=======
-def _check(conf: Path, env: str | None) -> None:
-    names = [env] if env else sorted(p.stem for p in (conf / "env").glob("*.yaml"))
-    if not names:
-        raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
-    problems: list[str] = []
-    settings: Settings | None = None
-    clocks: list[str] = []
-    for name in names:
-        try:
-            settings = load(conf, name)
-            clocks += forecast.stated_clock(name, settings)
-        except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems] or [error.message]
-    if problems or settings is None:
-        raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
-    sys.stdout.write(f"{conf} is valid for {', '.join(names)}\n")
-    for line in forecast.warnings(settings):
-        sys.stdout.write(f"warning: {line}\n")
-    for line in [*forecast.forecast(settings), *clocks]:
-        sys.stdout.write(f"  {line}\n")
->>>>>>> publish
 
 
 def _demo(users: int, nights: int, conf: Path, env: str, as_json: bool) -> None:

@@ -45,9 +45,11 @@ def check(conf: Path, env: str | None, today: date) -> Checked:
         raise ConfigError(f"{conf}/env holds no *.yaml: write at least {conf}/env/local.yaml")
     problems: dict[str, None] = {}
     valid: list[Settings] = []
+    clocks: list[str] = []
     for name in names:
         try:
             valid.append(load(conf, name))
+            clocks += forecast.stated_clock(name, valid[-1])
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems or (error.message,))
     for settings in valid:
@@ -56,7 +58,7 @@ def check(conf: Path, env: str | None, today: date) -> Checked:
     if problems:
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) != 1)} in {conf}:", tuple(problems))
     warnings = dict.fromkeys(w for settings in valid for w in forecast.warnings(settings, today))
-    return Checked(str(conf), tuple(names), tuple(warnings), tuple(forecast.forecast(valid[-1])))
+    return Checked(str(conf), tuple(names), tuple(warnings), (*forecast.forecast(valid[-1]), *clocks))
 
 
 def _mapping_problems(path: str, settings: Settings) -> tuple[str, ...]:
