@@ -94,10 +94,18 @@ def no_space(error: BaseException, text: str = "") -> NoSpace | None:
     """The error as NoSpace where it, one of its causes or `text` says that a disk is full; else None."""
     for one in _with_causes(error):
         full = isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or any(words in str(one) for words in NO_SPACE_WORDS):
+        if full or any(words in text_of(one) for words in NO_SPACE_WORDS):
             path = getattr(one, "filename", None)
             return _no_space(f" of {path}" if isinstance(path, str) else "")
     return _no_space("") if any(words in text for words in NO_SPACE_WORDS) else None
+
+
+def text_of(error: BaseException) -> str:
+    """What the error says of itself; empty where it cannot say it (an error of a JVM that is gone asks that JVM)."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  whatever its text needs
+        return ""
 
 
 def _no_space(place: str) -> NoSpace:

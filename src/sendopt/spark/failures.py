@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from sendopt.errors import LakeBusy, SendoptError, no_space
+from sendopt.errors import LakeBusy, SendoptError, no_space, text_of
 from sendopt.spark.workers import decoded
 
 # Delta's exceptions of a lost commit, in Java and in Python, and the conditions that it names them by.
@@ -60,4 +60,4 @@ def lost_race(doing: str) -> LakeBusy:
 
 def _text(error: BaseException) -> str:
     """The error's kind, what it says of itself and of its causes, with Java's own stack."""
-    return f"{type(error).__name__}\n{error}\n{getattr(error, '_stackTrace', '')}"
+    return f"{type(error).__name__}\n{text_of(error)}\n{getattr(error, '_stackTrace', '')}"
