@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sendopt.config.schema import Arms, AudienceAll, Campaign, Channel, LocalWindow, QuietHours, Settings, Support
 from sendopt.domain.clock import Clock
 from sendopt.domain.limits import Cap
+from sendopt.domain.stages import STAGES
 from sendopt.domain.tables import TABLES
 
 if TYPE_CHECKING:
@@ -116,7 +117,16 @@ def allocated(lake: Lake, people: Sequence[dict[str, Any]], conf: Settings | Non
     from sendopt.spark import allocate, build_candidates
 
     as_of = EVENING + timedelta(days=(day - PLAN_DATE).days)
-    night = night_of(lake, conf, as_of, day)
-    scored(night, people, VERSION if day == PLAN_DATE else str(day))
-    build_candidates.run(night)
-    return allocate.run(night).rows_out
+    scored(night_of(lake, conf, as_of, day), people, VERSION if day == PLAN_DATE else str(day))
+    for stage in (build_candidates, allocate):
+        night = night_of(lake, conf, as_of, day)
+        result = stage.run(night)
+        as_catalogued(night, stage.__name__.rpartition(".")[2])
+    return result.rows_out
+
+
+def as_catalogued(night: Night, name: str) -> None:
+    """The night's lake was read and written by one stage, as the catalogue says of it."""
+    stage, touched = STAGES[name], night.lake.touched
+    assert set(stage.reads) <= set(touched.read) <= {*stage.reads, *stage.may_read}
+    assert set(stage.writes) <= set(touched.written) <= {*stage.writes, *stage.may_write}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tiny_nights import EVENING, PLAN_DATE, VERSION, allocated, night_of, person, put, record, send
+from tiny_nights import EVENING, PLAN_DATE, VERSION, allocated, as_catalogued, night_of, person, put, record, send
 
 from sendopt.domain.keys import planned_send_key
 from sendopt.domain.stages import STAGES
@@ -47,6 +47,7 @@ def published(lake: Lake, now: datetime = EVENING, **kwargs: Any) -> dict[str, i
     """Publish; what was left out, by reason, after checks that hold for every publishing."""
     night = night_of(lake, now=now, **kwargs)
     result = publish_schedule.run(night)
+    as_catalogued(night, "publish_schedule")
     record(night, "publish_schedule", {"clock": night.stated_clock.facts})
     plan, held = (lake.read(name, PLAN_DATE) for name in ("send_plan", "suppressed"))
     offered = lake.read("candidates", PLAN_DATE).select("user_id", "notification_id").distinct().count()
