@@ -17,7 +17,7 @@ from sendopt.config.schema import AudienceAll, Campaign, LocalWindow, QuietHours
 from sendopt.domain.limits import Cap, Limits
 from sendopt.domain.plausible import LocalDays, Plausible
 from sendopt.domain.rules import Send, first_broken
-from sendopt.spark.allocate import _days
+from sendopt.spark.past_sends import _days
 
 ZONES = ("America/New_York", "Asia/Kathmandu", "Asia/Kolkata", "Europe/Berlin", "Europe/Lisbon", "Pacific/Auckland")
 SOME_ZONES = st.lists(st.sampled_from(ZONES), min_size=1, max_size=4, unique=True)

@@ -27,6 +27,7 @@ from sendopt.ingest.values import is_number, micros
 from sendopt.measurement.decisions import Decisions
 
 LIMITS = Ingest()
+_DAY = 86_400_000_000  # microseconds
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,7 @@ def _decisions(kept: pd.DataFrame) -> tuple[Decisions, int]:
         kind=kind,
         slots=slots,
         segments=segments or ("all",),
+        day=at[order] // _DAY,
     ), unsent
 
 
