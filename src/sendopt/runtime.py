@@ -165,7 +165,7 @@ def run_in(
         with as_ours(f"a table of {stage}"):
             result = importlib.import_module(f"sendopt.spark.{stage}").run(night)
         seconds = round(time.monotonic() - begun, 3)
-        facts = {**result.facts, "clock": clock.facts, "written": night.lake.touched.written}
+        facts = {**result.facts, "clock": clock.facts, "written": dict(night.lake.touched.written)}
         report = StageReport(stage, result.rows_in, result.rows_out, result.dropped, seconds, facts)
         _record(night, report, started)
         yield report
