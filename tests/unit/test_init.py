@@ -169,6 +169,32 @@ def test_an_opt_out_in_the_row_of_a_send_is_never_left_out(home):
     assert "interactions (outcomes): 1 of 1 rows kept" in shown
 
 
+def test_of_several_columns_of_opt_outs_those_that_cannot_be_read_are_said(home):
+    newsletter(home / "report.csv")
+    lines = (home / "report.csv").read_text().splitlines()
+    more = [
+        lines[0] + ",Spam Complaint",
+        *(f"{line},{'yes' if i in (7, 9) else 'no'}" for i, line in enumerate(lines[1:])),
+    ]
+    (home / "report.csv").write_text("\n".join(more))
+    _, shown, _ = run("--from", "report.csv")
+    assert load_mapping("report/mapping.yaml").tables["interactions"].where == {"Spam Complaint": "yes"}
+    assert "OPT-OUTS: 1 rows of 'Unsubscribed At' say that a person opted out; only 'Spam Complaint' is read" in shown
+
+
+def test_an_opt_out_among_the_states_of_a_send_is_one(home):
+    rows = ["user,campaign,sent_at,status"]
+    states = ("delivered", "opened", "delivered", "bounced", "delivered", "unsubscribed")
+    rows += [f"{u},{c},{t:%Y-%m-%d %H:%M},{states[i % 6]}" for i, (u, c, t, _) in enumerate(sends())]
+    (home / "log.csv").write_text("\n".join(rows))
+    code, shown, error = run("--from", "log.csv")
+    assert code == 0, error
+    tables = load_mapping("log/mapping.yaml").tables
+    assert tables["sends"].values["sent"] == {"bounced": False, "*": True}
+    assert tables["interactions"].where == {"status": "unsubscribed"}
+    assert "40 opt-outs" in shown
+
+
 def test_events_without_the_id_of_their_send_find_the_latest_one(home):
     rows = ["user,event,at"]
     for u, _, t, o in sends():

@@ -118,6 +118,16 @@ class Columns:
                 return column
         return None
 
+    def named_channel(self) -> tuple[str | None, str]:
+        """The one channel of a log without a column of channels, where something names it, and what does."""
+        values = self.counts(self.user)
+        if sum("@" in v for v in values) > 0.8 * len(values):
+            return "email", f"{self.user} holds e-mail addresses"
+        for text in (self.sample.source.stem, *self.sample.columns):
+            if (channel := words.channel_of(text)) is not None:
+                return channel, f"no column of channels; {text!r} names it"
+        return None, "no column of channels was seen"
+
     def language(self) -> tuple[str, str, str] | None:
         """(language, its zone, the words that show it), where a language spoken mostly in one zone is seen."""
         texts = {words.normal(c) for c in self.sample.columns}

@@ -8,15 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from sendopt.ingest.proposal import words
+from sendopt.ingest.proposal import outcomes, words
 from sendopt.ingest.proposal.clocks import Clock, clock_of
-from sendopt.ingest.proposal.columns import Columns, flag_words, renamed
+from sendopt.ingest.proposal.columns import Columns, renamed
 from sendopt.ingest.proposal.draft import Draft, Seen, TableDraft
+from sendopt.ingest.proposal.outcomes import KINDS
 from sendopt.ingest.proposal.sample import Sample
-from sendopt.ingest.schema import Booleans
 from sendopt.ingest.values import is_number
-
-_KINDS = ("open", "click", "goal")
 
 
 def guess(sample: Sample, source: str, zone: str | None) -> Draft:
@@ -229,19 +227,12 @@ class _Guess:
                 self.sends.values["channel"] = {v: str(c) for v, c in named.items()}
                 self.out.channels = Seen(tuple(sorted({str(c) for c in named.values()})), "every channel of the log")
                 return
-        channel, why = self._channel_of_names()
+        channel, why = self.columns.named_channel()
+        if channel is None:
+            channel = "push"
+            self.out.assumed.append("the channel is push: no column and no name says another")
         self._constant("channel", channel, why)
         self.out.channels = Seen((channel,), why)
-
-    def _channel_of_names(self) -> tuple[str, str]:
-        values = self.columns.counts(self.columns.user)
-        if sum("@" in v for v in values) > 0.8 * len(values):
-            return "email", f"{self.columns.user} holds e-mail addresses"
-        for text in (self.sample.source.stem, *self.sample.columns):
-            if (channel := words.channel_of(text)) is not None:
-                return channel, f"no column of channels; {text!r} names it"
-        self.out.assumed.append("the channel is push: no column and no name says another")
-        return "push", "no column of channels was seen"
 
     def _probability(self) -> None:
         for column in self.columns.by_rank("pscore"):
@@ -258,8 +249,8 @@ class _Guess:
         if self.event is None:
             return
         values = self.columns.counts(self.event)
-        meaning = {v: words.event_of(v) for v in values}
-        if not self._is_stream(meaning):
+        meaning = outcomes.meanings(values)
+        if not outcomes.is_stream(self.columns, self.event):
             return
         by_kind: dict[str, list[str]] = {}
         for value, kind in meaning.items():
@@ -279,69 +270,36 @@ class _Guess:
             self._constant("sent", True, "no event of a failure was seen")
             self._constant("available", True, "")
         self._constant("decision_kind", "slot", "what a pscore would be of")
-        outcomes = [v for kind in (*_KINDS, "dismiss", "opt_out") for v in by_kind.get(kind, ())]
-        table = TableDraft(where={self.event: outcomes})
-        table.where_why = ", ".join(f"{values[v]:,} {v}" for v in outcomes)
+        results = [v for kind in (*KINDS, "dismiss", "opt_out") for v in by_kind.get(kind, ())]
+        table = TableDraft(where={self.event: results})
+        table.where_why = ", ".join(f"{values[v]:,} {v}" for v in results)
         table.columns = {
             "user_id": Seen(self.columns.user),
             "at_utc": Seen(self.sends.columns["sent_at_utc"].value),
             "kind": Seen(self.event),
         }
-        table.values = {"kind": {v: meaning[v] for v in outcomes}}
+        table.values = {"kind": {v: meaning[v] for v in results}}
         self.out.interactions = table
-        self.out.label = next(kind for kind in _KINDS if by_kind.get(kind))
+        self.out.label = next(kind for kind in KINDS if by_kind.get(kind))
         if ignored := by_kind.get("", []):
             self.out.not_seen.append(f"events that were left out: {', '.join(sorted(ignored)[:8])}")
-
-    def _is_stream(self, meaning: dict[str, str | None]) -> bool:
-        """True where outcomes are rows of their own: their people, with the ids, have rows of sends too."""
-        assert self.event is not None
-        rows = self.columns.rows
-        kind = rows[self.event].map(lambda v: meaning.get(v))
-        ids = [c for c in self.columns.by_rank("notification_id") if self.columns.share(c) > 0.5]
-        sent, outcome = rows[kind.isin(["sent", "delivered"])], rows[kind.isin(list(_KINDS))]
-        for column in ids:
-            keys = set(zip(sent[self.columns.user], sent[column], strict=True))
-            pairs = list(zip(outcome[self.columns.user], outcome[column], strict=True))
-            if pairs and sum(p in keys for p in pairs) >= 0.5 * len(pairs):
-                return True
-        if "stat" in words.normal(self.event):
-            return False
-        return bool(len(outcome)) and outcome[self.columns.user].isin(set(sent[self.columns.user])).mean() >= 0.5
 
     def _outcome(self) -> None:
         if self.event is not None and self.event not in self.taken:
             return self._status()
-        for kind in _KINDS:
+        for kind in KINDS:
             chosen = [c for c in self.columns.by_rank(kind) if c not in self.taken]
             times = [c for c in chosen if self.columns.clock(c) is not None and not self.columns.numbers(c)]
             for column in chosen:
                 if column in times:
                     continue
-                if (read := self._readable(column)) is not None:
+                if (read := outcomes.readable(self.columns, column)) is not None:
                     return self._with_outcome(kind, column, read[0], read[1], times[:1])
             if times:
                 filled = len(self.columns.filled(times[0]))
                 why = f"{kind}: {filled:,} of {len(self.columns):,} hold a time in {times[0]!r}"
                 return self._with_outcome(kind, None, {}, why, times[:1])
         raise self.columns.missing("outcome", "open", "what came of a message (opened, clicked, bought)")
-
-    def _readable(self, column: str) -> tuple[dict[str, Any], str] | None:
-        """(further keys of the outcome, the evidence) where a column of outcomes can be read."""
-        values = self.columns.counts(column)
-        total = len(self.columns)
-        if values and all(is_number(v) and float(v) >= 0 for v in values) and set(values) - {"0", "1"}:
-            good = sum(n for v, n in values.items() if float(v) > 0)
-            return {}, f"{good:,} of {total:,} hold a number above 0"
-        if len(values) == 1 and values.total() < total:
-            word, n = values.most_common(1)[0]
-            return {"yes": (word,)}, f"{n:,} of {total:,} are {word!r}, the rest are empty"
-        if (read := flag_words(values)) is not None:
-            meaning = Booleans(yes=read[0], no=read[1]).meaning()
-            yes = [(v, n) for v, n in values.items() if meaning[v.lower()]]
-            shown = ", ".join(f"{n:,} of {total:,} are {v!r}" for v, n in yes) or f"none of {total:,} is yes"
-            return {k: v for k, v in (("yes", read[0]), ("no", read[1])) if v}, shown
-        return None
 
     def _with_outcome(self, kind: str, column: str | None, further: dict[str, Any], why: str, times: list[str]) -> None:
         given: dict[str, Any] = {"column": column} if column else {}
@@ -354,7 +312,11 @@ class _Guess:
         self.sends.outcome = Seen({**given, **further}, why if why.startswith(kind) else f"{kind}: {why}")
         self.out.label = kind
         self.taken.update([*times, *([column] if column else [])])
-        others = [k for k in _KINDS if k != kind and any(self._readable(c) for c in self.columns.by_rank(k)[:1])]
+        others = [
+            k
+            for k in KINDS
+            if k != kind and any(outcomes.readable(self.columns, c) for c in self.columns.by_rank(k)[:1])
+        ]
         for other in others:
             column = self.columns.by_rank(other)[0]
             if column not in self.taken:
@@ -364,9 +326,9 @@ class _Guess:
         """The last state of each send in one column."""
         assert self.event is not None
         values = self.columns.counts(self.event)
-        meaning = {v: words.event_of(v) for v in values}
-        kind = next(k for k in _KINDS if k in meaning.values())
-        yes = tuple(v for v, m in meaning.items() if m in _KINDS)
+        meaning = outcomes.meanings(values)
+        kind = next(k for k in KINDS if k in meaning.values())
+        yes = tuple(v for v, m in meaning.items() if m in KINDS)
         no = tuple(v for v in values if v not in yes)
         shown = ", ".join(f"{values[v]:,} of {len(self.columns):,} are {v!r}" for v in yes)
         self.sends.outcome = Seen({"column": self.event, "kind": kind, "yes": yes, "no": no}, f"{kind}: {shown}")
@@ -400,9 +362,7 @@ class _Guess:
             self._constant("available", True, "no column says who could not be reached")
         elif bounced is not None and bounced not in self.taken:
             values = self.columns.counts(bounced)
-            read = flag_words(values) or ((), ())
-            meaning = Booleans(yes=read[0], no=read[1]).meaning()
-            flags = {v: not meaning[v.lower()] for v in values}
+            flags = {v: not bad for v, bad in (outcomes.flags(values) or {}).items()}
             for role in ("sent", "available"):
                 self._take(role, bounced, "a bounce was no send" if role == "sent" else "")
                 self.sends.values[role] = flags
@@ -416,30 +376,24 @@ class _Guess:
 
     def _opt_outs(self, at: _Time) -> None:
         """Opt-outs in the row of a send, as interactions: what a person forbids must not get lost."""
-        for column in self.columns.by_rank("opt_out"):
-            values, clock = self.columns.counts(column), self.columns.clock(column)
-            if column in self.taken or not values:
-                continue
-            if clock is not None:
-                where: tuple[str, ...] = ("*",)
-                self.formats += clock.formats
-            elif all(is_number(v) for v in values):
-                where = tuple(v for v in values if float(v) > 0)
-            elif (read := flag_words(values)) is not None:
-                meaning = Booleans(yes=read[0], no=read[1]).meaning()
-                where = tuple(v for v in values if meaning[v.lower()])
-            else:
-                where = ("*",)
-            if not where:
-                continue
-            said = values.total() if where == ("*",) else sum(values[v] for v in where)
-            table = TableDraft(where={column: where}, where_why=f"{said:,} rows say that the person opted out")
-            table.columns = {
-                "user_id": Seen(self.columns.user),
-                "notification_id": Seen(self.sends.columns["notification_id"].value),
-                "at_utc": Seen(column if clock else at.raw, "" if clock else "no time of its own: that of the send"),
-            }
-            table.constants = {"kind": Seen("opt_out")}
-            self.out.interactions = table
-            self.taken.add(column)
+        found = outcomes.opt_outs(self.columns, (self.event, self.columns.state))
+        for one in found[1:]:
+            if one.rows and one.column != found[0].column:
+                self.out.not_seen.append(
+                    f"OPT-OUTS: {one.rows:,} rows of {one.column!r} say that a person opted out; only "
+                    f"{found[0].column!r} is read, so put both into one column"
+                )
+        if not found:
             return
+        first = found[0]
+        table = TableDraft(where={first.column: first.where})
+        table.where_why = f"{first.rows:,} rows say that the person opted out"
+        table.columns = {
+            "user_id": Seen(self.columns.user),
+            "notification_id": Seen(self.sends.columns["notification_id"].value),
+            "at_utc": Seen(*((first.column, "") if first.clock else (at.raw, "no time of its own: that of the send"))),
+        }
+        table.constants = {"kind": Seen("opt_out")}
+        self.formats += first.clock.formats if first.clock else ()
+        self.out.interactions = table
+        self.taken.add(first.column)

@@ -49,7 +49,8 @@ ROLES: dict[str, tuple[str, ...]] = {
         converted_at purchased_at reward"""),
     "opt_out": _list("""
         unsubscribed unsubscribe unsubscribed_at unsubscribe_at opted_out opt_out optout abgemeldet abgemeldet_am
-        abmeldung desabonne desinscrit baja"""),
+        abmeldung desabonne desinscrit baja complained complaint spam
+        spam_report spam_complaint"""),
     "sent": _list("sent delivered is_sent was_sent zugestellt gesendet versendet"),
     "bounced": _list("bounced bounce is_bounced bounces hard_bounce failed"),
     "event": _list("""
