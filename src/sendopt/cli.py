@@ -91,6 +91,21 @@ def ingest(
 
 
 @app.command()
+def init(
+    log: Annotated[Path, typer.Option("--from", help="log of sends: a file (CSV, JSON, Parquet, .gz) or a folder")],
+    out: Annotated[Path | None, typer.Option(help="new folder of settings; default: called like the log")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="braze | customerio | firebase | iterable | onesignal | segment | sendgrid; default: seen"),
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="where people live, if the log does not say: Europe/Berlin")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the proposal as JSON instead of prose")] = False,
+) -> None:
+    """Propose mapping, source and the smallest settings for a log of your own, from what it holds."""
+    _exit(lambda: _init(log, out, preset, zone, as_json))
+
+
+@app.command()
 def check(
     conf: Annotated[Path, typer.Argument(help="folder of settings")] = Path("conf"),
     env: Annotated[str | None, typer.Option(help="check this environment only; default: every env/*.yaml")] = None,
@@ -284,6 +299,20 @@ def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, 
         return
     for line in summary.of_ingest(result.rows_in, result.rows_out, result.facts["tables"]):
         _print(line)
+
+
+def _init(log: Path, out: Path | None, preset: str | None, zone: str | None, as_json: bool) -> None:
+    import json
+
+    from sendopt.ingest import proposal
+
+    found = proposal.propose(log, out, datetime.now(UTC), preset, zone)
+    proposal.write(found)
+    if as_json:
+        sys.stdout.write(json.dumps(vars(found), indent=2, ensure_ascii=False) + "\n")
+        return
+    for line in proposal.in_words(found):
+        sys.stdout.write(line + "\n")
 
 
 def _solve(

@@ -33,15 +33,18 @@ class Counts:
         return {r: n for r, n in self.quarantined.items() if not r.startswith("duplicate_")}
 
 
-def require_readable(source: str, counts: Mapping[str, Counts], settings: Ingest) -> None:
-    """Raise ContractError naming every table of which more is refused than the settings allow, and why."""
+def require_readable(source: str, counts: Mapping[str, Counts], settings: Ingest, kept: str = "") -> None:
+    """Raise ContractError naming every table of which more is refused than the settings allow, and why.
+
+    `kept` says what was written all the same.
+    """
     faults = [
         f"tables.{table}: {what} of {total:,} rows ({share:.1%}; at most {limit:.1%}, ingest.{setting}): {reasons}"
         for table, what, total, share, limit, setting, reasons in _faults(counts, settings)
     ]
     if faults:
         raise ContractError(
-            f"source {source}: too much cannot be used, and no table but the quarantine was written. "
+            f"source {source}: too much cannot be used{', and ' * bool(kept)}{kept}. "
             f"{'; '.join(faults)}. Correct the mapping or the log (docs/how-to/bring-your-own-log.md), or raise the "
             "setting",
             source=source,

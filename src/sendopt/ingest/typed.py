@@ -32,6 +32,7 @@ MAX_SKEW = timedelta(hours=1)  # a clock ahead of ours
 PLANNING_AHEAD = timedelta(days=731)  # messages are for later
 # Optional columns whose bad value refuses the row all the same: what they forbid must not get lost.
 _NEVER_LOST = {"decision_kind", "earliest_utc", "expiry_utc"}
+EVERY = "*"  # among the values of `where`: any that is filled
 Texts = Any  # (N,) object array of text or None
 
 
@@ -67,7 +68,12 @@ def of_table(rows: pd.DataFrame, mapping: TableMapping) -> pd.Series[bool]:
     keep = pd.Series(True, index=rows.index)
     for raw, value in mapping.where.items():
         allowed = {v.lower() for v in ((value,) if isinstance(value, str) else value)}
-        keep &= rows[raw].map(lambda v, a=allowed: v is not None and v.lower() in a).astype(bool)
+        filled = EVERY in allowed
+        keep &= (
+            rows[raw]
+            .map(lambda v, a=allowed, f=filled: v is not None and (v.lower() in a or (f and not is_nothing(v))))
+            .astype(bool)
+        )
     return keep | rows["malformed"].astype(bool)
 
 

@@ -102,7 +102,8 @@ def ingest(
         if "users" in logs:
             _users(work, logs["users"])
         _quarantine(work)
-        require_readable(mapping.source, work.counts, settings.ingest)
+        kept = "no table but the quarantine was written"
+        require_readable(mapping.source, work.counts, settings.ingest, kept)
         _write(work)
     except PySparkException as error:
         if ours := translated(error, "the silver tables"):
