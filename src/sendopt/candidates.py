@@ -53,16 +53,16 @@ def refusals(
 
     `rows` needs: campaign_id, channel, category, arm; known_user, already_sent (bool); channels, opted_out_categories,
     opted_out_channels (sequences of text); slot (0 to S - 1); wall_minute (0 to 1439, negative where the zone is
-    unknown), wall_length (minutes), local_hour; quiet_start, quiet_end ("HH:MM" or missing); slot_start, earliest_utc,
-    expiry_utc (UTC or missing). A slot is refused where any of its minutes is quiet, or where it is not wholly in the
-    campaign's window.
+    unknown), wall_length (minutes), local_hour; quiet_start, quiet_end ("HH:MM" or missing); slot_start, slot_end,
+    earliest_utc, expiry_utc (UTC or missing). A slot is refused where any of its minutes is quiet, where it is not
+    wholly in the campaign's window, or where it does not lie wholly between earliest_utc and expiry_utc.
 
     `plausible` has the night as each zone reads it in which a user of unknown zone may live. What all of them refuse
     has the reason of the first rule that all of them break, or else that any breaks; what only some refuse, or all
     where none is plausible, is `zone_unknown`.
     """
     known = rows["wall_minute"].to_numpy(np.int64) >= 0
-    start = rows["slot_start"]
+    start, end = rows["slot_start"], rows["slot_end"]
     local, mixed = _by_local_time(rows, known, campaigns, quiet_hours, supported_hours, plausible)
     broken: dict[str, Flags] = {
         "unknown_user": ~rows["known_user"].to_numpy(bool),
@@ -76,7 +76,7 @@ def refusals(
         "quiet_hours": local["quiet_hours"],
         "window": local["window"],
         "earliest": (rows["earliest_utc"].notna() & (start < rows["earliest_utc"])).to_numpy(),
-        "expiry": (rows["expiry_utc"].notna() & (start >= rows["expiry_utc"])).to_numpy(),
+        "expiry": (rows["expiry_utc"].notna() & (end > rows["expiry_utc"])).to_numpy(),
         "no_support": local["no_support"],
     }
     result = mixed

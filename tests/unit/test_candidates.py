@@ -22,7 +22,8 @@ def cell(**changes):
         "campaign_id": "sale", "channel": "push", "category": "deals", "arm": "treatment", "known_user": True,
         "already_sent": False, "channels": ("push", "sms"), "opted_out_categories": (), "opted_out_channels": (),
         "wall_minute": 12 * 60, "wall_length": 60, "local_hour": 12, "quiet_start": None, "quiet_end": None,
-        "slot_start": pd.Timestamp("2026-03-29 10:00"), "earliest_utc": pd.NaT, "expiry_utc": pd.NaT,
+        "slot_start": pd.Timestamp("2026-03-29 10:00"), "slot_end": pd.Timestamp("2026-03-29 11:00"),
+        "earliest_utc": pd.NaT, "expiry_utc": pd.NaT,
     }  # fmt: skip
     return {**row, **changes}
 
@@ -64,7 +65,8 @@ def reason_of(**changes):
         ({"earliest_utc": pd.Timestamp("2026-03-29 10:01")}, "earliest"),
         ({"earliest_utc": pd.Timestamp("2026-03-29 10:00")}, None),
         ({"expiry_utc": pd.Timestamp("2026-03-29 10:00")}, "expiry"),
-        ({"expiry_utc": pd.Timestamp("2026-03-29 10:01")}, None),
+        ({"expiry_utc": pd.Timestamp("2026-03-29 10:59:59")}, "expiry"),  # the whole slot lies before it
+        ({"expiry_utc": pd.Timestamp("2026-03-29 11:00")}, None),
         ({"local_hour": 5}, "no_support"),
         ({"arm": "holdout", "already_sent": True, "local_hour": 5}, "holdout"),  # the person before the slot
     ],

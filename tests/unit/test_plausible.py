@@ -80,6 +80,7 @@ def frame(slots: int, start: datetime, minutes: int, campaign: str, own: tuple[s
             "opted_out_categories": [()] * slots, "opted_out_channels": [()] * slots, "wall_minute": -1,
             "wall_length": 0, "local_hour": -1, "quiet_start": own and own[0], "quiet_end": own and own[1],
             "slot_start": [pd.Timestamp(start).tz_localize(None) + pd.Timedelta(minutes=minutes * s) for s in n],
+            "slot_end": [pd.Timestamp(start).tz_localize(None) + pd.Timedelta(minutes=minutes * (s + 1)) for s in n],
             "earliest_utc": pd.NaT, "expiry_utc": pd.NaT,
         }
     )  # fmt: skip

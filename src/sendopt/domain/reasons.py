@@ -59,7 +59,7 @@ _ENTRIES = (
         earliest Too early
             The message may only go out after this plan's day.
         expiry Expired
-            The message runs out before any slot it could have had.
+            The message runs out before the end of any slot it could have had.
         no_support Hours never tried
             The log has too few sends at these local hours to plan there responsibly.
         """,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from sendopt.domain.outside_text import nearest, printable
 from sendopt.errors import ContractError, InputNotReady
 from sendopt.ingest.schema import ALTERNATIVE, OPTIONAL, TableMapping
 
@@ -66,7 +67,7 @@ def absent(wanted: Mapping[str, str], found: Collection[str]) -> list[str]:
     ]
 
 
-def require_columns(table: str, wanted: Mapping[str, str], file: Path, found: list[str]) -> None:
+def require_columns(table: str, wanted: Mapping[str, str], file: Path, found: list[str], delimiter: str = "") -> None:
     """Raise ContractError for the first column of `wanted` (raw: the mapping's key) that is not in the file once."""
     lacking = absent(wanted, found)
     for raw, key in wanted.items():
@@ -74,6 +75,18 @@ def require_columns(table: str, wanted: Mapping[str, str], file: Path, found: li
             times = "more than once" if raw in found else "not"
             raise ContractError(
                 f"{file}: column {raw!r} (tables.{table}.{key}) is {times} in the file; found: "
-                f"{', '.join(found)[:500]}; correct the mapping or the file",
+                f"{printable(', '.join(found)[:500])}; {_hint(raw, found, delimiter)}correct the mapping or the file",
                 table=table, column=raw,
             )  # fmt: skip
+
+
+def _hint(raw: str, found: list[str], delimiter: str) -> str:
+    """What is probably wrong, as a clause with its semicolon; empty where nobody can say."""
+    if any("\0" in name for name in found):
+        return "the file seems to be UTF-16: say so in `encoding`; "
+    other = [c for c in ";,\t|" if c != delimiter and len(found) == 1 and c in found[0]]
+    if delimiter and other:
+        name = {"\t": "a tab", ";": "a semicolon", ",": "a comma"}.get(other[0], other[0])
+        return f"its columns seem to be separated by {name}: say so in `delimiter`; "
+    close = nearest(raw, [name[:200] for name in found[:1000]]) if raw not in found else None
+    return f"did you mean {printable(close)!r}? " if close else ""

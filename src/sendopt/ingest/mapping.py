@@ -35,7 +35,7 @@ from sendopt.ingest.schema import (
     TableMapping,
 )
 from sendopt.ingest.times import TIME_FORMATS, time_pattern
-from sendopt.ingest.vocabulary import EVENT_KINDS, INTERACTION_KINDS, kind_of
+from sendopt.ingest.vocabulary import EVENT_KINDS, INTERACTION_KINDS, clock_of, kind_of
 
 PYTHON_TYPES: dict[str, type] = {"string": str, "double": float, "boolean": bool, "array<string>": tuple}
 # Below this depth a fault's path names branches of a union.
@@ -184,6 +184,7 @@ def _rules(name: str, mapping: TableMapping) -> Iterator[Finding]:
     missing = [c for c in contract.values() if not c.nullable and c.name not in given and c.name not in filled]
     for required in missing:
         yield ("columns",), f"{required.name} is missing; name its raw column here or give its value in constants"
+    yield from _files(mapping)
     yield from _times(mapping)
     yield from _belongings(name, mapping, given)
 
@@ -200,12 +201,24 @@ def _constant(column: Column, value: object) -> Iterator[str]:
         yield f"got {shown(value)}; expected one of {', '.join(DECISION_KINDS)}"
     elif column.name == "pscore" and not (isinstance(value, float) and 0 < value <= 1):
         yield f"got {shown(value)}; expected a probability above 0, at most 1"
+    elif column.name in ("quiet_start", "quiet_end") and clock_of(str(value)) != value:
+        yield f"got {shown(value)}; expected a local time like 22:00"
     elif column.name == "timezone" and zone_or_none(str(value)) is None:
         yield _no_zone(str(value))
 
 
 def _no_zone(name: str) -> str:
     return f"unknown zone {shown(name)}; expected an IANA name like Europe/Paris"
+
+
+def _files(mapping: TableMapping) -> Iterator[Finding]:
+    if mapping.files is None:
+        return
+    parts = mapping.files.split("/")
+    if mapping.files.startswith("/") or {"..", "."} & set(parts) or "\0" in mapping.files:
+        yield ("files",), f"got {shown(mapping.files)}; expected a pattern below the input folder, like sends/*.csv"
+    elif any("**" in part and part != "**" for part in parts):
+        yield ("files",), f"got {shown(mapping.files)}; ** stands for folders, so it must be a part of its own"
 
 
 def _times(mapping: TableMapping) -> Iterator[Finding]:
@@ -219,7 +232,8 @@ def _times(mapping: TableMapping) -> Iterator[Finding]:
                 yield ("time_format",), f"got {shown(form)}; {error}"
     try:
         codecs.lookup(mapping.encoding)
-    except LookupError:
+        "".encode(mapping.encoding)  # some codecs are none of text
+    except (LookupError, ValueError):
         yield ("encoding",), f"unknown encoding {shown(mapping.encoding)}; expected one like utf-8, latin-1 or cp1252"
 
 
@@ -257,6 +271,8 @@ def _belongings(name: str, mapping: TableMapping, given: set[str]) -> Iterator[F
         yield ("columns",), "decision_kind is missing; say in constants what pscore is the probability of: send or slot"
     if ("quiet_start" in given) != ("quiet_end" in given):
         yield ("columns",), "quiet_start and quiet_end belong together; map both or none"
+    elif len({"quiet_start", "quiet_end"} & set(mapping.columns)) == 1:
+        yield ("columns",), "quiet_start and quiet_end belong together; give both in columns or both in constants"
     for section in ("outcome", "decision"):
         if getattr(mapping, section) and name != "sends":
             yield (

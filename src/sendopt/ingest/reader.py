@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from sendopt.domain.outside_text import printable
 from sendopt.errors import ContractError
 from sendopt.ingest.files import absent, find_files
-from sendopt.ingest.rows import printable, read_rows
+from sendopt.ingest.rows import read_rows, without_damage
 from sendopt.ingest.schema import SourceMapping
 from sendopt.ingest.typed import Known, of_table, typed_rows, wanted_columns
 
@@ -76,7 +77,12 @@ def read_file(reading: Reading, file: Path) -> Iterator[tuple[pd.DataFrame, Tall
         if reading.table == "users":
             typed["file_date"] = [date_in_name(file)] * len(typed)
         examples = _examples(reading, kept, typed)
-        yield typed, Tally(len(kept), len(rest), tuple(sorted(chunk.keys)[:1000]), tuple(seen), examples)
+        yield typed, Tally(len(kept), len(rest), tuple(sorted(chunk.keys)), tuple(seen), examples)
+
+
+def shown(text: str) -> str:
+    """A text of the log as people may see it: short, without anything that moves their cursor."""
+    return printable(without_damage(text[:40]))
 
 
 def date_in_name(file: Path) -> datetime | None:
@@ -96,14 +102,15 @@ def _examples(reading: Reading, rows: pd.DataFrame, typed: pd.DataFrame) -> dict
     mapping, found = reading.source.tables[reading.table], dict[str, tuple[str, ...]]()
     outcome = mapping.outcome
     for name in ("reason", "lost", *(["outcome_problem"] if outcome else [])):
-        for reason in typed[name].dropna().unique():
+        for reason in sorted({r for reasons in typed[name].dropna().unique() for r in reasons.split(",")}):
             column = _COLUMN_OF.get(reason, reason.partition(":")[2])
             raw = {"outcome": outcome and outcome.column, "outcome_at": outcome and outcome.at}.get(column)
             if raw is None and column in mapping.columns and not column.endswith(("_id", "_key")):
                 raw = mapping.parts_of(column)[0]
             if raw:
-                texts = rows.loc[(typed[name] == reason).to_numpy(), raw].dropna().unique()[:MAX_EXAMPLES]
-                found[reason] = tuple(printable(t)[:40] for t in texts)
+                concerned = typed[name].map(lambda given, r=reason: given is not None and r in given.split(","))
+                texts = rows.loc[concerned.to_numpy(bool), raw].dropna().unique()[:MAX_EXAMPLES]
+                found[reason] = tuple(shown(t) for t in texts)
     return found
 
 
@@ -139,7 +146,7 @@ def total_of(reading: Reading, tallies: Iterable[Tally], files: int) -> Tally:
         wanted = ", ".join(f"{raw}: {value}" for raw, value in mapping.where.items())
         raise ContractError(
             f"tables.{reading.table}.where ({wanted}) matches none of {elsewhere:,} rows; found: "
-            f"{', '.join(sorted(values)[:20])[:500]}; correct the mapping",
+            f"{printable(', '.join(sorted(values)[:20])[:500])}; correct the mapping",
             table=reading.table,
         )
     return Tally(rows, elsewhere, tuple(sorted(keys)), tuple(sorted(values)), examples)
@@ -148,11 +155,11 @@ def total_of(reading: Reading, tallies: Iterable[Tally], files: int) -> Tally:
 def _require_keys(reading: Reading, keys: set[str], files: int) -> None:
     mapping = reading.source.tables[reading.table]
     wanted = wanted_columns(mapping, reading.decisions)
+    listed = printable(", ".join(sorted(k for k in keys if "." not in k))[:500])
     for raw in absent(wanted, keys):
         raise ContractError(
             f"tables.{reading.table}.{wanted[raw]}: no row of {files} files has the key {raw!r}; found: "
-            f"{', '.join(sorted(k for k in keys if '.' not in k))[:500]}; correct the mapping, or take the column "
-            "out of it",
+            f"{listed}; correct the mapping, or take the column out of it",
             table=reading.table,
             column=raw,
         )

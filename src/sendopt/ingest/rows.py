@@ -8,10 +8,13 @@ encoding stay in their value only, as surrogates, so that a column nobody mapped
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import json
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -20,17 +23,45 @@ from typing import IO, Any
 from urllib.parse import unquote
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sendopt.errors import ContractError
 from sendopt.ingest.files import require_columns
+from sendopt.ingest.nested import clean, json_text, value_at
+from sendopt.ingest.parquet import read_parquet
 from sendopt.ingest.schema import TableMapping
 
 CHUNK_ROWS = 50_000
 MAX_RECORD_LINES = 100  # of one CSV row with quoted line ends
-_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-csv.field_size_limit(10_000_000)
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows whose column is empty
+MAX_KEYS = 1000  # of JSON rows that an error may list, beside those wanted
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+_GZIP = b"\x1f\x8b"
+_OTHER_FILES = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet (.xlsx)",
+    b"PAR1": "a Parquet file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"%PDF": "a PDF document",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls)",
+}
+MAX_FIELD = 10_000_000  # characters
+csv.field_size_limit(MAX_FIELD)
+
+
+def _damaged(error: UnicodeError) -> tuple[str, int]:
+    """A decoder's error handler: a surrogate stands for each byte that is no text, whatever the encoding."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udcff" * (error.end - error.start), error.end
+
+
+codecs.register_error("sendopt.damaged", _damaged)
 
 
 @dataclass(frozen=True)
@@ -42,6 +73,7 @@ class Chunk:
     keys: frozenset[str]
 
 
+_DAMAGE = re.compile("[\ud800-\udfff]")
 _Record = tuple[str, list[str | None] | None]  # text, values (None: malformed)
 
 
@@ -56,15 +88,16 @@ def read_rows(table: str, mapping: TableMapping, wanted: Mapping[str, str], file
         yield Chunk(chunk.rows.assign(**given), chunk.keys | given.keys() if chunk.keys else chunk.keys)
 
 
-def _of_folders(file: Path) -> dict[str, str]:
+def _of_folders(file: Path) -> dict[str, str | None]:
     parts = (part.partition("=") for part in file.parts[:-1])
-    return {unquote(name): unquote(value) for name, sign, value in parts if name and sign}
+    named = {unquote(name): unquote(value).strip() for name, sign, value in parts if name and sign}
+    return {name: None if value in ("", NO_PARTITION) else value for name, value in named.items()}
 
 
 def _in_file(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Path) -> Iterator[Chunk]:
     names = list(wanted)
     if mapping.format == "parquet":
-        yield from (Chunk(rows, frozenset()) for rows in _parquet(table, file, wanted))
+        yield from (Chunk(rows, frozenset()) for rows in read_parquet(table, file, wanted, CHUNK_ROWS))
         return
     keys: set[str] = set()
     try:
@@ -77,8 +110,8 @@ def _in_file(table: str, mapping: TableMapping, wanted: Mapping[str, str], file:
                 rows.insert(0, "raw", pd.Series(raw, dtype=object))
                 rows.insert(1, "malformed", [r[1] is None for r in part])
                 yield Chunk(rows, frozenset(keys))
-    except (OSError, EOFError, UnicodeError, LookupError) as error:
-        if isinstance(error, EOFError | gzip.BadGzipFile):
+    except (OSError, EOFError, zlib.error, UnicodeError) as error:
+        if isinstance(error, EOFError | gzip.BadGzipFile | zlib.error):
             raise ContractError(f"{file} (tables.{table}) is cut short or no gzip file; write it again") from None
         raise ContractError(
             f"{file} (tables.{table}) cannot be read as {mapping.encoding}: check its permissions and `encoding`, or "
@@ -86,24 +119,28 @@ def _in_file(table: str, mapping: TableMapping, wanted: Mapping[str, str], file:
         ) from None
 
 
-def printable(text: str) -> str:
-    """The text with bytes that were no text of their encoding as �."""
-    return text.encode("utf-8", "replace").decode("utf-8") if is_damaged(text) else text
+def without_damage(text: str) -> str:
+    """The text with � for each byte that was no text of its encoding."""
+    return _DAMAGE.sub("\ufffd", text) if is_damaged(text) else text
 
 
 def is_damaged(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text) if not text.isascii() else False
+    return not text.isascii() and _DAMAGE.search(text) is not None
 
 
 def _open(file: Path, encoding: str) -> IO[str]:
-    opened = gzip.open if file.name.lower().endswith(".gz") else open
-    data: Any = opened(file, "rb")  # the text wrapper closes it
-    start = data.read(3)
+    """The text of a file, of one that gzip compressed too, whatever its name; its mark comes before `encoding`."""
+    with file.open("rb") as plain:
+        is_gzip = plain.read(2) == _GZIP or file.name.lower().endswith(".gz")
+    data: Any = gzip.open(file, "rb") if is_gzip else file.open("rb")  # noqa: SIM115  the text wrapper closes it
+    start = data.read(4)
     data.seek(0)
+    for mark, what in _OTHER_FILES.items():
+        if start.startswith(mark[:4]):
+            data.close()
+            raise ContractError(f"{file} is {what}, and no text: correct `format`, or write it as CSV or JSON lines")
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
-    encoding = marked or encoding
-    errors = "replace" if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")) else "surrogateescape"
-    return io.TextIOWrapper(data, encoding=encoding, errors=errors, newline=None)
+    return io.TextIOWrapper(data, encoding=marked or encoding, errors="sendopt.damaged", newline=None)
 
 
 def _csv(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Path, text: IO[str]) -> Iterator[_Record]:
@@ -111,15 +148,43 @@ def _csv(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Pat
     header = lines.next_with_text()
     if header is None:
         return
-    columns = [c.strip() for c in next(csv.reader([header], delimiter=mapping.delimiter))]
-    require_columns(table, wanted, file, columns)
+    columns = _names(header, lines, mapping.delimiter)
+    if columns is None:
+        raise ContractError(f"{file} (tables.{table}): its first line is no header of CSV; write it again", table=table)
+    require_columns(table, wanted, file, columns, mapping.delimiter)
     places = [columns.index(raw) if raw in columns else None for raw in wanted]
     while (line := lines.next_with_text()) is not None:
         if line == header:
             yield line, None
             continue
         record, row = _record(line, lines, mapping.delimiter, len(columns))
-        yield record, None if row is None else [None if i is None else _text(row[i]) for i in places]
+        yield record, None if row is None else [None if i is None else clean(row[i]) for i in places]
+
+
+def _names(header: str, lines: _Lines, delimiter: str) -> list[str] | None:
+    """The names of a header, of which a quoted one may span lines; None where there are none."""
+    pieces = [header]
+    while True:
+        try:
+            names = next(csv.reader([p + "\n" for p in pieces], delimiter=delimiter, strict=True))
+            lines.take(len(pieces) - 1)
+            break
+        except csv.Error as error:
+            ahead = lines.peek(len(pieces) - 1) if _is_open(error) and len(pieces) < MAX_RECORD_LINES else None
+            if ahead is not None:
+                pieces.append(ahead.rstrip("\n"))
+                continue
+        try:
+            names = next(csv.reader([header], delimiter=delimiter))
+            break
+        except csv.Error:
+            return None
+    return [name.strip().strip("\ufeff") for name in names]
+
+
+def _is_open(error: csv.Error) -> bool:
+    """True where the text ended inside quotes."""
+    return "unexpected end of data" in str(error)
 
 
 class _Lines:
@@ -160,16 +225,28 @@ def _record(line: str, lines: _Lines, delimiter: str, width: int) -> tuple[str, 
         try:
             row = next(csv.reader([p + "\n" for p in pieces], delimiter=delimiter, strict=True))
         except csv.Error as error:
-            open_quote = "unexpected end of data" in str(error)
-            ahead = lines.peek(len(pieces) - 1) if open_quote and len(pieces) < MAX_RECORD_LINES else None
-            if ahead is None:
+            more = _to_next_quote(lines, len(pieces) - 1) if _is_open(error) else []
+            if not more:
                 return line, _lenient(line, delimiter, width)
-            pieces.append(ahead.rstrip("\n"))
+            pieces += more
             continue
         if len(pieces) > 1 and len(row) == width:
             lines.take(len(pieces) - 1)
             return "\n".join(pieces), row
         return line, row if len(pieces) == 1 and len(row) == width else None
+
+
+def _to_next_quote(lines: _Lines, start: int) -> list[str]:
+    """The lines from the place `start` to the next that holds a quote; none where there is none near enough."""
+    more = []
+    for place in range(start, MAX_RECORD_LINES - 1):
+        ahead = lines.peek(place)
+        if ahead is None:
+            return []
+        more.append(ahead.rstrip("\n"))
+        if '"' in ahead:
+            return more
+    return []
 
 
 def _lenient(line: str, delimiter: str, width: int) -> list[str] | None:
@@ -206,7 +283,7 @@ def _json(names: list[str], text: IO[str], keys: set[str]) -> Iterator[_Record]:
 
 def _array(first: str, rest: IO[str]) -> list[Any] | None:
     try:
-        items = json.loads(first + rest.read(), parse_float=str, parse_int=str)
+        items = _loads(first + rest.read())
     except (ValueError, RecursionError):
         return None
     return items if isinstance(items, list) else None
@@ -215,141 +292,27 @@ def _array(first: str, rest: IO[str]) -> list[Any] | None:
 def _json_line(line: str, names: list[str], keys: set[str]) -> _Record:
     line = line.rstrip("\n")
     try:
-        item = json.loads(line, parse_float=str, parse_int=str)
+        item = _loads(line)
     except (ValueError, RecursionError):
         return line, None
     return line, _object(item, names, keys)
 
 
+def _loads(text: str) -> Any:
+    """The JSON value, numbers as their text; raises ValueError where a key stands twice in an object."""
+    return json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=_keys_once)
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    item = dict(pairs)
+    if len(item) < len(pairs):
+        raise ValueError("a key stands twice")
+    return item
+
+
 def _object(item: Any, names: list[str], keys: set[str]) -> list[str | None] | None:
     if not isinstance(item, dict):
         return None
-    if len(keys) < 10_000:
-        keys.update(item)
-    return [_text(_json_text(_at(item, name, keys))) for name in names]
-
-
-def _at(item: dict[str, Any], name: str, keys: set[str]) -> Any:
-    """The value under a key, or under a path with dots between: keys, places in a list, keys of a list of pairs."""
-    if name in item or "." not in name:
-        return item.get(name)
-    value: Any = item
-    for part in name.split("."):
-        steps = _steps(value, part)
-        if not steps:
-            return None
-        value = steps[0]
-    keys.add(name)
-    return value
-
-
-def _steps(value: Any, part: str) -> list[Any]:
-    """What lies under one part of a path: at most one value.
-
-    A list of `{key, value}` pairs is read as a map, the value of a pair as the one that is filled of its types
-    (`string_value`, `int_value`), and a single value as a list of one.
-    """
-    if isinstance(value, dict):
-        return [value[part]] if part in value else []
-    if not isinstance(value, list):
-        return [value] if part == "0" and value is not None else []
-    if part.isdecimal():
-        return value[int(part) : int(part) + 1] if len(part) < 6 else []
-    pairs = (p for p in value if isinstance(p, dict) and p.get("key") == part and "value" in p)
-    return [_of_its_type(p["value"]) for p in pairs][:1]
-
-
-def _of_its_type(value: Any) -> Any:
-    if isinstance(value, dict) and value and all(k.endswith("_value") for k in value):
-        return next((v for v in value.values() if v is not None), None)
-    return value
-
-
-def _json_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, float):  # NaN and Infinity, which JSON does not know
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _text(value: str | None) -> str | None:
-    return None if value is None else value.strip() or None
-
-
-def _parquet(table: str, file: Path, wanted: Mapping[str, str]) -> Iterator[pd.DataFrame]:
-    try:
-        with pq.ParquetFile(file) as parquet:
-            schema = parquet.schema_arrow
-            require_columns(table, wanted, file, _paths(schema, wanted))
-            for batch in parquet.iter_batches(CHUNK_ROWS):
-                data = pa.Table.from_batches([batch])
-                texts = {raw: _arrow_text(table, file, raw, data) for raw in wanted}
-                raws = [json.dumps(row, ensure_ascii=False, default=str) for row in data.to_pylist()]
-                yield pd.DataFrame({"raw": raws, "malformed": False, **texts}, dtype=object)
-    except (pa.ArrowException, OSError):
-        raise ContractError(f"{file} (tables.{table}) is no readable Parquet file; write it again") from None
-
-
-def _paths(schema: pa.Schema, wanted: Mapping[str, str]) -> list[str]:
-    """The file's columns, and those wanted that lie inside a structure."""
-    return [*schema.names, *(raw for raw in wanted if raw not in schema.names and _inside(schema, raw))]
-
-
-def _inside(schema: pa.Schema, path: str) -> bool:
-    """True where a path may lie inside a column; what is inside a list only its rows can say."""
-    head, *rest = path.split(".")
-    if not rest or head not in schema.names:
-        return False
-    kind = schema.field(head).type
-    for part in rest:
-        if _is_list(kind) or (part == "0" and not pa.types.is_struct(kind)):
-            return True
-        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
-            return False
-        kind = kind.field(part).type
-    return True
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
-
-
-def _arrow_text(table: str, file: Path, raw: str, data: pa.Table) -> list[str | None]:
-    """The values as the text that a CSV would hold: instants with a Z, lists and structures as JSON."""
-    if raw in data.column_names:
-        column = data.column(raw)
-    else:
-        head, *rest = raw.split(".")
-        if head not in data.column_names:
-            return [None] * data.num_rows  # one of several alternatives
-        column = data.column(head)
-        for place, part in enumerate(rest):
-            if _is_list(column.type):
-                inner = ".".join(("list", *rest[place:]))
-                return [_text(_json_text(_at({"list": v}, inner, set()))) for v in column.to_pylist()]
-            if part == "0" and not pa.types.is_struct(column.type):
-                continue
-            if not pa.types.is_struct(column.type) or column.type.get_field_index(part) < 0:
-                return [None] * data.num_rows
-            column = pa.compute.struct_field(column, part)
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if pa.types.is_nested(kind):
-        return [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return [None if v is None else _text(v.decode("utf-8", "surrogateescape")) for v in column.to_pylist()]
-    if pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
-        if kind.tz:
-            column = column.cast(pa.timestamp("us", "UTC"))
-    try:
-        return [_text(v) for v in column.cast(pa.string()).to_pylist()]
-    except (pa.ArrowException, TypeError):
-        raise ContractError(
-            f"{file}, column {raw!r} (tables.{table}): {kind} is no text, number, flag or time; convert it",
-            table=table,
-            column=raw,
-        ) from None
+    if len(keys) < MAX_KEYS:
+        keys.update(islice(item, MAX_KEYS))
+    return [clean(json_text(value_at(item, name, keys))) for name in names]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
 
@@ -24,6 +24,10 @@ _RFC2822 = re.compile(r"^([A-Za-z]{3},?\s+)?\d{1,2}\s+[A-Za-z]{3}\s+\d{4}\s")
 _FRACTION = re.compile(r"([.,])([0-9]{1,9})(?=\D|$)")
 _END_OF_TIME = 253_402_300_800  # year 10000, in epoch seconds
 FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_NO_DAYS = tuple(
+    datetime(year, month, day, tzinfo=UTC)
+    for year, month, day in ((1601, 1, 1), (1753, 1, 1), (1899, 12, 30), (1900, 1, 1), (1970, 1, 1))
+)
 
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _MONTH_NAMES = "january|february|march|april|may|june|july|august|september|october|november|december"
@@ -43,6 +47,16 @@ DIRECTIVES = {
     "z": "(z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])",
 }
 _ALTERNATIVES = (("year", "Yy"), ("month", "mbB"), ("day", "d"))
+
+
+def is_no_time(at: datetime) -> bool:
+    """True for a time by which programs write that there is none: midnight, in any zone, of the day on which their
+    clock starts, or any time of the last year that they know."""
+    if at.year == MAXYEAR:
+        return True
+    if at.second or at.microsecond or at.minute % 15:
+        return False
+    return any(abs(at - day) <= timedelta(hours=14) for day in _NO_DAYS)
 
 
 @dataclass(frozen=True)

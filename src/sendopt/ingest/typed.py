@@ -22,9 +22,9 @@ from sendopt.domain.slots import MINUTES_PER_DAY, from_local, minute_of
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import values
 from sendopt.ingest.mapping import nearest
-from sendopt.ingest.rows import printable
+from sendopt.ingest.rows import without_damage
 from sendopt.ingest.schema import DECISION_KINDS, FILLED, MATCHING, SEPARATOR, FirstOf, SourceMapping, TableMapping
-from sendopt.ingest.times import FIRST_TIME, read_time
+from sendopt.ingest.times import FIRST_TIME, is_no_time, read_time
 from sendopt.ingest.values import Read
 from sendopt.ingest.vocabulary import NO_TIME, clock_of, is_nothing, kind_of, zone_named
 
@@ -123,7 +123,7 @@ class _Typing:
         malformed = _flag(self.rows["malformed"], "malformed_row")
         self.out["reason"] = _first(malformed, *self.missing, *self.faults)
         self.out["lost"] = _joined(self.lost, len(self.rows), ~self.rows["malformed"].to_numpy(bool))
-        self.out["raw"] = [printable(r) for r in self.rows["raw"]]
+        self.out["raw"] = [without_damage(r) for r in self.rows["raw"]]
         self._decision()
         return self.out
 
@@ -137,7 +137,10 @@ class _Typing:
             filled = [p.where(~p.map(lambda t: t is None or is_nothing(t)).astype(bool), None) for p in parts]
             text = pd.Series(_first(*(p.to_numpy(object) for p in filled)), index=self.rows.index, dtype=object)
         elif len(parts) > 1:
-            joined = [None if None in p else SEPARATOR.join(p) for p in zip(*parts, strict=True)]
+            joined = [
+                None if any(t is None or is_nothing(t) for t in p) else SEPARATOR.join(p)
+                for p in zip(*parts, strict=True)
+            ]
             text = pd.Series(joined, index=self.rows.index, dtype=object)
         if name in self.mapping.defaults:
             empty = text.map(lambda t: t is None or is_nothing(t)).astype(bool)
@@ -200,11 +203,16 @@ class _Typing:
         }.get(name, lambda text: values.text(text, name))
 
     def _configured(self, text: pd.Series[Any], name: str, known: tuple[str, ...]) -> Read:
-        """The text, in the case of the configured name that it is."""
+        """The text, in the case of the configured name that it is; of interactions, another name is kept and said."""
         by_lower = {k.lower(): k for k in known}
+        strange = f"unknown_name:{name}" if known and self.table == "interactions" else None
         read = values.text(text, name)
-        spelt = values.each(pd.Series(read.values, index=text.index), lambda t: (by_lower.get(t.lower(), t), None))
-        return Read(spelt.values, read.problem, read.empty)
+
+        def spelt(t: str) -> tuple[str, str | None]:
+            return by_lower.get(t.lower(), t), None if t.lower() in by_lower else strange
+
+        names = values.each(pd.Series(read.values, index=text.index), spelt)
+        return Read(names.values, _first(read.problem, names.problem), read.empty)
 
     def _names(self, text: pd.Series[Any], name: str) -> Read:
         if name == "channels":
@@ -220,19 +228,15 @@ class _Typing:
 
         def one(raw: str) -> tuple[datetime | None, str | None]:
             written, _, where = raw.partition("\x1f")
-            at = read_time(written, mapping.time_formats, typed)
-            if at is None:
+            read = read_time(written, mapping.time_formats, typed)
+            if read is None:
                 return None, f"bad_time:{name}"
-            if at.tzinfo is None:
-                if is_nothing(where):
-                    return None, "local_time_without_zone"
-                if (place := zone_named(where)) is None:
-                    return None, "unknown_zone"
-                local = from_local(at, place)
-                if local is None:
-                    return None, "nonexistent_local_time"
-                at = local
-            at = at.astimezone(UTC)
+            try:
+                at = _in_utc(read, where)
+            except OverflowError:  # within a day of the first or last year
+                return None, f"bad_time:{name}"
+            if isinstance(at, str):
+                return None, at
             if at < FIRST_TIME:
                 return at, "time_before_2000"
             return at, "time_in_future" if self.latest is not None and at > self.latest else None
@@ -276,9 +280,9 @@ class _Typing:
         at = Read(nothing, nothing, np.full(len(self.rows), True))
         if given is not None and given.at:
             at = self._moment(self.rows[given.at], "outcome_at")
-            never = at.problem == "time_before_2000"  # 1970 and 1900 stand for no time
+            never = np.fromiter((v is not None and is_no_time(v) for v in at.values), bool, len(self.rows))
             unread = at.problem != None  # noqa: E711  elementwise
-            at = Read(np.where(unread, None, at.values), np.where(never, None, at.problem), at.empty | never)
+            at = Read(_blank(at.values, unread | never), _blank(at.problem, never), at.empty | never)
         if given is None:
             outcome, problem = np.full(len(self.rows), False, object), nothing
         elif given.column is None:
@@ -290,6 +294,10 @@ class _Typing:
             words |= {w.lower(): False for w in given.no}
             read = values.success(self.rows[given.column], words, given.threshold)
             outcome, problem = np.where(read.empty, False, read.values), read.problem
+            if given.at:  # a time of what the column leaves open
+                left_open = read.empty & ~at.empty
+                outcome = _blank(outcome, left_open)
+                problem = _first(problem, _flag(left_open, "missing_value:outcome"))
             self.lost.append(np.where(outcome == True, at.problem, None))  # noqa: E712
         self._set("outcome", outcome)
         self._set("outcome_at", np.where(outcome == True, at.values, None))  # noqa: E712
@@ -314,6 +322,17 @@ class _Typing:
         self.out[name] = pd.Series(list(column), index=self.rows.index, dtype=object)
 
 
+def _in_utc(at: datetime, where: str) -> datetime | str:
+    """The time in UTC, a naive one as local time of the zone that `where` names; else the reason why there is none."""
+    if at.tzinfo is not None:
+        return at.astimezone(UTC)
+    if is_nothing(where):
+        return "local_time_without_zone"
+    if (zone := zone_named(where)) is None:
+        return "unknown_zone"
+    return from_local(at, zone) or "nonexistent_local_time"
+
+
 def unknown_names(rows: pd.Series[Any], known: tuple[str, ...]) -> dict[str, str]:
     """The different names of a column that no setting knows, each with the nearest one that it does."""
     by_lower = {k.lower() for k in known}
@@ -326,6 +345,13 @@ def _flag(which: Any, reason: str) -> Any:
     found = np.full(len(which), None, object)
     found[np.asarray(which, bool)] = reason
     return found
+
+
+def _blank(values: Any, which: Any) -> Any:
+    """The values (N,) with None where `which`."""
+    left = np.array(values, object)
+    left[np.asarray(which, bool)] = None
+    return left
 
 
 def _first(*reasons: Any) -> Any:

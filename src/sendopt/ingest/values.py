@@ -52,7 +52,23 @@ def _given(texts: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def text(texts: pd.Series[Any], name: str) -> Read:
-    return each(_given(texts), lambda t: (None, f"bad_bytes:{name}") if is_damaged(t) else (t, None))
+    """The texts; a list or structure of JSON is no text, and bytes that are none cost their value."""
+
+    def read(t: str) -> tuple[str | None, str | None]:
+        if is_damaged(t):
+            return None, f"bad_bytes:{name}"
+        return (None, f"bad_value:{name}") if _is_structure(t) else (t, None)
+
+    return each(_given(texts), read)
+
+
+def _is_structure(t: str) -> bool:
+    if not (t.startswith("{") and t.endswith("}")) and not (t.startswith("[") and t.endswith("]")):
+        return False
+    try:
+        return isinstance(json.loads(t), dict | list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def one(texts: pd.Series[Any], read: Callable[[str], str | None], reason: str) -> Read:
@@ -126,6 +142,8 @@ def names(texts: pd.Series[Any], name: str, separator: str, known: tuple[str, ..
     by_lower = {k.lower(): k for k in known}
 
     def one_part(part: str) -> tuple[list[str], bool]:
+        if is_damaged(part):
+            return list(instead), False
         if name != "channels" and part.lower() in _EVERY_WORDS:
             return [EVERY_CATEGORY], True
         if not by_lower or part.lower() in by_lower:

@@ -23,7 +23,8 @@ UNKNOWN = "unknown"  # channel and category of a message whose campaign is not c
 _COLUMNS = (
     "user_id", "notification_id", "slot", "campaign_id", "channel", "category", "position", "weight",
     "known_user", "already_sent", "channels", "opted_out_categories", "opted_out_channels", "wall_minute",
-    "wall_length", "local_hour", "quiet_start", "quiet_end", "slot_start", "earliest_utc", "expiry_utc",
+    "wall_length", "local_hour", "quiet_start", "quiet_end", "slot_start", "slot_end", "earliest_utc",
+    "expiry_utc",
 )  # fmt: skip
 Judge = Callable[[pd.DataFrame], NDArray[np.object_]]
 
@@ -44,7 +45,7 @@ def cells(night: Night, messages: DataFrame, at: datetime) -> DataFrame:
         "timezone", "slot", "local_hour", "wall_minute", "wall_length"
     )
     slots = slot_times(spark, night.plan_start, settings.grid.slot_minutes, night.n_slots).select(
-        "slot", F.col("start_utc").alias("slot_start")
+        "slot", F.col("start_utc").alias("slot_start"), F.col("end_utc").alias("slot_end")
     )
     already = history.known_send_keys(night, at).select("send_key", F.lit(True).alias("already_sent"))
     of_messages = (
