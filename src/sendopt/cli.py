@@ -302,17 +302,15 @@ def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, 
 
 
 def _init(log: Path, out: Path | None, preset: str | None, zone: str | None, as_json: bool) -> None:
-    import json
-
     from sendopt.ingest import proposal
 
-    found = proposal.propose(log, out, datetime.now(UTC), preset, zone)
+    found = proposal.propose(log, out, runtime.machine_time(), preset, zone)
     proposal.write(found)
     if as_json:
-        sys.stdout.write(json.dumps(vars(found), indent=2, ensure_ascii=False) + "\n")
+        output.document(vars(found))
         return
     for line in proposal.in_words(found):
-        sys.stdout.write(line + "\n")
+        _print(line)
 
 
 def _solve(
@@ -401,7 +399,7 @@ def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours
 
 
 def _check(conf: Path, env: str | None, as_json: bool) -> None:
-    checked = settings_check.check(conf, env, runtime.today())
+    checked = settings_check.check(conf, env, runtime.machine_time().date())
     if as_json:
         output.document(asdict(checked))
         return

@@ -249,9 +249,9 @@ def _say(message: str, code: int, facts: dict[str, object]) -> None:
     sys.stderr.write(json.dumps({"exit_code": code, **known}, sort_keys=True, default=str) + "\n")
 
 
-def today() -> date:
-    """The UTC day that this machine's clock shows."""
-    return datetime.now(UTC).date()
+def machine_time() -> datetime:
+    """What this machine's clock shows (UTC)."""
+    return datetime.now(UTC)
 
 
 def parse_date(text: str) -> date:
