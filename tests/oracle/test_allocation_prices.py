@@ -118,17 +118,18 @@ def test_prices_forecast_what_a_tenth_of_a_limit_is_worth(share: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_small_problems_are_planned_within_their_certificates() -> None:
+@pytest.mark.parametrize("seeds", [range(5000, 5300), pytest.param(range(5300, 6000), marks=pytest.mark.long)])
+def test_a_thousand_small_problems_are_planned_within_their_certificates(seeds: range) -> None:
     """The exact optimum lies between what prices reach and what they prove, under every rule at once."""
     proven = 0
-    for seed in range(5000, 6000):
+    for seed in seeds:
         p = random_problem(seed)
         exact, priced = allocate(p, EXACT), allocate(p, PRICES)
         tolerance = 1e-6 * max(1.0, abs(exact.objective))
         assert priced.objective - tolerance <= exact.objective <= priced.bound + tolerance, seed
         assert audit(p, priced).violations == (), seed
         proven += exact.objective - priced.objective <= tolerance
-    assert proven >= 900  # ten users decide little about prices: some plans are a send away
+    assert proven >= 0.9 * len(seeds)  # ten users decide little about prices: some plans are a send away
 
 
 @pytest.mark.parametrize(("slot_minutes", "days", "per_user"), [(15, 7, 3), (30, 1, 20), (120, 3, 20), (240, 7, 6)])
