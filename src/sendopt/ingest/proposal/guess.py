@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from sendopt.ingest.proposal import outcomes, words
-from sendopt.ingest.proposal.clocks import Clock, clock_of
+from sendopt.ingest.proposal.clocks import Clock
 from sendopt.ingest.proposal.columns import Columns, renamed
 from sendopt.ingest.proposal.draft import Draft, Seen, TableDraft
 from sendopt.ingest.proposal.outcomes import KINDS
 from sendopt.ingest.proposal.sample import Sample
 from sendopt.ingest.values import is_number
+from sendopt.ingest.vocabulary import zone_named
 
 
-def guess(sample: Sample, source: str, zone: str | None) -> Draft:
+def guess(sample: Sample, source: str, zone: str | None, given: Mapping[str, str]) -> Draft:
     """The draft of the mapping.
 
-    `zone` is said by the user, where it was. Raises ContractError where no user, time or outcome can be seen.
+    `zone` and `given`, columns by role, are the user's own. Raises ContractError where no user, time or outcome
+    can be seen.
     """
-    return _Guess(sample, source, zone).draft()
+    return _Guess(sample, source, zone, given).draft()
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,16 @@ class _Time:
 
 
 class _Guess:
-    def __init__(self, sample: Sample, source: str, zone: str | None) -> None:
-        self.sample, self.columns, self.zone = sample, Columns(sample), zone
+    def __init__(self, sample: Sample, source: str, zone: str | None, given: Mapping[str, str]) -> None:
+        self.sample, self.columns, self.zone = sample, Columns(sample, given), zone
         self.out = Draft(source, sample.head(), sample.notes)
         self.sends = self.out.sends
         self.taken: set[str] = set()
         self.formats: list[str] = []
 
     def draft(self) -> Draft:
-        self._take("user_id", self.columns.user, self._people())
+        people = len(self.columns.counts(self.columns.user))
+        self._take("user_id", self.columns.user, f"{people:,} people in {len(self.columns):,} rows")
         self.event = self.columns.event
         at = self._time()
         self._events()
@@ -67,9 +71,6 @@ class _Guess:
         self.sends.columns[role] = Seen(raw, why)
         self.taken.update((raw,) if isinstance(raw, str) else raw)
 
-    def _people(self) -> str:
-        return f"{len(self.columns.counts(self.columns.user)):,} people in {len(self.columns):,} rows"
-
     def _constant(self, role: str, value: Any, why: str) -> None:
         self.sends.constants[role] = Seen(value, why)
 
@@ -87,8 +88,8 @@ class _Guess:
                 days.append(column)
         for day in days:
             for hour in self.columns.by_rank("hour"):
-                if hour != day and (made := self._composed(day, hour)) is not None:
-                    return self._timed(made, f"day and hour: {made.clock.evidence}")
+                if hour != day and (clock := self.columns.clock_of_two(day, hour)) is not None:
+                    return self._timed(_Time((day, hour), clock), f"day and hour: {clock.evidence}")
         if days:
             raise self.columns.missing(
                 "time", "sent_at_utc", f"when a message went out ({days[0]} holds days, without the hour)"
@@ -99,12 +100,6 @@ class _Guess:
                 self.out.assumed.append(f"{column} is the time of the send: the first column that holds times")
                 return self._timed(_Time(column, clock), clock.evidence)
         raise self.columns.missing("time", "sent_at_utc", "when a message went out")
-
-    def _composed(self, day: str, hour: str) -> _Time | None:
-        rows = self.columns.rows
-        both = rows[day].astype(object) + "/" + rows[hour].astype(object)
-        clock = clock_of(both)
-        return None if clock is None else _Time((day, hour), clock)
 
     def _timed(self, at: _Time, why: str) -> _Time:
         self._take("sent_at_utc", at.raw, why)
@@ -128,6 +123,8 @@ class _Guess:
             zone, why = self.zone, "as --zone says"
         elif language is not None:
             zone, why = language[1], f"no column holds a zone, and the words are {language[0]} ({language[2]})"
+        elif at.clock.offset is not None and (fixed := zone_named(at.clock.offset)) is not None:
+            zone, why = fixed, f"no column holds a zone, and all times carry {at.clock.offset}"
         else:
             zone, why = "UTC", "no column holds a zone"
         if self.zone is None:
