@@ -12,7 +12,7 @@ tables:
     format: csv
     columns: {user_id: who, notification_id: id, sent_at_utc: at, sent: event, available: event}
     values: {sent: {sent: true, bounced: false}, available: {sent: true, bounced: false}}
-    constants: {campaign_id: c, channel: push, category: k}
+    constants: {campaign_id: c, channel: push, category: k, timezone: UTC}
     outcome: {column: opened, kind: open}
 """
 ROWS = """\
