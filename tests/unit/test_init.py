@@ -214,6 +214,22 @@ def test_what_cannot_be_seen_is_said_on_the_terminal_and_in_the_file(home):
         assert sentence in text
 
 
+def test_a_trial_of_sending_is_read_as_one(home):
+    rows = ["user_id,decision_at,available,sent,propensity,opened"]
+    for i, (u, _, t, o) in enumerate(sends()):
+        here, sent = i % 9 != 0, i % 9 != 0 and i % 2 == 0
+        rows.append(f"{u},{t:%Y-%m-%dT%H:%M:%SZ},{here:d},{sent:d},{0.5 * here},{o:d}")
+    (home / "trial.csv").write_text("\n".join(rows))
+    code, shown, error = run("--from", "trial.csv", "--column", "sent_at_utc=decision_at")
+    assert code == 0, error
+    table = load_mapping("trial/mapping.yaml").tables["sends"]
+    assert {k: table.columns[k] for k in ("sent", "available", "pscore")} == {
+        "sent": "sent", "available": "available", "pscore": "propensity",
+    }  # fmt: skip
+    assert table.constants["decision_kind"] == "send"
+    assert "106 sends to 6 people" in shown  # of 240 decisions
+
+
 def test_a_zone_that_is_given_is_the_zone_of_times_and_people(home):
     tiny(home / "tiny.csv")
     assert run("--from", "tiny.csv", "--zone", "Asia/Tokyo")[0] == 0

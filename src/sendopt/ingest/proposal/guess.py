@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -28,8 +27,7 @@ def guess(sample: Sample, source: str, zone: str | None, given: Mapping[str, str
     return _Guess(sample, source, zone, given).draft()
 
 
-@dataclass(frozen=True)
-class _Time:
+class _Time(NamedTuple):
     raw: str | tuple[str, ...]
     clock: Clock
 
@@ -52,11 +50,11 @@ class _Guess:
         self._names()
         self._identity(at)
         self._channel()
-        self._probability()
         if self.out.interactions is None:
             self._outcome()
             self._flags()
             self._opt_outs(at)
+        self._probability()
         self._formats(at)
         self.taken.update(self.out.interactions.where if self.out.interactions else ())
         if rest := [c for c in self.sample.columns if c not in self.taken and c != self.columns.zone]:
@@ -232,11 +230,16 @@ class _Guess:
         self.out.channels = Seen((channel,), why)
 
     def _probability(self) -> None:
+        """pscore, and whether it is the probability of sending (rows say that nothing was sent) or of the time."""
+        unsent = "sent" in self.sends.columns and "sent" not in self.sends.values
+        kind, of = ("send", "sending") if unsent else ("slot", "the time of the send")
+        self._constant("decision_kind", kind, f"a pscore would be the probability of {of}")
+        some_away = "available" in self.sends.columns
         for column in self.columns.by_rank("pscore"):
-            values = self.columns.counts(column)
-            if values and all(is_number(v) and 0 < float(v) <= 1 for v in values):
-                self._take("pscore", column, "numbers above 0, at most 1: of the logged choice of the time")
-                self.out.assumed.append(f"{column} is the probability of the drawn time (decision_kind: slot)")
+            values = [float(v) if is_number(v) else 2.0 for v in self.columns.counts(column)]
+            if values and max(values) <= 1 and (min(values) > 0 or (some_away and min(values) == 0)):
+                self._take("pscore", column, f"numbers from {min(values):g} to {max(values):g}")
+                self.out.assumed.append(f"{column} is the logged probability of {of} (decision_kind: {kind})")
                 return
 
     # --- outcomes
@@ -266,7 +269,6 @@ class _Guess:
         else:
             self._constant("sent", True, "no event of a failure was seen")
             self._constant("available", True, "")
-        self._constant("decision_kind", "slot", "what a pscore would be of")
         results = [v for kind in (*KINDS, "dismiss", "opt_out") for v in by_kind.get(kind, ())]
         table = TableDraft(where={self.event: results})
         table.where_why = ", ".join(f"{values[v]:,} {v}" for v in results)
@@ -350,13 +352,16 @@ class _Guess:
         if "sent" not in self.sends.columns and self.columns.state is not None:
             self._failures(self.columns.state)
         if "sent" in self.sends.columns:
-            self._constant("decision_kind", "slot", "what a pscore would be of")
             return
         sent, bounced = self.columns.flag("sent"), self.columns.flag("bounced")
         if sent is not None and sent not in self.taken and len(self.columns.counts(sent)) > 1:
             values = self.columns.counts(sent)
             self._take("sent", sent, ", ".join(f"{n:,} {v}" for v, n in values.most_common(3)))
-            self._constant("available", True, "no column says who could not be reached")
+            if (column := self.columns.flag("available")) is not None:
+                values = self.columns.counts(column)
+                self._take("available", column, ", ".join(f"{n:,} {v}" for v, n in values.most_common(3)))
+            else:
+                self._constant("available", True, "no column says who could not be reached")
         elif bounced is not None and bounced not in self.taken:
             values = self.columns.counts(bounced)
             flags = {v: not bad for v, bad in (outcomes.flags(values) or {}).items()}
@@ -369,7 +374,6 @@ class _Guess:
         else:
             self._constant("sent", True, "no column says that a row was not sent")
             self._constant("available", True, "")
-        self._constant("decision_kind", "slot", "what a pscore would be of")
 
     def _opt_outs(self, at: _Time) -> None:
         """Opt-outs in the row of a send, as interactions: what a person forbids must not get lost."""

@@ -52,6 +52,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         abmeldung desabonne desinscrit baja complained complaint spam
         spam_report spam_complaint"""),
     "sent": _list("sent delivered is_sent was_sent zugestellt gesendet versendet"),
+    "available": _list("available is_available reachable verfugbar erreichbar eligible"),
     "bounced": _list("bounced bounce is_bounced bounces hard_bounce failed"),
     "event": _list("""
         event event_type event_name eventname eventtype event_kind kind metric action activity ereignis aktion evento
