@@ -98,11 +98,14 @@ def init(
         str | None,
         typer.Option(help="braze | customerio | firebase | iterable | onesignal | segment | sendgrid; default: seen"),
     ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="ROLE=COLUMN where a guess is wrong: user_id, sent_at_utc, open …")
+    ] = None,
     zone: Annotated[str | None, typer.Option(help="where people live, if the log does not say: Europe/Berlin")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the proposal as JSON instead of prose")] = False,
 ) -> None:
     """Propose mapping, source and the smallest settings for a log of your own, from what it holds."""
-    _exit(lambda: _init(log, out, preset, zone, as_json))
+    _exit(lambda: _init(log, out, preset, zone, column or [], as_json))
 
 
 @app.command()
@@ -301,10 +304,10 @@ def _ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, 
         _print(line)
 
 
-def _init(log: Path, out: Path | None, preset: str | None, zone: str | None, as_json: bool) -> None:
+def _init(log: Path, out: Path | None, preset: str | None, zone: str | None, columns: list[str], as_json: bool) -> None:
     from sendopt.ingest import proposal
 
-    found = proposal.propose(log, out, runtime.machine_time(), preset, zone)
+    found = proposal.propose(log, out, runtime.machine_time(), preset, zone, columns)
     proposal.write(found)
     if as_json:
         output.document(vars(found))

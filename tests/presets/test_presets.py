@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sendopt.config.loader import load
 from sendopt.config.presets import preset_names
 from sendopt.errors import ConfigError
 from sendopt.ingest import load_mapping
@@ -70,3 +71,15 @@ def test_a_machine_s_open_is_flagged_where_the_product_says_so(name):
 def test_an_unknown_preset_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean sendgrid"):
         load_mapping("preset:sendgird")
+
+
+@pytest.mark.parametrize(("name", "fault"), [("sendgrid", None), ("sendgird", "unknown preset; got")])
+def test_settings_may_name_a_preset_as_a_source_s_mapping(tmp_path, name, fault):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "growth.yaml").write_text("channels: {email: {}}\n")
+    (tmp_path / "env/local.yaml").write_text(f'sources: {{mail: {{mapping: "preset:{name}", input: logs}}}}\n')
+    if fault is None:
+        assert load(tmp_path).sources["mail"].mapping == "preset:sendgrid"
+        return
+    with pytest.raises(ConfigError, match=fault):
+        load(tmp_path)

@@ -214,6 +214,22 @@ def test_what_cannot_be_seen_is_said_on_the_terminal_and_in_the_file(home):
         assert sentence in text
 
 
+def test_a_trial_of_sending_is_read_as_one(home):
+    rows = ["user_id,decision_at,available,sent,propensity,opened"]
+    for i, (u, _, t, o) in enumerate(sends()):
+        here, sent = i % 9 != 0, i % 9 != 0 and i % 2 == 0
+        rows.append(f"{u},{t:%Y-%m-%dT%H:%M:%SZ},{here:d},{sent:d},{0.5 * here},{o:d}")
+    (home / "trial.csv").write_text("\n".join(rows))
+    code, shown, error = run("--from", "trial.csv", "--column", "sent_at_utc=decision_at")
+    assert code == 0, error
+    table = load_mapping("trial/mapping.yaml").tables["sends"]
+    assert {k: table.columns[k] for k in ("sent", "available", "pscore")} == {
+        "sent": "sent", "available": "available", "pscore": "propensity",
+    }  # fmt: skip
+    assert table.constants["decision_kind"] == "send"
+    assert "106 sends to 6 people" in shown  # of 240 decisions
+
+
 def test_a_zone_that_is_given_is_the_zone_of_times_and_people(home):
     tiny(home / "tiny.csv")
     assert run("--from", "tiny.csv", "--zone", "Asia/Tokyo")[0] == 0
@@ -221,6 +237,29 @@ def test_a_zone_that_is_given_is_the_zone_of_times_and_people(home):
     assert (table.times_in, table.constants["timezone"]) == ("Asia/Tokyo", "Asia/Tokyo")
     assert zone_or_none("Asia/Tokyo") is not None
     assert run("--from", "tiny.csv", "--zone", "Tokio", "--out", "b")[0] == 2
+
+
+def test_a_column_that_no_name_tells_can_be_named(home):
+    tiny(home / "tiny.csv")
+    text = (home / "tiny.csv").read_text().replace("user,time,opened", "q7,moment,app_open_after", 1)
+    (home / "odd.csv").write_text(text)
+    code, _, error = run("--from", "odd.csv")
+    assert (code, "Name it by --column user_id=NAME" in error) == (3, True)
+    named = ("--column", "user_id=q7", "--column", "open=app_open_after")
+    code, shown, error = run("--from", "odd.csv", *named)
+    assert code == 0, error
+    table = load_mapping("odd/mapping.yaml").tables["sends"]
+    assert (table.columns["user_id"], table.outcome.column) == ("q7", "app_open_after")
+    assert "moment is the time of the send: the first column that holds times" in shown
+    for wrong in ("user_id=q8", "person=q7", "q7"):
+        assert run("--from", "odd.csv", "--column", wrong, "--out", "b")[0] == 2
+
+
+def test_an_offset_that_all_times_carry_is_where_people_live(home):
+    rows = [f"{u},{t:%Y-%m-%dT%H:%M:%S}+05:30,{int(o)}" for u, _, t, o in sends()]
+    (home / "log.csv").write_text("user,time,opened\n" + "\n".join(rows))
+    assert run("--from", "log.csv")[0] == 0
+    assert load_mapping("log/mapping.yaml").tables["sends"].constants["timezone"] == "Asia/Kolkata"
 
 
 def test_day_and_month_that_could_be_either_are_assumed_aloud(home):
@@ -310,6 +349,7 @@ BAD = {
     "wrapped.json": (b'{"events": [{"user": "a"}]}', 3, "write that array to a file of its own (jq .events"),
     "pretty.json": (b'{"user": "a",\n "time": 1\n}\n{"user": "b",\n "time": 2\n}\n', 3, "are no JSON"),
     "numbers.json": (b"[1, 2, 3]", 3, "holds no JSON object"),
+    "excel.csv": (b"sep=;\nuser;time;opened\n", 3, "a note for Excel and no header; delete it"),
     "same.csv": (b"user,time,opened\na,2026-01-13 09:00,maybe\nb,2026-01-13 10:00,perhaps\n", 3, "no outcome column"),
 }
 

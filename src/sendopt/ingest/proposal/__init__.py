@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +16,12 @@ from pathlib import Path
 from sendopt.domain.slots import zone_or_none
 from sendopt.errors import ConfigError
 from sendopt.ingest.mapping import load_mapping
-from sendopt.ingest.proposal import presets
+from sendopt.ingest.proposal import presets, words
 from sendopt.ingest.proposal.columns import slug
 from sendopt.ingest.proposal.draft import mapping_text
 from sendopt.ingest.proposal.guess import guess
 from sendopt.ingest.proposal.observed import Observed, observe
-from sendopt.ingest.proposal.sample import read_sample
+from sendopt.ingest.proposal.sample import Sample, read_sample
 from sendopt.ingest.proposal.settings import defaults_text, env_text, growth_text, min_sends, quiet_hours
 
 __all__ = ["Proposal", "in_words", "propose", "write"]
@@ -40,9 +40,14 @@ class Proposal:
 
 
 def propose(
-    log: Path, folder: Path | None, now: datetime, preset: str | None = None, zone: str | None = None
+    log: Path,
+    folder: Path | None,
+    now: datetime,
+    preset: str | None = None,
+    zone: str | None = None,
+    columns: Sequence[str] = (),
 ) -> Proposal:
-    """The proposal for a log.
+    """The proposal for a log; `columns`: ROLE=COLUMN, where the user names one.
 
     Raises ConfigError where an argument is wrong or the folder is there already, ContractError where the log is none or
     has no user, time or outcome.
@@ -54,13 +59,16 @@ def propose(
         raise ConfigError(f"{target} is there already, and nothing is overwritten; give another folder by --out")
     sample = read_sample(log)
     source = _name(log)
-    product = (preset, "as --preset says") if preset else presets.product_of(sample)
+    given = _given(columns, sample)
+    product = None if given else presets.product_of(sample)
+    if preset:
+        product = (preset, "as --preset says")
     if product is not None:
         text, missing, assumed = presets.mapping_of_preset(product[0], sample, source, zone)
         seen = [f"a log of {product[0]} ({product[1]}): its preset is used"]
         not_seen, label, to_the_minute = missing, "open", False
     else:
-        draft = guess(sample, source, zone)
+        draft = guess(sample, source, zone, given)
         text, seen = mapping_text(draft), []
         assumed, not_seen, label, to_the_minute = draft.assumed, draft.not_seen, draft.label, draft.to_the_minute
     figures = _observed(text, log, now)
@@ -99,6 +107,18 @@ def in_words(proposal: Proposal) -> Iterator[str]:
             yield from (f"  {text}" for text in lines)
     yield "Correct what is wrong there, then:"
     yield from (f"  {command}" for command in proposal.commands)
+
+
+def _given(columns: Sequence[str], sample: Sample) -> dict[str, str]:
+    given = {}
+    for text in columns:
+        role, sign, column = text.partition("=")
+        if not sign or role not in words.ROLES:
+            raise ConfigError(f"--column {text!r}: expected ROLE=COLUMN, with a role of {', '.join(words.ROLES)}")
+        if column not in sample.columns:
+            raise ConfigError(f"--column {text!r}: the log has no such column; it has: {sample.listed}")
+        given[role] = column
+    return given
 
 
 def _name(log: Path) -> str:

@@ -18,7 +18,7 @@ _DATES = (
     *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d %b %Y", "%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%Y"),
 )
 _HOURS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%I:%M%p", "%H.%M", "%H:%M Uhr", "%Hh%M", "%H:%M:%S Uhr")
-_BETWEEN = (" ", ", ", "T", " - ", "/", " um ", " at ")
+_BETWEEN = (" ", ", ", "T", " - ", "/", " um ", " at ", " à ", " a las ", " alle ")
 _OFFSETS = ("", " %z", "%z")
 _EPOCHS = {"epoch_seconds": 1, "epoch_millis": 10**3, "epoch_micros": 10**6, "epoch_nanos": 10**9}
 _ENOUGH = 0.95
@@ -38,6 +38,7 @@ class Clock:
     evidence: str
     assumed: str = ""
     to_the_minute: bool = False
+    offset: str | None = None  # the one that all values carry, where that is not UTC's
 
 
 @cache
@@ -68,7 +69,10 @@ def clock_of(texts: pd.Series, dates_only: bool = False) -> Clock | None:
     times = [t for t in (read_time(v, chosen) for v in values) if t is not None]
     shown = f"{len(values) - len(rest):,} of {len(values):,} values, such as {values[0]!r}"
     minute = all(t.second == 0 and t.microsecond == 0 for t in times) and len(times) > 20
-    return Clock(tuple(chosen), any(t.tzinfo is None for t in times), shown, assumed, minute)
+    naive = any(t.tzinfo is None for t in times)
+    offsets = set() if naive else {t.strftime("%z") for t in times}
+    offset = next(iter(offsets)) if len(offsets) == 1 and offsets != {"+0000"} else None
+    return Clock(tuple(chosen), naive, shown, assumed, minute, offset)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ from sendopt.errors import ContractError
 from sendopt.ingest.proposal import words
 from sendopt.ingest.proposal.clocks import Clock, clock_of
 from sendopt.ingest.proposal.sample import Sample
+from sendopt.ingest.schema import SEPARATOR
 from sendopt.ingest.values import is_number
 from sendopt.ingest.vocabulary import FALSE, TRUE, is_nothing, zone_named
 
@@ -24,8 +26,8 @@ MAX_NAMES = 500  # different values of a column of names
 class Columns:
     """The columns of a sample, by role."""
 
-    def __init__(self, sample: Sample) -> None:
-        self.sample, self.rows = sample, sample.rows
+    def __init__(self, sample: Sample, given: Mapping[str, str] | None = None) -> None:
+        self.sample, self.rows, self.given = sample, sample.rows, given or {}
         self._clocks: dict[tuple[str, bool], Clock | None] = {}
 
     def __len__(self) -> int:
@@ -48,8 +50,14 @@ class Columns:
             self._clocks[key] = clock_of(self.rows[column], dates_only)
         return self._clocks[key]
 
+    def clock_of_two(self, day: str, hour: str) -> Clock | None:
+        """The clock of a day and an hour in two columns, composed as a mapping composes them."""
+        return clock_of(self.rows[day].astype(object) + SEPARATOR + self.rows[hour].astype(object))
+
     def by_rank(self, role: str) -> list[str]:
-        """Columns whose names fit a role, best first."""
+        """Columns whose names fit a role, best first; the given one alone, where one is."""
+        if role in self.given:
+            return [self.given[role]]
         ranked = [(words.rank(role, c), -i, c) for i, c in enumerate(self.sample.columns)]
         return [c for points, _, c in sorted(ranked, reverse=True) if points]
 
@@ -69,8 +77,7 @@ class Columns:
         looked = ", ".join(words.ROLES[role][:8])
         return ContractError(
             f"{self.sample.source}: no {what} column was seen. Looked for a column that says {meaning}, called like "
-            f"{looked} …; the log has: {self.sample.listed}. Rename the column, or write the mapping by hand "
-            "(docs/how-to/bring-your-own-log.md)"
+            f"{looked} …; the log has: {self.sample.listed}. Name it by --column {role}=NAME"
         )
 
     @cached_property

@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from sendopt.ingest.proposal import outcomes, words
-from sendopt.ingest.proposal.clocks import Clock, clock_of
+from sendopt.ingest.proposal.clocks import Clock
 from sendopt.ingest.proposal.columns import Columns, renamed
 from sendopt.ingest.proposal.draft import Draft, Seen, TableDraft
 from sendopt.ingest.proposal.outcomes import KINDS
 from sendopt.ingest.proposal.sample import Sample
 from sendopt.ingest.values import is_number
+from sendopt.ingest.vocabulary import zone_named
 
 
-def guess(sample: Sample, source: str, zone: str | None) -> Draft:
+def guess(sample: Sample, source: str, zone: str | None, given: Mapping[str, str]) -> Draft:
     """The draft of the mapping.
 
-    `zone` is said by the user, where it was. Raises ContractError where no user, time or outcome can be seen.
+    `zone` and `given`, columns by role, are the user's own. Raises ContractError where no user, time or outcome
+    can be seen.
     """
-    return _Guess(sample, source, zone).draft()
+    return _Guess(sample, source, zone, given).draft()
 
 
-@dataclass(frozen=True)
-class _Time:
+class _Time(NamedTuple):
     raw: str | tuple[str, ...]
     clock: Clock
 
 
 class _Guess:
-    def __init__(self, sample: Sample, source: str, zone: str | None) -> None:
-        self.sample, self.columns, self.zone = sample, Columns(sample), zone
+    def __init__(self, sample: Sample, source: str, zone: str | None, given: Mapping[str, str]) -> None:
+        self.sample, self.columns, self.zone = sample, Columns(sample, given), zone
         self.out = Draft(source, sample.head(), sample.notes)
         self.sends = self.out.sends
         self.taken: set[str] = set()
         self.formats: list[str] = []
 
     def draft(self) -> Draft:
-        self._take("user_id", self.columns.user, self._people())
+        people = len(self.columns.counts(self.columns.user))
+        self._take("user_id", self.columns.user, f"{people:,} people in {len(self.columns):,} rows")
         self.event = self.columns.event
         at = self._time()
         self._events()
@@ -48,11 +50,11 @@ class _Guess:
         self._names()
         self._identity(at)
         self._channel()
-        self._probability()
         if self.out.interactions is None:
             self._outcome()
             self._flags()
             self._opt_outs(at)
+        self._probability()
         self._formats(at)
         self.taken.update(self.out.interactions.where if self.out.interactions else ())
         if rest := [c for c in self.sample.columns if c not in self.taken and c != self.columns.zone]:
@@ -66,9 +68,6 @@ class _Guess:
     def _take(self, role: str, raw: str | tuple[str, ...], why: str) -> None:
         self.sends.columns[role] = Seen(raw, why)
         self.taken.update((raw,) if isinstance(raw, str) else raw)
-
-    def _people(self) -> str:
-        return f"{len(self.columns.counts(self.columns.user)):,} people in {len(self.columns):,} rows"
 
     def _constant(self, role: str, value: Any, why: str) -> None:
         self.sends.constants[role] = Seen(value, why)
@@ -87,8 +86,8 @@ class _Guess:
                 days.append(column)
         for day in days:
             for hour in self.columns.by_rank("hour"):
-                if hour != day and (made := self._composed(day, hour)) is not None:
-                    return self._timed(made, f"day and hour: {made.clock.evidence}")
+                if hour != day and (clock := self.columns.clock_of_two(day, hour)) is not None:
+                    return self._timed(_Time((day, hour), clock), f"day and hour: {clock.evidence}")
         if days:
             raise self.columns.missing(
                 "time", "sent_at_utc", f"when a message went out ({days[0]} holds days, without the hour)"
@@ -99,12 +98,6 @@ class _Guess:
                 self.out.assumed.append(f"{column} is the time of the send: the first column that holds times")
                 return self._timed(_Time(column, clock), clock.evidence)
         raise self.columns.missing("time", "sent_at_utc", "when a message went out")
-
-    def _composed(self, day: str, hour: str) -> _Time | None:
-        rows = self.columns.rows
-        both = rows[day].astype(object) + "/" + rows[hour].astype(object)
-        clock = clock_of(both)
-        return None if clock is None else _Time((day, hour), clock)
 
     def _timed(self, at: _Time, why: str) -> _Time:
         self._take("sent_at_utc", at.raw, why)
@@ -128,6 +121,8 @@ class _Guess:
             zone, why = self.zone, "as --zone says"
         elif language is not None:
             zone, why = language[1], f"no column holds a zone, and the words are {language[0]} ({language[2]})"
+        elif at.clock.offset is not None and (fixed := zone_named(at.clock.offset)) is not None:
+            zone, why = fixed, f"no column holds a zone, and all times carry {at.clock.offset}"
         else:
             zone, why = "UTC", "no column holds a zone"
         if self.zone is None:
@@ -235,11 +230,16 @@ class _Guess:
         self.out.channels = Seen((channel,), why)
 
     def _probability(self) -> None:
+        """pscore, and whether it is the probability of sending (rows say that nothing was sent) or of the time."""
+        unsent = "sent" in self.sends.columns and "sent" not in self.sends.values
+        kind, of = ("send", "sending") if unsent else ("slot", "the time of the send")
+        self._constant("decision_kind", kind, f"a pscore would be the probability of {of}")
+        some_away = "available" in self.sends.columns
         for column in self.columns.by_rank("pscore"):
-            values = self.columns.counts(column)
-            if values and all(is_number(v) and 0 < float(v) <= 1 for v in values):
-                self._take("pscore", column, "numbers above 0, at most 1: of the logged choice of the time")
-                self.out.assumed.append(f"{column} is the probability of the drawn time (decision_kind: slot)")
+            values = [float(v) if is_number(v) else 2.0 for v in self.columns.counts(column)]
+            if values and max(values) <= 1 and (min(values) > 0 or (some_away and min(values) == 0)):
+                self._take("pscore", column, f"numbers from {min(values):g} to {max(values):g}")
+                self.out.assumed.append(f"{column} is the logged probability of {of} (decision_kind: {kind})")
                 return
 
     # --- outcomes
@@ -269,7 +269,6 @@ class _Guess:
         else:
             self._constant("sent", True, "no event of a failure was seen")
             self._constant("available", True, "")
-        self._constant("decision_kind", "slot", "what a pscore would be of")
         results = [v for kind in (*KINDS, "dismiss", "opt_out") for v in by_kind.get(kind, ())]
         table = TableDraft(where={self.event: results})
         table.where_why = ", ".join(f"{values[v]:,} {v}" for v in results)
@@ -353,13 +352,16 @@ class _Guess:
         if "sent" not in self.sends.columns and self.columns.state is not None:
             self._failures(self.columns.state)
         if "sent" in self.sends.columns:
-            self._constant("decision_kind", "slot", "what a pscore would be of")
             return
         sent, bounced = self.columns.flag("sent"), self.columns.flag("bounced")
         if sent is not None and sent not in self.taken and len(self.columns.counts(sent)) > 1:
             values = self.columns.counts(sent)
             self._take("sent", sent, ", ".join(f"{n:,} {v}" for v, n in values.most_common(3)))
-            self._constant("available", True, "no column says who could not be reached")
+            if (column := self.columns.flag("available")) is not None:
+                values = self.columns.counts(column)
+                self._take("available", column, ", ".join(f"{n:,} {v}" for v, n in values.most_common(3)))
+            else:
+                self._constant("available", True, "no column says who could not be reached")
         elif bounced is not None and bounced not in self.taken:
             values = self.columns.counts(bounced)
             flags = {v: not bad for v, bad in (outcomes.flags(values) or {}).items()}
@@ -372,7 +374,6 @@ class _Guess:
         else:
             self._constant("sent", True, "no column says that a row was not sent")
             self._constant("available", True, "")
-        self._constant("decision_kind", "slot", "what a pscore would be of")
 
     def _opt_outs(self, at: _Time) -> None:
         """Opt-outs in the row of a send, as interactions: what a person forbids must not get lost."""

@@ -86,7 +86,9 @@ def observe(mapping: SourceMapping, source: Path, received_utc: datetime) -> Obs
     made = rows[rows["reason"].isna() & (rows["sent"] == True)].drop_duplicates("send_key")  # noqa: E712
     if made.empty:
         raise ContractError(f"{source}: no row is a send that was made; looked at {len(rows):,} rows")
-    successes = counts[OUTCOMES].rows_out if OUTCOMES in counts else kinds["open"] or kinds["click"] or kinds["goal"]
+    successes = kinds["open"] or kinds["click"] or kinds["goal"]
+    if outcome is not None:
+        successes = int((made["outcome"] == True).sum())  # noqa: E712
     return _figures(made, successes, kinds["opt_out"], tuple(in_words({n: vars(c) for n, c in counts.items()})))
 
 

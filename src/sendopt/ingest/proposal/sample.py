@@ -175,6 +175,8 @@ def _text_lines(file: Path, encoding: str) -> Iterator[str]:
 def _delimiter(file: Path, encoding: str) -> tuple[str, list[str], str]:
     """The delimiter under which most of the first lines have as many values as the header; its header; the evidence."""
     lines = [line.rstrip("\r\n") for line in islice(_text_lines(file, encoding), 200)]
+    if re.fullmatch(r"sep=.", lines[0].strip('\ufeff "')):
+        raise ContractError(f"{file}: its first line is {lines[0].strip()}, a note for Excel and no header; delete it")
     best, most, header = ",", 0, [lines[0]]
     for mark in _DELIMITERS:
         rows = list(csv.reader(lines, delimiter=mark))

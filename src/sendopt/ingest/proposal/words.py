@@ -18,7 +18,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         client_id client cliente recipient_id recipient empfanger empfaenger subscriber_id subscriber_key subscriber
         abonnent contact_id contact kontakt member_id member mitglied person_id person profile_id profile player_id
         account_id external_user_id external_id utilisateur usuario id_usuario destinataire email_address email e_mail
-        emailadresse email_adresse mail mailadresse courriel correo phone telefon msisdn device_id who"""),
+        emailadresse email_adresse mail mailadresse courriel correo phone telefon msisdn device_id player who"""),
     "notification_id": _list("""
         notification_id message_id messageid msg_id push_id delivery_id send_id sendung versand_id versandid
         nachricht_id nachrichten_id mail_id email_id sms_id dispatch_id id_mensaje uuid id"""),
@@ -32,7 +32,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         sent_at sent_at_utc sent_time send_time sent_on sent_date send_date send_at delivered_at versendet_am
         gesendet_am versandzeitpunkt versandzeit versanddatum versendet gesendet envoye_le date_envoi enviado_el
         fecha_envio sent timestamp event_time event_timestamp event_at occurred_at time datetime date_time zeitpunkt
-        zeitstempel zeit created_at createdat at ts datum date fecha"""),
+        zeitstempel zeit created_at createdat at ts datum date fecha day"""),
     "hour": _list("uhrzeit time hour sent_hour send_hour stunde heure hora zeit time_of_day"),
     "timezone": tuple(_list("timezone tz time_zone zeitzone user_timezone user_tz fuseau zona_horaria iana_zone zone")),
     "pscore": _list("pscore propensity probability prob send_probability wahrscheinlichkeit"),
@@ -52,6 +52,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         abmeldung desabonne desinscrit baja complained complaint spam
         spam_report spam_complaint"""),
     "sent": _list("sent delivered is_sent was_sent zugestellt gesendet versendet"),
+    "available": _list("available is_available reachable verfugbar erreichbar eligible"),
     "bounced": _list("bounced bounce is_bounced bounces hard_bounce failed"),
     "event": _list("""
         event event_type event_name eventname eventtype event_kind kind metric action activity ereignis aktion evento
