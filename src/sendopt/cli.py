@@ -20,7 +20,7 @@ from sendopt import demo as demo_world
 from sendopt import ending, output, runtime, settings_check, summary
 from sendopt.allocation.unused import Expectation
 from sendopt.config.loader import load
-from sendopt.config.schema import Settings
+from sendopt.config.schema import Ingest, Settings
 from sendopt.domain.outside_text import printable
 from sendopt.domain.stages import CATALOGUE
 from sendopt.errors import ConfigError
@@ -210,10 +210,22 @@ def evaluate(
         str, typer.Option(help="open | click | goal: what counts, where the log has interactions")
     ] = "open",
     window_hours: Annotated[float, typer.Option(help="hours after a send in which it counts")] = 24.0,
+    max_unread_outcomes: Annotated[
+        float, typer.Option(help="share of outcomes that may be unreadable or before their send")
+    ] = 0.02,
+    max_refused_fraction: Annotated[float, typer.Option(help="share of a table's rows that may be refused")] = 0.1,
+    max_unmatched_interactions: Annotated[
+        float, typer.Option(help="share of interactions that may find no send")
+    ] = 0.5,
     as_json: Json = False,
 ) -> None:
     """Say whether personal timing is worth it on a log of decisions, how sure that is, and what would settle it."""
-    _exit(lambda: _evaluate(decisions, source, out, label, window_hours, as_json))
+    shares = {
+        "max_unread_outcomes": max_unread_outcomes,
+        "max_refused_fraction": max_refused_fraction,
+        "max_unmatched_interactions": max_unmatched_interactions,
+    }
+    _exit(lambda: _evaluate(decisions, source, out, label, window_hours, shares, as_json))
 
 
 @app.command()
@@ -385,14 +397,19 @@ def _solve_folder(
         _print(line)
 
 
-def _evaluate(decisions: Path, source: Path, out: Path, label: str, window_hours: float, as_json: bool) -> None:
+def _evaluate(
+    decisions: Path, source: Path, out: Path, label: str, window_hours: float, shares: dict[str, float], as_json: bool
+) -> None:
     from sendopt import evaluation
 
     if label not in ("open", "click", "goal"):
         raise ConfigError(f"--label: got {label!r}, expected open, click or goal")
     if not 0 < window_hours <= 24 * 90:
         raise ConfigError(f"--window-hours: got {window_hours:g}, expected more than 0 and at most {24 * 90}")
-    result = evaluation.evaluate_log(decisions, source, label, window_hours)
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: got {share:g}, expected a share from 0 to 1")
+    result = evaluation.evaluate_log(decisions, source, label, window_hours, Ingest(**shares))
     evaluation.write(result, out)
     if as_json:
         output.document(result)

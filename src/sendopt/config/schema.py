@@ -74,6 +74,9 @@ class Ingest(Strict):
         0.02, description="share of outcomes that may be unreadable or before their send"
     )
     max_unmatched_interactions: Fraction = Field(0.5, description="share of interactions that may find no send")
+    max_left_fraction: Fraction = Field(
+        0.5, description="share of a source's people who may be missing from a full snapshot of users"
+    )
 
 
 class Support(Strict):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sendopt.config.schema import Ingest
 from sendopt.evaluation import verdict as words
-from sendopt.evaluation.log import Log, read_log
+from sendopt.evaluation.log import LIMITS, Log, read_log
 from sendopt.ingest import load_mapping
+from sendopt.ingest.counts import reasons_in_words
 from sendopt.measurement.refusals import NO_PSCORE
 from sendopt.measurement.timing import REFUSED, Evaluation, evaluate
 from sendopt.report import timing
@@ -20,14 +22,17 @@ from sendopt.report import timing
 SCHEMA = 2
 
 
-def evaluate_log(source: Path, mapping_file: Path, label: str, window_hours: float) -> dict[str, Any]:
+def evaluate_log(
+    source: Path, mapping_file: Path, label: str, window_hours: float, limits: Ingest = LIMITS
+) -> dict[str, Any]:
     """What `evaluation.json` holds for the log of `source`; the same log gives the same content.
 
     Raises ConfigError, ContractError or InputNotReady where mapping or log cannot be used; a log that can be read but
-    carries no claim gives a verdict of kind `refused` with its reason.
+    carries no claim gives a verdict of kind `refused` with its reason. `limits`: the shares of rows and outcomes that
+    may be unreadable.
     """
     mapping = load_mapping(mapping_file)
-    log = read_log(source, mapping, label, window_hours)
+    log = read_log(source, mapping, label, window_hours, limits)
     found = Evaluation(REFUSED, words.NO_PSCORE, reason=NO_PSCORE) if log.decisions is None else evaluate(log.decisions)
     return as_json(found, log, mapping.source)
 
@@ -101,12 +106,24 @@ def _dropped(found: Evaluation, log: Log) -> dict[str, int]:
     return dict(sorted({**log.dropped, **{reason: rows for reason, rows in more.items() if rows}}.items()))
 
 
-def _outcomes(log: Log) -> dict[str, int]:
-    """Outcomes of sends as they were read: their number, and how many are successes."""
-    if log.decisions is None:
-        return {"read": 0, "successes": 0}
-    outcome = log.decisions.success[log.decisions.acted]
-    return {"read": len(outcome), "successes": int(outcome.sum())}
+def _outcomes(log: Log) -> dict[str, Any]:
+    """Outcomes of sends as they were read: their number, how many are successes, and rows of outcomes not used."""
+    read = {"read": 0, "successes": 0, "rows_in": 0, "not_used": {}, "examples": {}, **log.outcomes}
+    if log.decisions is not None:
+        outcome = log.decisions.success[log.decisions.acted]
+        read |= {"read": len(outcome), "successes": int(outcome.sum())}
+    return {**read, "sentence": _outcomes_in_words(read)}
+
+
+def _outcomes_in_words(outcomes: Mapping[str, Any]) -> str:
+    """One line: how many sends are a success, and what of the outcomes was not used, and why."""
+    sends, successes = outcomes["read"], outcomes["successes"]
+    share = f" ({successes / sends:.1%})" if sends else ""
+    line = f"outcomes: {successes:,} of {sends:,} sends are a success{share}"
+    if outcomes["not_used"]:
+        lost = sum(outcomes["not_used"].values())
+        line += f"; {lost:,} not used: {reasons_in_words(outcomes['not_used'], outcomes['examples'])}"
+    return line
 
 
 def in_words(result: dict[str, Any], folder: Path) -> Iterator[str]:
@@ -124,7 +141,7 @@ def in_words(result: dict[str, Any], folder: Path) -> Iterator[str]:
         rate = policy["snips"]["refusal"] or f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
         yield f"  {policy['name']:<28} {rate}"
     lost = ", ".join(f"{n:,} {reason}" for reason, n in sorted(data["dropped"].items(), key=lambda pair: -pair[1])[:4])
-    yield f"  {data['outcomes']['read']:,} outcomes of sends read, {data['outcomes']['successes']:,} successes"
+    yield f"  {data['outcomes']['sentence']}"
     yield f"  {data['rows_in']:,} rows in, {data['used']:,} used" + (f"; left out: {lost}" if lost else "")
     yield f"  Report: {folder / 'evaluation.html'}"
 

@@ -34,7 +34,7 @@ _DAY = 86_400_000_000  # microseconds
 class Log:
     """The decisions and what became of the rows: rows_in = used + those in `dropped`. None where pscore is missing.
 
-    `outcomes` says what was read as a success: `successes` of `known` sends, and what of the interactions was not used.
+    `outcomes` says how many rows hold an outcome, and which of them were not used.
     """
 
     decisions: Decisions | None
@@ -73,7 +73,10 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
         )
     raw = read_table(Reading("sends", mapping, decisions=True), source)
     frame = raw.rows
-    reason = _first(frame["reason"].to_numpy(object), _flag(frame["available"] == False, "not_available"))  # noqa: E712
+    again = _duplicates(frame)
+    reason = _first(frame["reason"].to_numpy(object), again)
+    once = frame[reason == None]  # noqa: E711  elementwise; as ingest would keep them
+    reason = _first(reason, _flag(frame["available"] == False, "not_available"))  # noqa: E712
     if "pscore" in {*sends.columns, *sends.constants}:
         reason = _first(reason, _other_kind(frame))
     kind = sends.outcome.kind if sends.outcome else label
@@ -85,15 +88,14 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
     else:
         outcome = f"{label} within {window_hours:g} hours"
         log = read_table(Reading("interactions", mapping), source)
-        judged, counts["interactions"] = _interactions(frame, log, mapping, rule)
-    require_readable(mapping.source, counts, limits)
+        judged, counts["interactions"] = _interactions(frame, once, log, mapping, rule)
+    require_readable(mapping.source, counts, limits, options=True)
     frame["success"] = judged["success"].to_numpy(float)
     reason = _first(reason, judged["reason"].to_numpy(object))
     decision = sends.decision or Decision()
     frame["slot"], unplaced = _slots(frame, decision)
     frame["segment"] = frame["segment"].fillna("unknown") if "segment" in frame else "all"
     reason = _first(reason, unplaced)
-    reason = _first(reason, _duplicates(frame, reason))
     dropped = Counter(str(r) for r in reason[reason != None])  # noqa: E711  elementwise
     kept = frame[reason == None]  # noqa: E711  elementwise
     slot_from = f"the column {decision.slot}" if decision.slot else "the local hour"
@@ -159,12 +161,11 @@ def _row_outcomes(frame: pd.DataFrame, reason: Any, rule: SuccessRule) -> tuple[
 
 
 def _interactions(
-    frame: pd.DataFrame, log: RawTable, mapping: SourceMapping, rule: SuccessRule
+    frame: pd.DataFrame, once: pd.DataFrame, log: RawTable, mapping: SourceMapping, rule: SuccessRule
 ) -> tuple[pd.DataFrame, Counts]:
-    """success and reason of each row by the log's interactions."""
+    """success and reason of each row by the log's interactions; `once`: its sound rows, one a send."""
     tolerance = pd.Timedelta(seconds=rule.tolerance_seconds)
-    sound = frame[frame["reason"].isna()].sort_values("sent_at_utc", kind="stable").drop_duplicates("send_key")
-    rows = with_send(log.rows, sound, mapping.tables["interactions"], tolerance)
+    rows = with_send(log.rows, once, mapping.tables["interactions"], tolerance)
     found = rows["found_key"].notna().to_numpy(bool)
     at = _micros(rows["at_utc"])
     early = (
@@ -183,12 +184,11 @@ def _interactions(
             "machine": (used["machine"] == True).to_numpy(bool),  # noqa: E712  elementwise, of objects
         }
     )  # fmt: skip
-    sends = pd.DataFrame(
-        {"send_key": frame["send_key"], "user_id": frame["user_id"], "at": _micros(frame["sent_at_utc"])}
-    )
-    judged = judge(sends, reactions, rule)
+    judged = judge(_judged(once), reactions, rule).set_index(once.index)
+    judged = judged.reindex(frame.index, fill_value=False)
     newest = max([*frame["sent_at_utc"].dropna(), *rows["at_utc"].dropna()], default=datetime(1970, 1, 1, tzinfo=UTC))
-    late = (sends["at"] + rule.window > _micros(pd.Series([newest], dtype=object))[0]) & frame["sent_at_utc"].notna()
+    end = _micros(pd.Series([newest], dtype=object))[0]
+    late = (_micros(frame["sent_at_utc"]) + rule.window > end) & frame["sent_at_utc"].notna()
     reasons = Counter(str(r) for r in why if r is not None)
     counts = Counts(
         rows_in=len(rows), rows_out=len(used), quarantined=dict(reasons), files=log.files, empty_files=log.empty_files,
@@ -198,6 +198,12 @@ def _interactions(
     return pd.DataFrame({"success": judged["success"].to_numpy(bool), "reason": why_send}), counts
 
 
+def _judged(sends: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"send_key": sends["send_key"], "user_id": sends["user_id"], "at": _micros(sends["sent_at_utc"])}
+    )
+
+
 def _micros(at: pd.Series[Any]) -> Any:
     """Microseconds since 1970; 0 where there is no time."""
     filled = at.astype(object).where(at.notna(), datetime(1970, 1, 1, tzinfo=UTC))
@@ -205,14 +211,15 @@ def _micros(at: pd.Series[Any]) -> Any:
 
 
 def _told(kept: pd.DataFrame, counts: dict[str, Counts]) -> dict[str, Any]:
-    """JSON-ready: successes of the sends used, and rows of outcomes that were not."""
+    """JSON-ready: sends and successes among them, rows that hold an outcome, and those of them that were not used, with a few of their texts."""
     of = counts.get(OUTCOMES) or counts["interactions"]
+    examples = counts["sends"].examples if OUTCOMES in counts else of.examples
     return {
+        "read": len(kept),
         "successes": int(kept["success"].sum()) if len(kept) else 0,
-        "sends": len(kept),
         "rows_in": of.rows_in,
         "not_used": dict(sorted(of.quarantined.items())),
-        "examples": {reason: list(texts) for reason, texts in sorted(of.examples.items())},
+        "examples": {reason: list(texts) for reason, texts in sorted(examples.items()) if reason in of.quarantined},
     }
 
 
@@ -230,17 +237,16 @@ def _slots(frame: pd.DataFrame, decision: Decision) -> tuple[Any, Any]:
     return slot, _flag(pd.isna(slot), "zone_unknown")
 
 
-def _duplicates(frame: pd.DataFrame, reason: Any) -> Any:
-    """`duplicate_send` for a key that an earlier sound row has, or one that says it was not sent, as in ingest."""
-    unsent = frame.loc[frame["reason"].isna() & (frame["sent"] == False), "send_key"]  # noqa: E712  elementwise
-    undone = ((frame["sent"] == True) & frame["send_key"].isin(unsent)).to_numpy(bool)  # noqa: E712
-    sound = frame[(reason == None) & ~undone]  # noqa: E711  elementwise
-    order = sound["sent_at_utc"].argsort(kind="stable")
-    again = sound["send_key"].iloc[order].duplicated()
-    found = np.full(len(frame), None, object)
-    found[frame.index.get_indexer(again.index[again])] = "duplicate_send"
-    found[undone & (reason == None)] = "duplicate_send"  # noqa: E711
-    return found
+def _duplicates(frame: pd.DataFrame) -> Any:
+    """`duplicate_send` for all but one sound row of a key, as ingest keeps them: one that says that it was not sent,
+    then the earliest; of two at once a yes, then an outcome that nobody can read, then a no."""
+    sound = frame[frame["reason"].isna()]
+    rank = sound["outcome"].map({True: 0, False: 2}).fillna(1)
+    order = sound.assign(_sent=sound["sent"].astype(bool), _rank=rank)
+    order = order.sort_values(["_sent", "sent_at_utc", "_rank", "raw"], kind="stable")
+    again = np.full(len(frame), None, object)
+    again[frame.index.get_indexer(order.index[order["send_key"].duplicated()])] = "duplicate_send"
+    return again
 
 
 def _flag(which: Any, reason: str) -> Any:

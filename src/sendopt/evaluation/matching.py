@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -54,15 +56,17 @@ def _nearest(rows: pd.DataFrame, sends: pd.DataFrame, within_hours: float, toler
     columns = ("user_id", "sent_at_utc", "send_key", "campaign_id", "channel")
     for user, at, key, campaign, channel in zip(*(sends[c] for c in columns), strict=True):
         of_user.setdefault(user, []).append((at, key, campaign, channel))
+    for its in of_user.values():
+        its.sort()
     within = pd.Timedelta(hours=within_hours)
     asked = ("user_id", "at_utc", "send_key", "notification_id", "campaign_id", "channel")
     for i, (user, at, key, name, campaign, channel) in enumerate(zip(*(rows[c] for c in asked), strict=True)):
         if key is None and name is None and at is not None:
-            fits = [
-                (sent, send_key)
-                for sent, send_key, its_campaign, its_channel in of_user.get(user, ())
-                if at - within <= sent <= at + tolerance
-                and campaign in (None, its_campaign)
-                and channel in (None, its_channel)
-            ]
-            found[i] = max(fits)[1] if fits else None
+            its = of_user.get(user, [])
+            for place in range(bisect_right(its, at + tolerance, key=itemgetter(0)) - 1, -1, -1):
+                sent, send_key, its_campaign, its_channel = its[place]
+                if sent < at - within:
+                    break
+                if campaign in (None, its_campaign) and channel in (None, its_channel):
+                    found[i] = send_key
+                    break

@@ -33,22 +33,29 @@ class Counts:
         return {r: n for r, n in self.quarantined.items() if not r.startswith("duplicate_")}
 
 
-def require_readable(source: str, counts: Mapping[str, Counts], settings: Ingest, kept: str = "") -> None:
+def require_readable(
+    source: str, counts: Mapping[str, Counts], settings: Ingest, kept: str = "", options: bool = False
+) -> None:
     """Raise ContractError naming every table of which more is refused than the settings allow, and why.
 
-    `kept` says what was written all the same.
+    `kept` says what was written all the same; `options`: the shares are options of the command, no settings.
     """
     faults = [
-        f"tables.{table}: {what} of {total:,} rows ({share:.1%}; at most {limit:.1%}, ingest.{setting}): {reasons}"
+        f"tables.{table}: {what} of {total:,} rows ({share:.1%}; at most {limit:.1%}, {_shown(setting, options)}): "
+        f"{reasons}"
         for table, what, total, share, limit, setting, reasons in _faults(counts, settings)
     ]
     if faults:
         raise ContractError(
             f"source {source}: too much cannot be used{', and ' * bool(kept)}{kept}. "
             f"{'; '.join(faults)}. Correct the mapping or the log (docs/how-to/bring-your-own-log.md), or raise the "
-            "setting",
+            f"{'option' if options else 'setting'}",
             source=source,
         )
+
+
+def _shown(setting: str, is_option: bool) -> str:
+    return f"--{setting.replace('_', '-')}" if is_option else f"ingest.{setting}"
 
 
 def _faults(counts: Mapping[str, Counts], settings: Ingest) -> Iterator[tuple[str, str, int, float, float, str, str]]:

@@ -86,15 +86,19 @@ def shown(text: str) -> str:
 
 
 def date_in_name(file: Path) -> datetime | None:
-    """The date that a file's name holds, like users_2026-03-02.csv, at 00:00Z; None where it holds none or two."""
-    found = {m.groups() for m in re.finditer(r"(?<!\d)(20\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)", file.name)}
-    try:
-        if len(found) != 1:
+    """The date that a file's name holds, or else its folder's, like users_2026-03-02.csv, at 00:00Z; None where
+    there is none or there are two."""
+    for text in (file.name, file.parent.name):
+        dates = {m.groups() for m in re.finditer(r"(?<!\d)(20\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)", text)}
+        try:
+            if len(dates) == 1:
+                year, month, day = map(int, dates.pop())
+                return datetime(year, month, day, tzinfo=UTC)
+        except ValueError:
+            continue
+        if dates:
             return None
-        year, month, day = map(int, found.pop())
-        return datetime(year, month, day, tzinfo=UTC)
-    except ValueError:
-        return None
+    return None
 
 
 def _examples(reading: Reading, rows: pd.DataFrame, typed: pd.DataFrame) -> dict[str, tuple[str, ...]]:

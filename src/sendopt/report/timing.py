@@ -209,6 +209,7 @@ def _data(result: Row) -> str:
     rows += [
         ("What was drawn", kinds[data["decision_kind"]]),
         ("Success", data["outcome"]),
+        ("Outcomes", data["outcomes"]["sentence"].removeprefix("outcomes: ")),
         ("Slots", f"{len(data['slots'])}, from {data['slot_from']}"),
         ("Days", _period(data) or "none"),
     ]

@@ -12,12 +12,12 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from sendopt.domain.consent import ALL, CATEGORY, CHANNEL, EVERY_CATEGORY
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import SourceMapping
 from sendopt.ingest.times import FIRST_TIME
 from sendopt.ingest.typed import Known
 from sendopt.spark.keys import keyed_hash
-from sendopt.spark.raw_logs import ROWS_A_FILE
 from sendopt.spark.tables import Lake
 
 _COLUMNS = TABLES["consents"].names
@@ -44,24 +44,29 @@ def applied(rows: DataFrame) -> DataFrame:
     )
 
 
-def of_interactions(rows: DataFrame, source: str, received_utc: datetime) -> DataFrame:
-    """Statements of the rows that `applied` marked, of the person and the channel or category that they name."""
+def of_interactions(rows: DataFrame, source: str, received_utc: datetime, known: Known) -> DataFrame:
+    """Statements of the rows that `applied` marked, of the person and the channel or category that they name.
+
+    An opt-out of a name that no setting knows is one of everything: an opt-in of such a name grants nothing.
+    """
     at = F.col("at_utc")
     dated = F.coalesce((at >= F.lit(FIRST_TIME)) & (at <= F.lit(received_utc)), F.lit(False))
     channel = F.coalesce("channel", F.when(F.col("category").isNull(), F.col("send_channel")))
+    category = F.col("category")
     scopes = F.filter(
         F.array(
-            F.struct(F.lit("channel").alias("scope"), channel.alias("name")),
-            F.struct(F.lit("category").alias("scope"), F.col("category").alias("name")),
+            _scope(CHANNEL, channel, known.channels, _struct(ALL, F.lit(""))),
+            _scope(CATEGORY, category, known.categories, _struct(CATEGORY, F.lit(EVERY_CATEGORY))),
         ),
-        lambda s: s["name"].isNotNull(),
+        lambda s: s.isNotNull(),
     )
-    everything = F.array(F.struct(F.lit("all").alias("scope"), F.lit("").alias("name")))
+    everything = F.array(_struct(ALL, F.lit("")))
+    named = channel.isNotNull() | category.isNotNull()
     return (
         rows.where(F.col("_allowed").isNotNull())
         .select(
             _user().alias("user_id"),
-            F.explode(F.when(F.size(scopes) > 0, scopes).otherwise(everything)).alias("s"),
+            F.explode(F.when(named, scopes).otherwise(everything)).alias("s"),
             F.when(dated, F.concat(at.cast("string"), F.lit(" "), F.col("_allowed").cast("string")))
             .otherwise(keyed_hash("raw", F.col("raw")))
             .alias("statement"),
@@ -74,40 +79,56 @@ def of_interactions(rows: DataFrame, source: str, received_utc: datetime) -> Dat
     )
 
 
+def _scope(scope: str, name: Column, known: tuple[str, ...], everything: Column) -> Column:
+    """What a name of a row is a statement of; NULL where it is of nothing."""
+    if not known:
+        return F.when(name.isNotNull(), _struct(scope, name))
+    spelt = F.create_map(*(F.lit(text) for k in known for text in (k.lower(), k)))[F.lower(name)]
+    return F.when(spelt.isNotNull(), _struct(scope, spelt)).when(name.isNotNull() & ~F.col("_allowed"), everything)
+
+
+def _struct(scope: str, name: Column) -> Column:
+    return F.struct(F.lit(scope).alias("scope"), name.alias("name"))
+
+
 def of_users(
     lake: Lake, mapping: SourceMapping, rows: DataFrame, received_utc: datetime, known: Known
 ) -> Iterator[DataFrame]:
     """What people's rows state beyond themselves.
 
     A refused row still withdraws: the configured channels that it does not list and the categories that it refuses. A
-    row without a time of its own that grants what the one before did not states that as of this ingestion.
+    row without a time of its own states as of this ingestion what it grants and withdraws that the one before did not.
     """
     refused = rows.where(
         F.col("reason").isNotNull() & (F.col("reason") != "duplicate_user") & F.col("user_id").isNotNull()
     )
-    statement = keyed_hash("raw", F.col("raw"))
+    dated = F.coalesce(F.col("file_date").cast("string"), F.lit(""))
+    own = keyed_hash("raw", F.col("raw"), dated)
+    anew = keyed_hash("anew", F.col("raw"), F.lit(received_utc).cast("string"))
     listed = "channels" in mapping.tables["users"].columns
     withheld = F.array_except(
         F.array(*map(F.lit, known.channels)).cast("array<string>"), F.coalesce("channels", _none())
     )
-    parts = [("category", F.coalesce("opted_out_categories", _none()), False, refused)]
+    parts = [(CATEGORY, F.coalesce("opted_out_categories", _none()), False, refused, own)]
     if listed and known.channels:
-        parts.append(("channel", withheld, False, refused))
+        parts.append((CHANNEL, withheld, False, refused, own))
     old = lake.read("users").select(
         "user_id", F.col("channels").alias("_channels"), F.col("opted_out_categories").alias("_categories")
     )
     undated = F.col("updated_at").isNull() & F.col("file_date").isNull()
     changed = rows.where(F.col("reason").isNull() & undated).join(old, "user_id")
-    parts.append(("channel", F.array_except("channels", "_channels"), True, changed))
-    parts.append(("category", F.array_except("_categories", "opted_out_categories"), True, changed))
-    for scope, names, allowed, of in parts:
+    parts += [
+        (CHANNEL, F.array_except("channels", "_channels"), True, changed, anew),
+        (CHANNEL, F.array_except("_channels", "channels"), False, changed, anew),
+        (CATEGORY, F.array_except("_categories", "opted_out_categories"), True, changed, anew),
+        (CATEGORY, F.array_except("opted_out_categories", "_categories"), False, changed, anew),
+    ]
+    for scope, names, allowed, of, statement in parts:
         yield of.select(
             "user_id",
             F.lit(scope).alias("scope"),
             F.explode(names).alias("name"),
-            (
-                statement if not allowed else keyed_hash("granted", F.col("raw"), F.lit(received_utc).cast("string"))
-            ).alias("statement"),
+            statement.alias("statement"),
             F.lit(allowed).alias("allowed"),
             F.lit(received_utc).alias("at_utc"),
             F.lit(True).alias("at_imputed"),
@@ -120,11 +141,13 @@ def _none() -> Column:
 
 
 def with_leavers(lake: Lake, mapping: SourceMapping, rows: DataFrame, accepted: DataFrame) -> DataFrame:
-    """The accepted rows of a full snapshot, and those of the lake's people of this source whom its newest file does not
-    hold, marked as left."""
-    file = F.floor(F.col("place") / ROWS_A_FILE)
-    newest = F.broadcast(rows.agg(F.max(file).alias("_newest")))
-    present = rows.crossJoin(newest).where(file == F.col("_newest")).select("user_id").distinct()
+    """The accepted rows of a full snapshot, and the lake's people of this source whom it does not hold, marked as left.
+
+    Of files of several dates the newest are the snapshot; files without a date are parts of one.
+    """
+    newest = F.broadcast(rows.agg(F.max("file_date").alias("_newest")))
+    is_newest = F.coalesce(F.col("file_date") == F.col("_newest"), F.lit(True))
+    present = rows.crossJoin(newest).where(is_newest).select("user_id").distinct()
     present = present.withColumn("_here", F.lit(True))
     old = lake.read("users").where((F.col("source") == mapping.source) & ~F.coalesce("left", F.lit(False)))
     gone = old.join(accepted.select("user_id"), "user_id", "left_anti").join(present, "user_id", "left_anti")

@@ -158,7 +158,22 @@ def _users(work: _Work, log: RawLog) -> None:
         settled = work.settled["users"]
         settled.accepted = consents.with_leavers(work.lake, work.mapping, rows, settled.accepted).persist()
         work.held.append(settled.accepted)
-        work.counts["users"].left = settled.accepted.count() - work.counts["users"].rows_out
+        _count_leavers(work, settled.accepted)
+
+
+def _count_leavers(work: _Work, accepted: DataFrame) -> None:
+    """Raises ContractError where so many would leave that the snapshot is probably cut."""
+    left = accepted.where("left").count()
+    work.counts["users"].left = accepted.count() - work.counts["users"].rows_out
+    people = work.lake.read("users").where((F.col("source") == work.mapping.source) & ~F.coalesce("left", F.lit(False)))
+    number, limit = people.count(), work.settings.ingest.max_left_fraction
+    if number and left > limit * number:
+        raise ContractError(
+            f"source {work.mapping.source}: tables.users is a full snapshot, and {left:,} of {number:,} people known "
+            f"before are not in it ({left / number:.1%}; at most {limit:.1%}, ingest.max_left_fraction); nothing was "
+            "written. Ingest the whole snapshot, say `snapshot: changes`, or raise the setting",
+            source=work.mapping.source,
+        )
 
 
 def _sends(work: _Work, log: RawLog) -> DataFrame | None:
@@ -166,7 +181,13 @@ def _sends(work: _Work, log: RawLog) -> DataFrame | None:
     unknown = F.when(F.col("outcome").isNull(), F.lit(False))  # NULL: known
     rows = log.rows.withColumns({"source": F.lit(work.mapping.source), "outcome_known": unknown})
     # a row that says it was not sent (bounced) tells more than the one that handed it over
-    order = [F.col("sent"), F.col("sent_at_utc"), F.col("outcome").desc_nulls_last()]
+    # of two at once: a yes, then one that nobody can read (it may be a yes), then a no
+    order = [
+        F.col("sent"),
+        F.col("sent_at_utc"),
+        F.coalesce("outcome", F.lit(False)).desc(),
+        F.col("outcome").isNotNull(),
+    ]
     rows = _settle(work, "sends", _one_per_key(rows, ("send_key",), order, "duplicate_send"), log)
     return _outcomes(work, rows) if work.mapping.tables["sends"].outcome else None
 
@@ -212,7 +233,7 @@ def _interactions(work: _Work, log: RawLog | None, outcomes: DataFrame | None) -
         )
         rows = consents.applied(rows).persist()
         work.held.append(rows)
-        work.statements.append(consents.of_interactions(rows, work.mapping.source, work.received_utc))
+        work.statements.append(consents.of_interactions(rows, work.mapping.source, work.received_utc, work.known))
         parts.append(rows)
     if parts:
         rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
