@@ -6,7 +6,7 @@ import inspect
 import json
 import stat
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -93,13 +93,16 @@ def test_an_ingest_is_one_document(monkeypatch, tmp_path):
         rows_in: int = 7
         rows_out: int = 5
         dropped: dict[str, int] | None = None
+        facts: dict[str, object] = field(default_factory=lambda: {"tables": {}})
 
     monkeypatch.setattr(runtime, "lake_of", lambda settings: nullcontext("lake"))
     monkeypatch.setattr("sendopt.spark.ingest.ingest", lambda *_: Result(dropped={"bad_time": 2}))
     source = str(REPO / "conf/sources/demo.yaml")
     done = run("ingest", "--source", source, "--input", str(tmp_path), "--conf", CONF, "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout) == {"rows_in": 7, "rows_out": 5, "dropped": {"bad_time": 2}}
+    assert json.loads(done.stdout) == {
+        "rows_in": 7, "rows_out": 5, "dropped": {"bad_time": 2}, "tables": {},
+    }  # fmt: skip
 
 
 def test_a_check_is_one_document():

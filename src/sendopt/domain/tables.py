@@ -7,36 +7,9 @@ else rows are merged on the key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from sendopt.domain.contract import Column, Table
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column. `check` is a SQL condition that must not be false (NULL passes where `nullable`)."""
-
-    name: str
-    type: (
-        str  # Spark SQL type: string, int, bigint, double, boolean, timestamp, date, array<string>, map<string,double>
-    )
-    nullable: bool = False
-    check: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table's contract. Replaced by `partition_by` where set, else merged on `key`."""
-
-    name: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    partition_by: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(c.name for c in self.columns)
-
-    def __getitem__(self, name: str) -> Column:
-        return next(c for c in self.columns if c.name == name)
+__all__ = ["TABLES", "Column", "Table"]
 
 
 def _columns(text: str) -> tuple[Column, ...]:

@@ -1,0 +1,227 @@
+"""What the commands do: each asks the modules below for a result and prints it, as a document or in words."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sendopt import demo as demo_world
+from sendopt import output, runtime, settings_check, summary
+from sendopt.allocation.unused import Expectation
+from sendopt.config.loader import load
+from sendopt.config.schema import Ingest, Settings
+from sendopt.domain.outside_text import printable
+from sendopt.domain.stages import CATALOGUE
+from sendopt.errors import ConfigError
+
+EXACT_GAP = 1e-6  # relative, where the exact method is asked for
+DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
+DEMO_DAYS = 60
+
+
+def night(
+    day: date, settings: Settings, conf: Path, times: runtime.Times, train: bool, as_json: bool
+) -> dict[str, Any]:
+    """The night as a document; prints its summary unless `as_json`."""
+    console = Console(stderr=True, highlight=False)
+    columns, reports = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()), []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        stages = iter(CATALOGUE)
+        task = progress.add_task(f"{day}: {next(stages).story}", total=None)
+        for done in runtime.run(day, settings, conf, retrain=train, times=times):
+            reports.append(vars(done))
+            console.print(printable(summary.stage_line(done), keep="\n"), markup=False, soft_wrap=True)
+            if following := next(stages, None):
+                progress.update(task, description=f"{day}: {following.story}")
+        progress.update(task, description="writing the report")
+        page = report_of(day, settings)
+        progress.remove_task(task)
+    if not as_json:
+        for line in summary.of_night(settings.paths.data, day, page):
+            Console(highlight=False).print(printable(line, keep="\n"), soft_wrap=True)
+    return {"plan_date": str(day), "stages": reports, "report": str(page)}
+
+
+def report_of(day: date, settings: Settings) -> Path:
+    from sendopt.report.html import put
+
+    page = runtime.write_report(settings, day)
+    return put(Path(settings.paths.out) / "report.html", page.read_text("utf-8"))
+
+
+def ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, as_json: bool) -> None:
+    from sendopt.ingest import load_mapping
+    from sendopt.spark.ingest import ingest as read
+
+    mapping = load_mapping(source)
+    with runtime.lake_of(settings) as lake:
+        result = read(lake, mapping, data, settings, times.clock(settings, None).received_utc)
+    if as_json:
+        output.document(
+            {
+                "rows_in": result.rows_in,
+                "rows_out": result.rows_out,
+                "dropped": result.dropped,
+                "tables": result.facts["tables"],
+            }
+        )
+        return
+    for line in summary.of_ingest(result.rows_in, result.rows_out, result.facts["tables"]):
+        _print(line)
+
+
+def init(log: Path, out: Path | None, preset: str | None, zone: str | None, columns: list[str], as_json: bool) -> None:
+    from sendopt.ingest import proposal
+
+    found = proposal.propose(log, out, runtime.machine_time(), preset, zone, columns)
+    proposal.write(found)
+    if as_json:
+        output.document(vars(found))
+        return
+    for line in proposal.in_words(found):
+        _print(line)
+
+
+def solve(
+    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, checked: int, as_json: bool,
+    of_folders: int | str | None, expect: Expectation,
+) -> None:  # fmt: skip
+    from sendopt import allocation
+    from sendopt.allocation import files
+    from sendopt.config.limits_file import load_limits
+    from sendopt.config.schema import Allocation
+
+    if candidates.is_dir():
+        raise ConfigError(f"--check-prices is for one file, and {candidates} is a folder")
+    if of_folders is not None:
+        raise ConfigError(f"--buckets and --spark are for a folder of Parquet, and {candidates} is none")
+    largest = {"exact": 10**9, "prices": 0, "auto": Allocation().exact_max_users}
+    if method not in largest:
+        raise ConfigError(f"--method: got {method!r}, expected exact, prices or auto")
+    clock = [time.monotonic()]
+
+    def lap() -> float:
+        clock.append(time.monotonic())
+        return clock[-1] - clock[-2]
+
+    problem, warnings = files.read_checked(candidates, load_limits(limits), history, expect)
+    seconds = {"read": lap()}
+    gap = EXACT_GAP if method == "exact" else Allocation().relative_gap
+    settings = Allocation(exact_max_users=largest[method], relative_gap=gap)
+    solution = allocation.allocate(problem, settings)
+    seconds["solve"] = lap()
+    allocation.check(problem, solution)
+    seconds["audit"] = lap()
+    checks = allocation.check_prices(problem, solution, settings, checked)
+    seconds["check_prices"] = lap()
+    files.write_solution(out, problem, solution, seconds, checks, warnings)
+    if as_json:
+        output.document(files.as_json(solution, seconds, checks, warnings))
+        return
+    for line in [
+        *summary.of_solution(solution, len(solution.chosen), out),
+        *summary.of_checks(checks),
+        *summary.of_warnings(warnings),
+    ]:
+        _print(line)
+
+
+def solve_folder(
+    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, number: int | None,
+    master: str | None, as_json: bool, expect: Expectation,
+) -> None:  # fmt: skip
+    from sendopt.allocation import buckets
+    from sendopt.config.limits_file import load_limits
+    from sendopt.config.schema import Allocation
+
+    if method not in ("prices", "auto"):
+        raise ConfigError(f"--method: got {method!r} for a folder, which is solved by prices; give prices or auto")
+    found = load_limits(limits)
+    gap = Allocation().relative_gap
+    if master is None:
+        planned = buckets.solve_folder(candidates, history, found, out, gap, number, expect=expect)
+    else:
+        from sendopt.spark import solve_buckets
+
+        planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number, expect)
+    if as_json:
+        output.document(buckets.told_of(planned))
+        return
+    for line in [*summary.of_solution(planned.solution, planned.sends, out), *summary.of_warnings(planned.warnings)]:
+        _print(line)
+
+
+def evaluate(
+    decisions: Path, source: Path, out: Path, label: str, window_hours: float, shares: dict[str, float], as_json: bool
+) -> None:
+    from sendopt import evaluation
+
+    if label not in ("open", "click", "goal"):
+        raise ConfigError(f"--label: got {label!r}, expected open, click or goal")
+    if not 0 < window_hours <= 24 * 90:
+        raise ConfigError(f"--window-hours: got {window_hours:g}, expected more than 0 and at most {24 * 90}")
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: got {share:g}, expected a share from 0 to 1")
+    result = evaluation.evaluate_log(decisions, source, label, window_hours, Ingest(**shares))
+    evaluation.write(result, out)
+    if as_json:
+        output.document(result)
+        return
+    for line in evaluation.in_words(result, out):
+        _print(line)
+
+
+def check(conf: Path, env: str | None, as_json: bool) -> None:
+    checked = settings_check.check(conf, env, runtime.machine_time().date())
+    if as_json:
+        output.document(asdict(checked))
+        return
+    for line in checked.lines():
+        _print(line)
+
+
+def demo(users: int, nights: int, conf: Path, env: str, as_json: bool) -> None:
+    settings = demo_world.at_its_own_time(load(conf, env))
+    source = settings.sources.get("demo")
+    if source is None:
+        raise ConfigError(f"{conf}/env/{env}.yaml: sources.demo is missing; the demo writes its raw logs there")
+    raw = Path(source.input)
+    with runtime.writing(settings):  # from the first raw log to the last night, or two demos would mix
+        Console(stderr=True).print(f"simulating {users} people over {DEMO_DAYS} days")
+        demo_world.prepare(raw, settings, users, DEMO_DATE, DEMO_DAYS)
+        planned = []
+        for n in range(nights):
+            day = DEMO_DATE + timedelta(days=n)
+            planned.append(night(day, settings, conf, runtime.Times(), train=False, as_json=as_json))
+            if n + 1 < nights:
+                demo_world.play(raw, settings, day)
+    if as_json:
+        output.document({"users": users, "nights": planned})
+        return
+    for line in summary.where_next(settings, conf, env, day):
+        Console(highlight=False).print(line, soft_wrap=True)
+
+
+def explain(user: str, message: str | None, day: date | None, settings: Settings, as_json: bool) -> None:
+    from sendopt.report.explain import explain as explain_night
+
+    costs = {name: c.cost_per_send for name, c in settings.channels.items()}
+    found = explain_night(settings.paths.data, user, message, day, settings.grid.slot_minutes, costs)
+    if as_json:
+        output.document(found.as_json())
+        return
+    for line in found.lines():
+        _print(line)
+
+
+def _print(line: str) -> None:
+    """A line on standard output, with what names and ids from outside may hide in it escaped."""
+    sys.stdout.write(printable(line, keep="\n") + "\n")
