@@ -26,14 +26,8 @@ class Stage:
 
 
 _LOG = ("sends", "interactions", "sessions", "users")
-_PEOPLE = (
-    "users",
-    "consents",
-    "sends",
-    "interactions",
-    "user_features",
-    "send_plan",
-)  # whom a message may reach, and their past
+# Whom a message may reach, and their past.
+_PEOPLE = ("users", "consents", "sends", "user_features", "send_plan")
 
 CATALOGUE: tuple[Stage, ...] = (
     Stage(
