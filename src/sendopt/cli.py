@@ -239,12 +239,12 @@ def _init(log: Path, out: Path | None, preset: str | None, zone: str | None, col
 
     from sendopt.ingest import proposal
 
-    found = proposal.propose(log, out, datetime.now(UTC), preset, zone, columns)
-    proposal.write(found)
+    proposed = proposal.propose(log, out, datetime.now(UTC), preset, zone, columns)
+    proposal.write(proposed)
     if as_json:
-        sys.stdout.write(json.dumps(vars(found), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(vars(proposed), indent=2, ensure_ascii=False) + "\n")
         return
-    for line in proposal.in_words(found):
+    for line in proposal.in_words(proposed):
         sys.stdout.write(line + "\n")
 
 
