@@ -80,12 +80,12 @@ def ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, a
 def init(log: Path, out: Path | None, preset: str | None, zone: str | None, columns: list[str], as_json: bool) -> None:
     from sendopt.ingest import proposal
 
-    found = proposal.propose(log, out, runtime.machine_time(), preset, zone, columns)
-    proposal.write(found)
+    proposed = proposal.propose(log, out, runtime.machine_time(), preset, zone, columns)
+    proposal.write(proposed)
     if as_json:
-        output.document(vars(found))
+        output.document(vars(proposed))
         return
-    for line in proposal.in_words(found):
+    for line in proposal.in_words(proposed):
         _print(line)
 
 

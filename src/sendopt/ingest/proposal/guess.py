@@ -319,7 +319,7 @@ class _Guess:
         for other in others:
             column = self.columns.by_rank(other)[0]
             if column not in self.taken:
-                self.out.not_seen.append(f"{column} ({other}) is not read: a row holds one outcome, {kind} here")
+                self.out.not_seen.append(f"{column} ({other}) is not read: a row holds one outcome, of this log {kind}")
 
     def _status(self) -> None:
         """The last state of each send in one column."""
@@ -377,16 +377,16 @@ class _Guess:
 
     def _opt_outs(self, at: _Time) -> None:
         """Opt-outs in the row of a send, as interactions: what a person forbids must not get lost."""
-        found = outcomes.opt_outs(self.columns, (self.event, self.columns.state))
-        for one in found[1:]:
-            if one.rows and one.column != found[0].column:
+        statements = outcomes.opt_outs(self.columns, (self.event, self.columns.state))
+        for one in statements[1:]:
+            if one.rows and one.column != statements[0].column:
                 self.out.not_seen.append(
                     f"OPT-OUTS: {one.rows:,} rows of {one.column!r} say that a person opted out; only "
-                    f"{found[0].column!r} is read, so put both into one column"
+                    f"{statements[0].column!r} is read, so put both into one column"
                 )
-        if not found:
+        if not statements:
             return
-        first = found[0]
+        first = statements[0]
         table = TableDraft(where={first.column: first.where})
         table.where_why = f"{first.rows:,} rows say that the person opted out"
         table.columns = {

@@ -79,9 +79,9 @@ def observe(mapping: SourceMapping, source: Path, received_utc: datetime) -> Obs
         )
     kinds = Counter[str]()
     if "interactions" in mapping.tables:
-        said = read_table(Reading("interactions", mapping, received_utc), source)
-        counts["interactions"] = _counts(said)
-        kinds = Counter(said.rows.loc[said.rows["reason"].isna(), "kind"].dropna())
+        events = read_table(Reading("interactions", mapping, received_utc), source)
+        counts["interactions"] = _counts(events)
+        kinds = Counter(events.rows.loc[events.rows["reason"].isna(), "kind"].dropna())
     require_readable(mapping.source, counts, Ingest())
     made = rows[rows["reason"].isna() & (rows["sent"] == True)].drop_duplicates("send_key")  # noqa: E712
     if made.empty:
@@ -149,11 +149,11 @@ def _campaigns(made: pd.DataFrame, at: pd.Series[Any], most: int = 20) -> tuple[
     """The campaigns of the last four weeks of the log, the largest first."""
     recent = made[at > at.max() - pd.Timedelta(days=RECENT_DAYS)]
     people = made["user_id"].nunique()
-    found = []
+    campaigns = []
     for name, rows in recent.groupby("campaign_id"):
         day = at[rows.index].dt.date
         reached = rows.groupby(day)["user_id"].nunique()
-        found.append(
+        campaigns.append(
             Campaign(
                 name=str(name),
                 channel=str(rows["channel"].mode().iloc[0]),
@@ -163,4 +163,4 @@ def _campaigns(made: pd.DataFrame, at: pd.Series[Any], most: int = 20) -> tuple[
                 last=day.max(),
             )
         )
-    return tuple(sorted(found, key=lambda c: (-c.sends, c.name))[:most])
+    return tuple(sorted(campaigns, key=lambda c: (-c.sends, c.name))[:most])

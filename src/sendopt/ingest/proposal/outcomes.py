@@ -73,13 +73,13 @@ def readable(columns: Columns, column: str) -> tuple[dict[str, Any], str] | None
 
 def opt_outs(columns: Columns, states: Iterable[str | None]) -> list[OptOut]:
     """Columns that say who opted out, those of most rows first, of equals one with times; `states`: event columns."""
-    found = [o for c in columns.by_rank("opt_out") if (o := _opt_out(columns, c)) is not None]
+    statements = [o for c in columns.by_rank("opt_out") if (o := _opt_out(columns, c)) is not None]
     for column in dict.fromkeys(s for s in states if s is not None):
         values = columns.counts(column)
         where = tuple(v for v, meaning in meanings(values).items() if meaning == "opt_out")
         if where:
-            found.append(OptOut(column, where, sum(values[v] for v in where), None))
-    return sorted(found, key=lambda o: (-o.rows, o.clock is None))
+            statements.append(OptOut(column, where, sum(values[v] for v in where), None))
+    return sorted(statements, key=lambda o: (-o.rows, o.clock is None))
 
 
 def _opt_out(columns: Columns, column: str) -> OptOut | None:
