@@ -211,7 +211,7 @@ def _micros(at: pd.Series[Any]) -> Any:
 
 
 def _told(kept: pd.DataFrame, counts: dict[str, Counts]) -> dict[str, Any]:
-    """JSON-ready: sends and successes among them, rows that hold an outcome, and those of them that were not used."""
+    """JSON-ready: sends, successes, rows that hold an outcome, and those not used with a few of their texts."""
     of = counts.get(OUTCOMES) or counts["interactions"]
     examples = counts["sends"].examples if OUTCOMES in counts else of.examples
     return {
