@@ -129,17 +129,17 @@ def report(
     plan_date: Annotated[str | None, typer.Option(help="the night to show, YYYY-MM-DD; default: the last one")] = None,
     conf: Conf = Path("conf"),
     env: Env = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON line instead of prose")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the report of a planned night, and the index of all nights, from the tables of the lake."""
 
     def work() -> None:
-        import json
-
         page = runtime.write_report(load(conf, env), runtime.parse_date(plan_date) if plan_date else None)
         index = page.with_name("index.html")
-        told = json.dumps({"report": str(page), "index": str(index)})
-        sys.stdout.write(f"{told if as_json else f'Report: {page}; all nights: {index}'}\n")
+        if as_json:
+            output.document({"report": str(page), "index": str(index)})
+            return
+        sys.stdout.write(f"Report: {page}; all nights: {index}\n")
 
     _exit(work)
 

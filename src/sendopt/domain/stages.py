@@ -27,7 +27,7 @@ class Stage:
 
 _LOG = ("sends", "interactions", "sessions", "users")
 # Whom a message may reach, and their past.
-_PEOPLE = ("users", "consents", "sends", "user_features", "send_plan")
+_PEOPLE = ("users", "consents", "sends", "interactions", "user_features", "send_plan")
 
 CATALOGUE: tuple[Stage, ...] = (
     Stage(

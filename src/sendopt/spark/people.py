@@ -23,8 +23,7 @@ def current_users(night: Night, at: datetime) -> DataFrame:
     been made at any time, so it counts in every night."""
     users = night.lake.read("users").where((F.col("created_at") < F.lit(at)) & ~F.coalesce("left", F.lit(False)))
     statements = (
-        night.lake.read("consents")
-        .where((F.col("at_utc") < F.lit(at)) | (F.col("at_imputed") & ~F.col("allowed")))
+        _statements(night, at)
         .groupBy("user_id")
         .agg(F.collect_list(F.struct("scope", "name", "allowed", F.unix_micros("at_utc").alias("at"))).alias("said"))
     )
@@ -41,6 +40,26 @@ def current_users(night: Night, at: datetime) -> DataFrame:
         .withColumn("opted_out_categories", F.coalesce("_categories", "opted_out_categories"))
         .drop("_channels", "_categories")
     )
+
+
+def _statements(night: Night, at: datetime) -> DataFrame:
+    """user_id, scope, name, allowed, at_utc of the statements that count at `at`.
+
+    An opt-out among the interactions that no statement goes with, as lakes of earlier versions hold them, is one of its
+    send's channel.
+    """
+    consents = night.lake.read("consents")
+    known = (F.col("kind") == "opt_out") & (F.col("at_utc") < F.lit(at))
+    outs = night.lake.read("interactions").where(known).select("send_key", "at_utc")
+    sends = night.lake.read("sends").select("send_key", "user_id", F.col("channel").alias("name"))
+    columns = ["user_id", "scope", "name", "allowed", "at_utc"]
+    earlier = (
+        sends.join(F.broadcast(outs), "send_key")
+        .withColumns({"scope": F.lit("channel"), "allowed": F.lit(False)})
+        .join(consents.select("user_id", "at_utc"), ["user_id", "at_utc"], "left_anti")
+    )
+    counts = (F.col("at_utc") < F.lit(at)) | (F.col("at_imputed") & ~F.col("allowed"))
+    return consents.where(counts).select(*columns).unionByName(earlier.select(*columns))
 
 
 def _decide(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
