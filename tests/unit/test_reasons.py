@@ -17,6 +17,7 @@ from sendopt.allocation import allocate
 from sendopt.allocation.reasons import why_lost, why_unplanned
 from sendopt.domain import reasons
 from sendopt.domain.tables import TABLES
+from sendopt.ingest import LOG_TABLES
 from sendopt.report import reason_words
 
 REPO = Path(__file__).resolve().parents[2]
