@@ -105,7 +105,7 @@ def test_every_way_to_opt_out_forbids_and_only_a_later_sound_opt_in_allows(lake,
 
     # What people's rows say after that. Users whose rows hold no date of their own: as of the ingestion.
     people = {
-        "silent": person("silent", channels="", zone="Mars/Base"),  # withdraws everything; the zone is lost, not the row
+        "silent": person("silent", channels="", zone="Mars/Base"),  # withdraws all; its zone is lost, not the row
         "opener": person("opener", made="soon"),  # refused: grants nothing, withdraws nothing that it lists
         "back": person("back", channels="email"),  # came back by an event; now its row takes push away
         "of a channel": person("of a channel", channels="push|sms"),  # a name that nobody knows
