@@ -74,13 +74,13 @@ def judge(sends: pd.DataFrame, interactions: pd.DataFrame, rule: SuccessRule) ->
     """success and suspected (bool) of each send, in the order of `sends`.
 
     `sends`: send_key, user_id, at (microseconds). `interactions`: send_key, kind, at (microseconds), machine (bool).
-    Of a send and kind only the earliest counts, as the table of interactions keeps it.
+    Of a send and kind only the earliest that belongs counts, as the table of interactions keeps it.
     """
     wanted = interactions[interactions["kind"].isin(rule.kinds)].merge(
         sends.rename(columns={"at": "sent"}), on="send_key", how="inner"
     )
-    wanted = wanted.sort_values("at", kind="stable").drop_duplicates(["send_key", "kind"])
     wanted = wanted[rule.belongs(wanted["sent"], wanted["at"])]
+    wanted = wanted.sort_values("at", kind="stable").drop_duplicates(["send_key", "kind"])
     second = wanted["at"] // MILLION
     alike = wanted.groupby([wanted["user_id"], wanted["kind"], second])["at"].transform("size")
     machine = rule.machine(wanted["sent"], wanted["at"], alike, wanted["machine"].astype(bool))

@@ -10,6 +10,10 @@ from sendopt.domain.outside_text import nearest, printable
 from sendopt.errors import ContractError, InputNotReady
 from sendopt.ingest.schema import ALTERNATIVE, OPTIONAL, TableMapping
 
+_VALUE = re.compile(
+    r"^\d+$|^\d{4}-\d\d-\d\d|@|^[0-9a-f]{8}-[0-9a-f]{4}-", re.IGNORECASE
+)  # no name, but one of its values
+
 
 def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
     """The files of a table in the order of their names, numbers as numbers; raises InputNotReady naming the path where
@@ -74,10 +78,20 @@ def require_columns(table: str, wanted: Mapping[str, str], file: Path, found: li
         if found.count(raw) > 1 or raw in lacking:
             times = "more than once" if raw in found else "not"
             raise ContractError(
-                f"{file}: column {raw!r} (tables.{table}.{key}) is {times} in the file; found: "
-                f"{printable(', '.join(found)[:500])}; {_hint(raw, found, delimiter)}correct the mapping or the file",
-                table=table, column=raw,
-            )  # fmt: skip
+                f"{file}: column {raw!r} (tables.{table}.{key}) is {times} in the file; "
+                f"{_found(wanted, found, delimiter)}; {_hint(raw, found, delimiter)}correct the mapping or the file",
+                table=table,
+                column=raw,
+            )
+
+
+def _found(wanted: Mapping[str, str], names: list[str], delimiter: str) -> str:
+    """The names of a header; of a first line of values, which may hold ids, only that it is one."""
+    if names and names[0].startswith(("{", "[")):
+        return "its first line is JSON"
+    if delimiter and not set(wanted) & set(names) and any(_VALUE.search(name) for name in names):
+        return "its first line seems to hold values, not names"
+    return f"found: {printable(', '.join(names)[:500])}"
 
 
 def _hint(raw: str, found: list[str], delimiter: str) -> str:

@@ -1,0 +1,153 @@
+"""Consent has a time, and what is not understood forbids: by raw logs, over several ingests of one lake."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from tiny_nights import night_of, settings
+
+from sendopt.config.schema import Ingest
+from sendopt.errors import ContractError
+from sendopt.ingest import SourceMapping, TableMapping
+from sendopt.spark.ingest import ingest
+from sendopt.spark.people import current_users
+
+pytestmark = pytest.mark.slow
+ANY_SHARE = Ingest(max_refused_fraction=1.0, max_unread_outcomes=1.0, max_unmatched_interactions=1.0)
+SETTINGS = settings(ingest=ANY_SHARE)
+CONSTANTS = {"channel": "push", "category": "deals", "campaign_id": "sale", "available": True, "sent": True}
+SENDS = {"user_id": "u", "notification_id": "id", "sent_at_utc": "at"}
+REACTIONS = {
+    "user_id": "u", "notification_id": "id", "kind": "kind", "at_utc": "at", "channel": "ch", "category": "cat",
+}  # fmt: skip
+USERS = {"user_id": "u", "channels": "ch", "opted_out_categories": "out", "created_at": "made", "timezone": "tz"}
+SENT = "2026-03-01T10:00:00Z"
+# user: (the rows of its interactions, channels turned off, categories refused)
+STATEMENTS = {
+    "silent": ([], (), ()),
+    "opener": ([("n-opener", "open", "2026-03-01T11:00:00Z", "", "")], (), ()),
+    "a second before its send": ([("n-a second before its send", "opt_out", "2026-03-01T09:59:59Z", "", "")],
+                                 ("push",), ()),
+    "an hour before its send": ([("n-an hour before its send", "opt_out", "2026-03-01T09:00:00Z", "", "")],
+                                ("push",), ()),
+    "of an unknown send": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "")], ("email", "push"), ()),
+    "of a channel": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "EMAIL", "")], ("email",), ()),
+    "of a category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "News")], (), ("news",)),
+    "spelt OPT_OUT": ([("n-spelt OPT_OUT", "OPT_OUT", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
+    "spelt unsubscribe": ([("n-spelt unsubscribe", "unsubscribe", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
+    "without a time": ([("n-without a time", "opt_out", "", "", "")], ("push",), ()),
+    "with a bad time": ([("n-with a bad time", "opt_out", "soon", "", "")], ("push",), ()),
+    "of a strange channel": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "e-mail", "")], ("email", "push"), ()),
+    "of a strange category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "dealz")], (), ("*",)),
+    "back": ([("n-back", "opt_out", "2026-02-01T10:00:00Z", "", ""),
+              ("gone", "opt_in", "2026-02-05T10:00:00Z", "push", "")], (), ()),
+    "out again": ([("gone", "opt_in", "2026-02-05T10:00:00Z", "push", ""),
+                   ("n-out again", "opt_out", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
+    "both at once": ([("gone", "opt_in", "2026-03-02T10:00:00Z", "push", ""),
+                      ("n-both at once", "opt_out", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
+    "back without a time": ([("n-back without a time", "opt_out", "2026-03-02T10:00:00Z", "", ""),
+                             ("gone", "opt_in", "", "push", "")], ("push",), ()),
+    "back to a strange category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "deals"),
+                                    ("gone", "opt_in", "2026-03-03T10:00:00Z", "", "dealz")], (), ("deals",)),
+}  # fmt: skip
+
+
+def csv(path, columns, rows):
+    path.write_text("\n".join([",".join(columns), *(",".join(row) for row in rows)]) + "\n")
+
+
+def source(**users):
+    return SourceMapping(
+        source="app",
+        tables={
+            "sends": TableMapping(files="sends.csv", format="csv", columns=SENDS, constants=CONSTANTS),
+            "interactions": TableMapping(files="reactions.csv", format="csv", columns=REACTIONS),
+            "users": TableMapping(files="users*.csv", format="csv", columns=USERS, **users),
+        },
+    )
+
+
+def of_users(**users):
+    every = source(**users)
+    return SourceMapping(source="app", tables={"users": every.tables["users"]})
+
+
+def person(user, channels="push|email", out="", made="2026-01-01T00:00:00Z", zone="Europe/Berlin"):
+    return (user, channels, out, made, zone)
+
+
+def allowed(lake, day=10):
+    """user: (channels it can be reached by, refused categories) on that day of March 2026."""
+    at = datetime(2026, 3, day, 23, tzinfo=UTC)
+    return {
+        r["user_id"]: (tuple(sorted({*r["channels"]} - {*(r["opted_out_channels"] or ())})),
+                       tuple(r["opted_out_categories"]))
+        for r in current_users(night_of(lake, SETTINGS), at).collect()
+    }  # fmt: skip
+
+
+def test_every_way_to_opt_out_forbids_and_only_a_later_sound_opt_in_allows(lake, tmp_path):
+    csv(tmp_path / "sends.csv", ["u", "id", "at"], [(u, f"n-{u}", SENT) for u in STATEMENTS])
+    rows = [(u, *row) for u, (own, _, _) in STATEMENTS.items() for row in own]
+    csv(tmp_path / "reactions.csv", ["u", "id", "kind", "at", "ch", "cat"], rows)
+    csv(tmp_path / "users.csv", ["u", "ch", "out", "made", "tz"], [person(u) for u in STATEMENTS])
+    done = ingest(lake, source(), tmp_path, SETTINGS, datetime(2026, 3, 9, tzinfo=UTC))
+    every = {"email", "push"}
+    assert allowed(lake) == {u: (tuple(sorted(every - {*off})), cats) for u, (_, off, cats) in STATEMENTS.items()}
+    counts = done.facts["tables"]["interactions"]
+    assert counts["rows_in"] == len(rows)
+    assert counts["lost"] == {"unknown_name:category": 2, "unknown_name:channel": 1}
+    # an opt-out without a time counts from ingestion on, and in nights of the past as well
+    assert allowed(lake, 1)["without a time"] == (("email",), ())
+    again = ingest(lake, source(), tmp_path, SETTINGS, datetime(2026, 3, 9, tzinfo=UTC))
+    assert again.rows_out == done.rows_out
+
+    # What people's rows say after that. Users whose rows hold no date of their own: as of the ingestion.
+    people = {
+        "silent": person("silent", channels="", zone="Mars/Base"),  # withdraws all; its zone is lost, not the row
+        "opener": person("opener", made="soon"),  # refused: grants nothing, withdraws nothing that it lists
+        "back": person("back", channels="email"),  # came back by an event; now its row takes push away
+        "of a channel": person("of a channel", channels="push|sms"),  # a name that nobody knows
+        "of a category": person("of a category", out="Deals"),
+        "of an unknown send": person("of an unknown send", out='"deals,news"'),  # parts of another separator
+        "spelt OPT_OUT": person("spelt OPT_OUT", made="", channels=""),  # refused, and withdraws all the same
+    }
+    csv(tmp_path / "users.csv", ["u", "ch", "out", "made", "tz"], list(people.values()))
+    done = ingest(lake, of_users(), tmp_path, SETTINGS, datetime(2026, 3, 12, tzinfo=UTC))
+    now = allowed(lake, 13)
+    assert now["silent"] == ((), ())
+    assert now["opener"] == (("email", "push"), ())
+    assert now["back"] == (("email",), ())
+    assert now["of a channel"] == (("push",), ())
+    assert now["of a category"][1] == ("deals", "news")
+    assert now["of an unknown send"] == ((), ("deals", "news"))
+    assert now["spelt OPT_OUT"] == ((), ())
+    assert done.facts["tables"]["users"]["lost"] == {"unknown_name:channels": 1, "unknown_zone": 1}
+
+
+def test_of_daily_snapshots_the_latest_wins_and_who_is_missing_from_a_full_one_has_left(lake, tmp_path):
+    columns = ["u", "ch", "out", "made", "tz"]
+    csv(tmp_path / "users_2026-03-01.csv", columns, [person(u) for u in ("a", "b", "z", "y")])
+    # the same created_at: the date of the file says which is news, whatever the text of the rows
+    csv(tmp_path / "users_2026-03-02.csv", columns, [person("a", "email"), person("b"), person("z", "push|email|push")])
+    full = of_users(snapshot="full")
+    done = ingest(lake, full, tmp_path, SETTINGS, datetime(2026, 3, 3, tzinfo=UTC))
+    assert allowed(lake, 4) == {"a": (("email",), ()), "b": (("email", "push"), ()), "z": (("email", "push"), ())}
+    assert done.facts["tables"]["users"]["left"] == 0  # y was never known before
+
+    later = tmp_path / "later"
+    later.mkdir()
+    # a snapshot in two parts of one date
+    csv(later / "users-2026-03-05-part-0.csv", columns, [person("a")])
+    csv(later / "users-2026-03-05-part-1.csv", columns, [person("b"), person("y")])
+    done = ingest(lake, full, later, SETTINGS, datetime(2026, 3, 6, tzinfo=UTC))
+    assert set(allowed(lake, 7)) == {"a", "b", "y"}
+    assert done.facts["tables"]["users"]["left"] == 1
+
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    csv(cut / "users_2026-03-08.csv", columns, [person("a")])
+    with pytest.raises(ContractError, match=r"2 of 3 people known before are not in it .*ingest\.max_left_fraction"):
+        ingest(lake, full, cut, SETTINGS, datetime(2026, 3, 9, tzinfo=UTC))
+    assert set(allowed(lake, 9)) == {"a", "b", "y"}
