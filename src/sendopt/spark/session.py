@@ -42,6 +42,7 @@ def open_session(settings: SparkSettings, jvm_output: int | None = None) -> Spar
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.adaptive.coalescePartitions.initialPartitionNum": str(settings.shuffle_partitions),
+        "spark.sql.codegen.cache.maxEntries": "1000",  # a night needs more than the usual 100, the next one the same
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         **DELTA_CONF,
