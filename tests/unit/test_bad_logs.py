@@ -318,6 +318,14 @@ def test_a_path_that_does_not_fit_its_mapping_is_said(tmp_path, source, files, e
         read_table(Reading("sessions", SourceMapping(source="s", tables={"sessions": table})), tmp_path / source)
 
 
+def test_a_pattern_takes_files_in_any_case(tmp_path):
+    for name in ("a.csv", "B.CSV", "c.Csv", "d.txt"):
+        (tmp_path / name).write_text(SOUND.replace("x", name))
+    table = TableMapping(format="csv", files="*.csv", columns={"user_id": "u", "at_utc": "t"})
+    rows = read_table(Reading("sessions", SourceMapping(source="s", tables={"sessions": table})), tmp_path).rows
+    assert sorted(rows["user_id"]) == ["B.CSV", "a.csv", "c.Csv"]
+
+
 # --- mappings: the line, the key, what is wrong, what is expected
 
 SESSIONS = "    format: csv\n    columns: {user_id: u, at_utc: t}\n"
