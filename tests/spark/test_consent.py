@@ -151,3 +151,13 @@ def test_of_daily_snapshots_the_latest_wins_and_who_is_missing_from_a_full_one_h
     with pytest.raises(ContractError, match=r"2 of 3 people known before are not in it .*ingest\.max_left_fraction"):
         ingest(lake, full, cut, SETTINGS, datetime(2026, 3, 9, tzinfo=UTC))
     assert set(allowed(lake, 9)) == {"a", "b", "y"}
+
+    # a row without a date is not older than one with: it withdraws, and an old dated one grants nothing after it
+    csv(tmp_path / "users.csv", columns, [person("a", "")])
+    changes = SourceMapping(
+        source="app", tables={"users": TableMapping(files="users.csv", format="csv", columns=USERS)}
+    )
+    ingest(lake, changes, tmp_path, SETTINGS, datetime(2026, 3, 10, tzinfo=UTC))
+    assert allowed(lake, 11)["a"] == ((), ())
+    ingest(lake, of_users(), later, SETTINGS, datetime(2026, 3, 11, tzinfo=UTC))
+    assert allowed(lake, 12)["a"] == ((), ())

@@ -156,6 +156,11 @@ ROWS = {
     "JSON: a cut line": (f"{line('x')}\n{line('y')[:-4]}", {"form": "jsonl"}, [OK, MALFORMED]),
     "JSON: a key twice": ('{"u":"x","u":"y","t":"' + T + '"}\n' + line("z"), {"form": "jsonl"},
                           [MALFORMED, ["z", None]]),
+    "JSON: a key twice in an array": (
+        f'[{{"u":"x","u":"y","t":"{T}"}}, {line("z")}]', {"form": "json"}, [MALFORMED, ["z", None]]),
+    "JSON: a key twice in a column of nobody": (
+        f'{{"u":"x","t":"{T}","d":{{"a":1,"a":2}}}}', {"form": "json"}, [OK]),
+    "JSON: lines of which the first is a cut array": (f"[cut\n{line('x')}", {"form": "jsonl"}, [MALFORMED, OK]),
     "JSON: NaN": ('{"u":NaN,"t":"' + T + '"}', {"form": "jsonl"}, [[None, "missing_value:user_id"]]),
     "JSON: Infinity": ('{"u":"x","t":Infinity}', {"form": "jsonl", "time_format": "epoch_seconds"},
                        [["x", "bad_time:at_utc"]]),
@@ -278,6 +283,10 @@ FILES = {
     "Parquet without the column": (pa.table({"user": ["x"], "t": AT}), {"form": "parquet"},
                                    "column 'u' .* is not in the file; found: user, t"),
     "Parquet with a name that rings": (pa.table({"a\x07": ["x"]}), {"form": "parquet"}, r"found: a\\x07"),
+    "a cut JSON array": (json.dumps([{"u": "x", "t": T}] * 3, indent=1)[:-5], {"form": "json"},
+                         r"begins as a JSON array, which is cut short or malformed \(line 12, column 30\); write"),
+    "a cut JSON array in one line": (json.dumps([{"u": "x", "t": T}] * 3)[:-5], {"form": "json"}, "cut short"),
+    "a JSON array too deep": ("[" * 200_000, {"form": "json"}, "cut short"),
     "JSON without the key": ('{"user": 1, "t": 2}', {"form": "jsonl"}, "no row of 1 files has the key 'u'; found: t"),
     "JSON with a key that rings": ('{"user\\u0007": 1, "t": 2}', {"form": "jsonl"}, r"found: t, user\\x07"),
     "JSON with a key of a megabyte": (json.dumps({LONG: 1, "t": 2}), {"form": "jsonl"}, "found: t, x{497}; "),
@@ -316,6 +325,14 @@ def test_a_path_that_does_not_fit_its_mapping_is_said(tmp_path, source, files, e
     table = TableMapping(format="csv", files=files, columns={"user_id": "u", "at_utc": "t"})
     with pytest.raises(error, match=words):
         read_table(Reading("sessions", SourceMapping(source="s", tables={"sessions": table})), tmp_path / source)
+
+
+def test_a_pattern_takes_files_in_any_case(tmp_path):
+    for name in ("a.csv", "B.CSV", "c.Csv", "d.txt"):
+        (tmp_path / name).write_text(SOUND.replace("x", name))
+    table = TableMapping(format="csv", files="*.csv", columns={"user_id": "u", "at_utc": "t"})
+    rows = read_table(Reading("sessions", SourceMapping(source="s", tables={"sessions": table})), tmp_path).rows
+    assert sorted(rows["user_id"]) == ["B.CSV", "a.csv", "c.Csv"]
 
 
 # --- mappings: the line, the key, what is wrong, what is expected

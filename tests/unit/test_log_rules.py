@@ -183,6 +183,15 @@ def test_a_share_of_refused_rows_above_its_setting_stops_and_duplicates_do_not_c
         require_readable("s", counts, Ingest())
 
 
+def test_what_people_say_about_consent_needs_no_send(tmp_path):
+    """As in ingest: opt-outs of sends that the log does not hold are statements, and no loss."""
+    reactions = {"id": [9, 7, *["gone"] * 6], "kind": ["open", "opt_out", *["unsubscribe"] * 4, "opt_in", "opt_out"],
+                 "at": "2026-03-09T15:00:00Z", "who": ["u9", "u7", "a", "b", "c", "d", "e", ""]}  # fmt: skip
+    columns = {"notification_id": "id", "kind": "kind", "at_utc": "at", "user_id": "who"}
+    log = log_of(tmp_path, sends(10), reactions, limits=Ingest(), columns=columns)
+    assert log.outcomes["not_used"] == {"interaction_without_send": 1}
+
+
 # --- machines, stronger events, clocks
 
 

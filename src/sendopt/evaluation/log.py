@@ -24,6 +24,7 @@ from sendopt.ingest.counts import OUTCOMES, Counts, require_readable
 from sendopt.ingest.reader import RawTable, Reading, read_table
 from sendopt.ingest.schema import Decision
 from sendopt.ingest.values import is_number, micros
+from sendopt.ingest.vocabulary import CONSENT_KINDS
 from sendopt.measurement.decisions import Decisions
 
 LIMITS = Ingest()
@@ -176,7 +177,10 @@ def _interactions(
         _flag(~found, "interaction_without_send"),
         _flag(early, "interaction_before_send"),
     )
-    is_used = why == None  # noqa: E711  elementwise
+    # as in ingest, what a known person says about consent needs no send
+    stated = rows["kind"].isin(CONSENT_KINDS).to_numpy(bool) & (found | rows["user_id"].notna().to_numpy(bool))
+    why[stated] = None
+    is_used = (why == None) & found & ~stated  # noqa: E711  elementwise
     used = rows[is_used]
     reactions = pd.DataFrame(
         {
@@ -191,8 +195,8 @@ def _interactions(
     late = (_micros(frame["sent_at_utc"]) + rule.window > end) & frame["sent_at_utc"].notna()
     reasons = Counter(str(r) for r in why if r is not None)
     counts = Counts(
-        rows_in=len(rows), rows_out=len(used), quarantined=dict(reasons), files=log.files, empty_files=log.empty_files,
-        elsewhere=log.tally.elsewhere, examples=dict(log.tally.examples),
+        rows_in=len(rows), rows_out=len(rows) - sum(reasons.values()), quarantined=dict(reasons),
+        files=log.files, empty_files=log.empty_files, elsewhere=log.tally.elsewhere, examples=dict(log.tally.examples),
     )  # fmt: skip
     why_send = _first(_flag(late, "immature"), _flag(judged["suspected"], "suspected_machine"))
     return pd.DataFrame({"success": judged["success"].to_numpy(bool), "reason": why_send}), counts

@@ -34,7 +34,7 @@ def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
             "the folder, or take `files` out of the mapping",
             table=table,
         )
-    hits = [p for p in source.glob(mapping.files) if not _hidden(p, source)]
+    hits = [p for p in source.glob(_of_any_case(mapping.files)) if not _hidden(p, source)]
     inside = [q for p in hits if p.is_dir() for q in p.rglob("*") if not _hidden(q, source)]
     found = sorted({p for p in (*hits, *inside) if p.is_file()}, key=_natural)
     if not found:
@@ -42,6 +42,17 @@ def find_files(table: str, mapping: TableMapping, source: Path) -> list[Path]:
             f"no file {source / mapping.files} yet (tables.{table}); check the path, or try again later"
         )
     return found
+
+
+def _of_any_case(pattern: str) -> str:
+    """The pattern as one that takes letters of both cases: X.CSV is a *.csv; one with brackets stays as it is.
+
+    >>> _of_any_case("a/*.csv")
+    '[aA]/*.[cC][sS][vV]'
+    """
+    if "[" in pattern:
+        return pattern
+    return "".join(f"[{c.lower()}{c.upper()}]" if c.isascii() and c.isalpha() else c for c in pattern)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -16,6 +16,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -102,7 +103,10 @@ def _in_file(table: str, mapping: TableMapping, wanted: Mapping[str, str], file:
     keys: set[str] = set()
     try:
         with _open(file, mapping.encoding) as text:
-            records = _csv(table, mapping, wanted, file, text) if mapping.format == "csv" else _json(names, text, keys)
+            if mapping.format == "csv":
+                records = _csv(table, mapping, wanted, file, text)
+            else:
+                records = _json(f"{file} (tables.{table})", names, text, keys)
             while part := list(islice(records, CHUNK_ROWS)):
                 raw = [r[0] for r in part]
                 values = [r[1] if r[1] is not None else [None] * len(names) for r in part]
@@ -260,33 +264,41 @@ def _lenient(line: str, delimiter: str, width: int) -> list[str] | None:
     return row if len(row) == width else None
 
 
-def _json(names: list[str], text: IO[str], keys: set[str]) -> Iterator[_Record]:
+def _json(where: str, names: list[str], text: IO[str], keys: set[str]) -> Iterator[_Record]:
     """One object a line, or one array of objects; `keys` gathers the keys, of nested objects with a dot between."""
     lines = iter(text)
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         return
-    if first.lstrip().startswith("[") and (items := _array(first, text)) is not None:
-        for item in items:
-            yield json.dumps(item, ensure_ascii=False), _object(item, names, keys)
-        return
     if first.lstrip().startswith("["):
-        text.seek(0)
-        lines = iter(text)
-        first = next(line for line in lines if line.strip())
-    for line in (first, *()):
-        yield _json_line(line, names, keys)
+        whole = first + text.read()
+        if (items := _array(where, whole)) is not None:
+            for item in items:
+                yield json.dumps(item, ensure_ascii=False), _object(item, names, keys)
+            return
+        first, *rest = (line for line in io.StringIO(whole) if line.strip())
+        lines = iter(rest)
+    yield _json_line(first, names, keys)
     for line in lines:
         if line.strip(" \n"):
             yield _json_line(line, names, keys)
 
 
-def _array(first: str, rest: IO[str]) -> list[Any] | None:
+def _array(where: str, text: str) -> list[Any] | None:
+    """The items of a JSON array; None for lines of which the first only begins like one. Raises ContractError for an
+    array that is cut or malformed."""
     try:
-        items = _loads(first + rest.read())
-    except (ValueError, RecursionError):
-        return None
-    return items if isinstance(items, list) else None
+        items = _loads(text)
+        return items if isinstance(items, list) else None
+    except (ValueError, RecursionError) as error:
+        following = next((line for line in text.split("\n")[1:] if line.strip()), "")
+        with suppress(ValueError, RecursionError):
+            if isinstance(_loads(following), dict):
+                return None
+        place = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        raise ContractError(
+            f"{where} begins as a JSON array, which is cut short or malformed ({place}); write it again"
+        ) from None
 
 
 def _json_line(line: str, names: list[str], keys: set[str]) -> _Record:
@@ -299,15 +311,13 @@ def _json_line(line: str, names: list[str], keys: set[str]) -> _Record:
 
 
 def _loads(text: str) -> Any:
-    """The JSON value, numbers as their text; raises ValueError where a key stands twice in an object."""
+    """The JSON value, numbers as their text; None for an object in which a key stands twice."""
     return json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=_keys_once)
 
 
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
     item = dict(pairs)
-    if len(item) < len(pairs):
-        raise ValueError("a key stands twice")
-    return item
+    return item if len(item) == len(pairs) else None
 
 
 def _object(item: Any, names: list[str], keys: set[str]) -> list[str | None] | None:

@@ -144,13 +144,15 @@ def _plain(work: _Work, log: RawLog) -> None:
 
 def _users(work: _Work, log: RawLog) -> None:
     """Of a person's rows the latest statement is kept, by updated_at, else the date of the file, else created_at; of
-    those of one time the last by file and line. A row older than the one known is no news."""
+    those of one time the last by file and line. A row older than the one known is no news; of a row without a date of
+    its own nobody can say that it is older."""
     stated = F.coalesce("updated_at", F.greatest("file_date", "created_at"))
     rows = log.rows.withColumns({"stated_at": stated, "source": F.lit(work.mapping.source)})
     rows = _one_per_key(rows, ("user_id",), [F.col("stated_at").desc(), F.col("place").desc()], "duplicate_user")
+    dated = F.col("updated_at").isNotNull() | F.col("file_date").isNotNull()
     known = work.lake.read("users").select("user_id", F.coalesce("stated_at", "created_at").alias("_known_at"))
     rows = rows.join(known, "user_id", "left").withColumn(
-        "reason", F.coalesce("reason", F.when(F.col("stated_at") < F.col("_known_at"), "duplicate_user"))
+        "reason", F.coalesce("reason", F.when(dated & (F.col("stated_at") < F.col("_known_at")), "duplicate_user"))
     )
     rows = _settle(work, "users", rows.drop("_known_at"), log)
     work.statements += consents.of_users(work.lake, work.mapping, rows, work.received_utc, work.known)
