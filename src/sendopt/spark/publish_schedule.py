@@ -155,7 +155,8 @@ def _over_limits(
 
 def _suppressed(decided: _Decided, left_out: DataFrame) -> DataFrame:
     about = decided.candidates.select("plan_date", *MESSAGE, "campaign_id", "arm").distinct()
-    return left_out.join(about, MESSAGE).select(*(c for c in decided.held.columns))
+    rows = left_out.join(about, MESSAGE).withColumn("detail", F.lit(None).cast("string"))
+    return rows.select(*decided.held.columns)
 
 
 def _require_one_version(night: Night, plan_version: str) -> None:
