@@ -62,6 +62,12 @@ def small_log(number):
              pick(draw, [None, None, None, True, False]), pick(draw, [None, None, send[4]]),
              pick(draw, [None, None, send[5]]))
         )  # fmt: skip
+    if draw.random() < 0.4:  # all sends of a person are opened at one time, or nearly
+        own = [s for s in sends if s[2] == people[0]]
+        at = max((s[7] for s in own), default=START).replace(microsecond=0) + timedelta(seconds=100)
+        for i, send in enumerate(own):
+            opened = at + timedelta(seconds=pick(draw, [0, 0, 0.4, 20]))
+            reactions.append((number * 100 + 50 + i, people[0], send[0], None, "open", opened, None, None, None))
     return sends, reactions
 
 
