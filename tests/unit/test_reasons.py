@@ -23,7 +23,7 @@ from sendopt.report import reason_words
 REPO = Path(__file__).resolve().parents[2]
 SOURCES = sorted((REPO / "src" / "sendopt").rglob("*.py"))
 # Where a reason stands in a call, by the function's name: the place of the argument.
-PLACES = {"when": 1, "otherwise": 0, "_flag": 1, "one_of": 2, "Broken": 0, "Why": 0, "_one_per_key": 3}
+PLACES = {"when": 1, "otherwise": 0, "_flag": 1, "flag": 1, "one_of": 2, "Broken": 0, "Why": 0, "_one_per_key": 3}
 
 
 def literals(path: Path) -> Iterator[str]:

@@ -23,7 +23,7 @@ from sendopt.ingest import SourceMapping
 from sendopt.ingest.counts import OUTCOMES, Counts, require_readable
 from sendopt.ingest.reader import RawTable, Reading, read_table
 from sendopt.ingest.schema import Decision
-from sendopt.ingest.values import is_number, micros
+from sendopt.ingest.values import first, flag, is_number, micros
 from sendopt.ingest.vocabulary import CONSENT_KINDS
 from sendopt.measurement.decisions import Decisions
 
@@ -75,11 +75,11 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
     raw = read_table(Reading("sends", mapping, decisions=True), source)
     frame = raw.rows
     again = _duplicates(frame)
-    reason = _first(frame["reason"].to_numpy(object), again)
+    reason = first(frame["reason"].to_numpy(object), again)
     once = frame[reason == None]  # noqa: E711  elementwise; as ingest would keep them
-    reason = _first(reason, _flag(frame["available"] == False, "not_available"))  # noqa: E712
+    reason = first(reason, flag(frame["available"] == False, "not_available"))  # noqa: E712
     if "pscore" in {*sends.columns, *sends.constants}:
-        reason = _first(reason, _other_kind(frame))
+        reason = first(reason, _other_kind(frame))
     kind = sends.outcome.kind if sends.outcome else label
     rule = _rule(kind, window_hours)
     counts = {"sends": _counts(raw, reason)}
@@ -92,11 +92,11 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
         judged, counts["interactions"] = _interactions(frame, once, log, mapping, rule)
     require_readable(mapping.source, counts, limits, options=True)
     frame["success"] = judged["success"].to_numpy(float)
-    reason = _first(reason, judged["reason"].to_numpy(object))
+    reason = first(reason, judged["reason"].to_numpy(object))
     decision = sends.decision or Decision()
     frame["slot"], unplaced = _slots(frame, decision)
     frame["segment"] = frame["segment"].fillna("unknown") if "segment" in frame else "all"
-    reason = _first(reason, unplaced)
+    reason = first(reason, unplaced)
     dropped = Counter(str(r) for r in reason[reason != None])  # noqa: E711  elementwise
     kept = frame[reason == None]  # noqa: E711  elementwise
     slot_from = f"the column {decision.slot}" if decision.slot else "the local hour"
@@ -138,7 +138,7 @@ def _other_kind(frame: pd.DataFrame) -> Any:
     if kinds.empty:
         return np.full(len(frame), "missing_value:decision_kind", object)
     most = sorted(kinds.value_counts().items(), key=lambda pair: (-pair[1], str(pair[0])))[0][0]
-    return _flag(frame["decision_kind"] != most, "other_decision_kind")
+    return flag(frame["decision_kind"] != most, "other_decision_kind")
 
 
 def _row_outcomes(frame: pd.DataFrame, reason: Any, rule: SuccessRule) -> tuple[pd.DataFrame, Counts]:
@@ -151,11 +151,11 @@ def _row_outcomes(frame: pd.DataFrame, reason: Any, rule: SuccessRule) -> tuple[
     reactions = pd.DataFrame({"send_key": rows["send_key"], "kind": rule.kinds[0], "at": at, "machine": False})
     judged = judge(rows, reactions[timed & known], rule)
     unread = frame["outcome_problem"].to_numpy(object)
-    early = _flag(timed & known & ~np.asarray(rule.belongs(sent, at), bool), "interaction_before_send")
+    early = flag(timed & known & ~np.asarray(rule.belongs(sent, at), bool), "interaction_before_send")
     success = (happened & ~timed) | judged["success"].to_numpy(bool)
-    why = _first(unread, _flag(judged["suspected"], "suspected_machine"))
+    why = first(unread, flag(judged["suspected"], "suspected_machine"))
     sound = reason == None  # noqa: E711  elementwise
-    refused = Counter(str(r) for r in _first(unread, early)[sound] if r is not None)
+    refused = Counter(str(r) for r in first(unread, early)[sound] if r is not None)
     asked = int((happened | (unread != None))[sound].sum())  # noqa: E711  elementwise
     counts = Counts(asked, asked - sum(refused.values()), dict(refused))
     return pd.DataFrame({"success": success, "reason": why}), counts
@@ -172,10 +172,10 @@ def _interactions(
     early = (
         found & rows["at_utc"].notna().to_numpy(bool) & ~np.asarray(rule.belongs(_micros(rows["sent_at"]), at), bool)
     )
-    why = _first(
+    why = first(
         rows["reason"].to_numpy(object),
-        _flag(~found, "interaction_without_send"),
-        _flag(early, "interaction_before_send"),
+        flag(~found, "interaction_without_send"),
+        flag(early, "interaction_before_send"),
     )
     # as in ingest, what a known person says about consent needs no send
     stated = rows["kind"].isin(CONSENT_KINDS).to_numpy(bool) & (found | rows["user_id"].notna().to_numpy(bool))
@@ -198,7 +198,7 @@ def _interactions(
         rows_in=len(rows), rows_out=len(rows) - sum(reasons.values()), quarantined=dict(reasons),
         files=log.files, empty_files=log.empty_files, elsewhere=log.tally.elsewhere, examples=dict(log.tally.examples),
     )  # fmt: skip
-    why_send = _first(_flag(late, "immature"), _flag(judged["suspected"], "suspected_machine"))
+    why_send = first(flag(late, "immature"), flag(judged["suspected"], "suspected_machine"))
     return pd.DataFrame({"success": judged["success"].to_numpy(bool), "reason": why_send}), counts
 
 
@@ -231,14 +231,14 @@ def _slots(frame: pd.DataFrame, decision: Decision) -> tuple[Any, Any]:
     """The name of each row's slot, and why it has none: that of its raw column, else the local hours it falls into."""
     if decision.slot:
         slot = frame["slot_text"].to_numpy(object)
-        return slot, _flag(pd.isna(slot), "missing_value:slot")
+        return slot, flag(pd.isna(slot), "missing_value:slot")
     width = decision.slot_hours
     hours = [
         None if at is None or zone is None else local_hour(at, zone)
         for at, zone in zip(frame["sent_at_utc"], frame["timezone"], strict=True)
     ]
     slot = np.array([None if h is None else f"{h // width * width:02d}:00" for h in hours], object)
-    return slot, _flag(pd.isna(slot), "zone_unknown")
+    return slot, flag(pd.isna(slot), "zone_unknown")
 
 
 def _duplicates(frame: pd.DataFrame) -> Any:
@@ -251,21 +251,6 @@ def _duplicates(frame: pd.DataFrame) -> Any:
     again = np.full(len(frame), None, object)
     again[frame.index.get_indexer(order.index[order["send_key"].duplicated()])] = "duplicate_send"
     return again
-
-
-def _flag(which: Any, reason: str) -> Any:
-    """`reason` where `which` (N,), else None."""
-    found = np.full(len(which), None, object)
-    found[np.asarray(which, bool)] = reason
-    return found
-
-
-def _first(*reasons: Any) -> Any:
-    """The first reason of each row."""
-    found = np.full(len(reasons[0]), None, object)
-    for reason in reasons:
-        found = np.where(found == None, reason, found)  # noqa: E711  elementwise
-    return found
 
 
 def _decisions(kept: pd.DataFrame) -> tuple[Decisions, int]:

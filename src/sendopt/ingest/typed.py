@@ -25,7 +25,7 @@ from sendopt.ingest.mapping import nearest
 from sendopt.ingest.rows import without_damage
 from sendopt.ingest.schema import DECISION_KINDS, FILLED, MATCHING, SEPARATOR, FirstOf, SourceMapping, TableMapping
 from sendopt.ingest.times import FIRST_TIME, is_no_time, read_time
-from sendopt.ingest.values import Read
+from sendopt.ingest.values import Read, first, flag
 from sendopt.ingest.vocabulary import NO_TIME, clock_of, is_nothing, kind_of, zone_named
 
 MAX_SKEW = timedelta(hours=1)  # a clock ahead of ours
@@ -120,8 +120,8 @@ class _Typing:
             self._send_key()
         if self.table == "users":
             self._quiet_hours()
-        malformed = _flag(self.rows["malformed"], "malformed_row")
-        self.out["reason"] = _first(malformed, *self.missing, *self.faults)
+        malformed = flag(self.rows["malformed"], "malformed_row")
+        self.out["reason"] = first(malformed, *self.missing, *self.faults)
         self.out["lost"] = _joined(self.lost, len(self.rows), ~self.rows["malformed"].to_numpy(bool))
         self.out["raw"] = [without_damage(r) for r in self.rows["raw"]]
         self._decision()
@@ -135,7 +135,7 @@ class _Typing:
         text = parts[0]
         if isinstance(self.mapping.columns[name], FirstOf):
             filled = [p.where(~p.map(lambda t: t is None or is_nothing(t)).astype(bool), None) for p in parts]
-            text = pd.Series(_first(*(p.to_numpy(object) for p in filled)), index=self.rows.index, dtype=object)
+            text = pd.Series(first(*(p.to_numpy(object) for p in filled)), index=self.rows.index, dtype=object)
         elif len(parts) > 1:
             joined = [
                 None if any(t is None or is_nothing(t) for t in p) else SEPARATOR.join(p)
@@ -168,7 +168,7 @@ class _Typing:
         found = self._reader(name, kind)(text)
         self._set(name, found.values)
         if needed and kind != "array<string>":
-            self.missing.append(_flag(found.empty, f"missing_value:{name}"))
+            self.missing.append(flag(found.empty, f"missing_value:{name}"))
         if (needed and kind != "array<string>") or name in _NEVER_LOST or self._decides_consent(name):
             self.faults.append(found.problem)
         else:
@@ -212,7 +212,7 @@ class _Typing:
             return by_lower.get(t.lower(), t), None if t.lower() in by_lower else strange
 
         names = values.each(pd.Series(read.values, index=text.index), spelt)
-        return Read(names.values, _first(read.problem, names.problem), read.empty)
+        return Read(names.values, first(read.problem, names.problem), read.empty)
 
     def _names(self, text: pd.Series[Any], name: str) -> Read:
         if name == "channels":
@@ -255,8 +255,8 @@ class _Typing:
         available = (self.out["available"] == True).to_numpy(bool)  # noqa: E712  elementwise, of objects
         score = pd.to_numeric(pd.Series(read.values, dtype=object), errors="coerce").to_numpy(float)
         outside = np.isfinite(score) & ~((score > 0) & (score <= 1))
-        self.missing.append(_flag(available & read.empty, "missing_value:pscore"))
-        self.faults.append(_flag(available & outside, "pscore_out_of_range"))
+        self.missing.append(flag(available & read.empty, "missing_value:pscore"))
+        self.faults.append(flag(available & outside, "pscore_out_of_range"))
         self.faults.append(np.where(available, read.problem, None))
         self._set("pscore", np.where(available & ~outside, read.values, None))
 
@@ -269,8 +269,8 @@ class _Typing:
         unread = (given[0] | given[1]) & ((start == None) | (end == None))  # noqa: E711  elementwise
         equal = (start != None) & (start == end)  # noqa: E711  all day, or no quiet hours at all?
         for name, has, other in (("quiet_start", given[0], given[1]), ("quiet_end", given[1], given[0])):
-            self.lost.append(_flag(~has & other, f"missing_value:{name}"))
-        self.lost.append(_flag(equal, "bad_value:quiet_end"))
+            self.lost.append(flag(~has & other, f"missing_value:{name}"))
+        self.lost.append(flag(equal, "bad_value:quiet_end"))
         self._set("quiet_start", np.where(unread | equal, self.known.quiet[0], start))
         self._set("quiet_end", np.where(unread | equal, self.known.quiet[1], end))
 
@@ -286,7 +286,7 @@ class _Typing:
         if given is None:
             outcome, problem = np.full(len(self.rows), False, object), nothing
         elif given.column is None:
-            outcome = np.where(at.empty, False, _flag(at.problem == None, "read") == "read").astype(object)  # noqa: E711
+            outcome = np.where(at.empty, False, flag(at.problem == None, "read") == "read").astype(object)  # noqa: E711
             outcome[~at.empty & (at.problem != None)] = None  # noqa: E711
             problem = at.problem
         else:
@@ -297,7 +297,7 @@ class _Typing:
             if given.at:  # a time of what the column leaves open
                 left_open = read.empty & ~at.empty
                 outcome = _blank(outcome, left_open)
-                problem = _first(problem, _flag(left_open, "missing_value:outcome"))
+                problem = first(problem, flag(left_open, "missing_value:outcome"))
             self.lost.append(np.where(outcome == True, at.problem, None))  # noqa: E712
         self._set("outcome", outcome)
         self._set("outcome_at", np.where(outcome == True, at.values, None))  # noqa: E712
@@ -340,26 +340,11 @@ def unknown_names(rows: pd.Series[Any], known: tuple[str, ...]) -> dict[str, str
     return {name: next(iter(nearest(name, known)), "") for name in strange}
 
 
-def _flag(which: Any, reason: str) -> Any:
-    """`reason` where `which` (N,), else None."""
-    found = np.full(len(which), None, object)
-    found[np.asarray(which, bool)] = reason
-    return found
-
-
 def _blank(values: Any, which: Any) -> Any:
     """The values (N,) with None where `which`."""
     left = np.array(values, object)
     left[np.asarray(which, bool)] = None
     return left
-
-
-def _first(*reasons: Any) -> Any:
-    """The first reason of each row."""
-    found = np.full(len(reasons[0]), None, object)
-    for reason in reasons:
-        found = np.where(found == None, reason, found)  # noqa: E711  elementwise
-    return found
 
 
 def _joined(reasons: list[Any], rows: int, sound: Any) -> list[str | None]:

@@ -178,6 +178,21 @@ def names(texts: pd.Series[Any], name: str, separator: str, known: tuple[str, ..
     return Read(filled, listed.problem, listed.empty)
 
 
+def flag(which: Any, reason: str) -> Any:
+    """`reason` where `which` (N,), else None."""
+    flags = np.full(len(which), None, object)
+    flags[np.asarray(which, bool)] = reason
+    return flags
+
+
+def first(*reasons: Any) -> Any:
+    """The first reason of each row."""
+    reason_of = np.full(len(reasons[0]), None, object)
+    for reason in reasons:
+        reason_of = np.where(reason_of == None, reason, reason_of)  # noqa: E711  elementwise
+    return reason_of
+
+
 def micros(at: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Microseconds since 1970 of aware datetimes, shape (N,)."""
     codes, distinct = pd.factorize(pd.Series(at, dtype=object))
