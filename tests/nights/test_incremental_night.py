@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lake_rows import full_rows
 from propensity_rows import points
 
 from sendopt import runtime
@@ -25,11 +26,10 @@ from sendopt.config.schema import (
     Support,
     Training,
 )
-from sendopt.domain.tables import TABLES
 from sendopt.errors import ModelError
 from sendopt.spark import build_features, score_slots, train_propensity
 from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake, schema_of
+from sendopt.spark.tables import Lake
 from sendopt.tracking.mlflow import MlflowTracker
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def _fill(lake: Lake, log: pd.DataFrame) -> None:
         quiet_end=None, created_at=np.datetime64("2024-12-31", "us"),
     )  # fmt: skip
     for name, frame in {"sends": sends, "interactions": goals, "users": users}.items():
-        lake.merge(name, lake.spark.createDataFrame(frame[list(TABLES[name].names)], schema_of(TABLES[name])))
+        lake.merge(name, full_rows(lake, name, frame))
 
 
 def _night(lake: Lake, folder: Path) -> Night:

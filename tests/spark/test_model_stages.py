@@ -12,6 +12,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
+from lake_rows import full_rows
 from propensity_rows import world
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -27,14 +28,13 @@ from sendopt.config.schema import (
     Settings,
     Training,
 )
-from sendopt.domain.tables import TABLES
 from sendopt.errors import ModelError
 from sendopt.propensity.forest import Forest
 from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.shrinkage import USED, ShrunkBaseline, fit
 from sendopt.spark import build_features, score_slots, slot_scorer, train_propensity
 from sendopt.spark.stage import Night, StageResult
-from sendopt.spark.tables import Lake, schema_of
+from sendopt.spark.tables import Lake
 from sendopt.tracking.mlflow import MlflowTracker
 
 pytestmark = pytest.mark.slow
@@ -85,8 +85,7 @@ def _fill(lake: Lake, rows: pd.DataFrame) -> None:
         quiet_end=None, created_at=np.datetime64("2024-12-31", "us"),
     )  # fmt: skip
     for name, frame in {"sends": sends, "interactions": interactions, "users": users}.items():
-        table = TABLES[name]
-        lake.merge(name, lake.spark.createDataFrame(frame[list(table.names)], schema_of(table)))
+        lake.merge(name, full_rows(lake, name, frame))
 
 
 def _night(lake: Lake, mlflow: Mlflow, **changes: object) -> Night:

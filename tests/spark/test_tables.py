@@ -66,13 +66,15 @@ def test_rows_of_another_date_and_other_types_are_refused(spark, lake):
 def test_merge_inserts_updates_and_is_idempotent(spark, lake):
     schema = schema_of(TABLES["interactions"])
     at = datetime(2026, 3, 1, 9, tzinfo=UTC)
-    lake.merge("interactions", spark.createDataFrame([("a", "open", at, False), ("b", "open", at, False)], schema))
-    again = spark.createDataFrame([("b", "open", at, True), ("c", "open", at, False)], schema)
+    lake.merge(
+        "interactions", spark.createDataFrame([("a", "open", at, False, None), ("b", "open", at, False, None)], schema)
+    )
+    again = spark.createDataFrame([("b", "open", at, True, None), ("c", "open", at, False, None)], schema)
     for _ in range(2):
         lake.merge("interactions", again)
         assert [(r[0], r[3]) for r in rows_of(lake, "interactions")] == [("a", False), ("b", True), ("c", False)]
     with pytest.raises(ContractError, match="1 rows repeat a key"):
-        lake.merge("interactions", spark.createDataFrame([("d", "open", at, True)] * 2, schema))
+        lake.merge("interactions", spark.createDataFrame([("d", "open", at, True, None)] * 2, schema))
 
 
 def test_a_column_that_has_become_optional_takes_null_in_a_table_made_before(spark, lake, monkeypatch):

@@ -153,7 +153,7 @@ def rows(spark, hours, rate=0.5):
 
 
 def opens(spark, *keys, suspected=False):
-    return spark.createDataFrame([(k, "open", NOON, suspected) for k in keys], schema_of(TABLES["interactions"]))
+    return spark.createDataFrame([(k, "open", NOON, suspected, None) for k in keys], schema_of(TABLES["interactions"]))
 
 
 WRITES = {
