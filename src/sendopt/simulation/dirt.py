@@ -21,7 +21,7 @@ AMOUNTS = {
     "nan_pscore": 3,  # sends with pscore NaN
     "far_future": 2,  # sends in the year 2099
     "interaction_without_send": 5,  # opens of sends that no log holds
-    "unparseable_zone_user": 1,  # a user, not otherwise known, in zone Mars/Phobos
+    "unparseable_zone_user": 1,  # someone without any channel, whom the world does not know, in zone Mars/Phobos
     "empty_file": 1,  # of sends, the day before the history begins
 }
 
@@ -40,7 +40,7 @@ def add_dirt(raw: Path, first: date) -> dict[str, int]:
         write(path, (path.read_text() if path.exists() else "") + json_lines(rows))
         added["interaction_without_send"] += len(rows)
     with (raw / "users.csv").open("a") as users:
-        users.write(f"u-mars,Mars/Phobos,push,,,,{first.isoformat()}T00:00:00Z\n")
+        users.write(f"u-mars,Mars/Phobos,,,,,{first.isoformat()}T00:00:00Z\n")
     write(raw / "sends" / f"{(first - timedelta(days=1)).isoformat()}.jsonl", "")
     return added | {"unparseable_zone_user": 1, "empty_file": 1}
 
