@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -68,8 +69,10 @@ def test_the_job_gets_plain_arguments_and_no_shell(
 ) -> None:
     body = "import json, os, pathlib, sys; pathlib.Path('argv').write_text(json.dumps([os.getcwd(), *sys.argv]))"
     run(fake_job(body), plan_date="2026-05-04", conf="$(touch owned); conf", env="prod")
-    argv = f'["{tmp_path}", "jobs/measure.py", "--plan-date", "2026-05-04", "--conf", "$(touch owned); conf", '
-    assert (tmp_path / "argv").read_text() == argv + '"--env", "prod"]'
+    *argv, name, _started = json.loads((tmp_path / "argv").read_text())
+    given = ["jobs/measure.py", "--plan-date", "2026-05-04", "--conf", "$(touch owned); conf", "--env", "prod"]
+    assert argv == [str(tmp_path), *given]
+    assert name == "--started"
     assert not (tmp_path / "owned").exists()
 
 
