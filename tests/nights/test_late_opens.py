@@ -137,7 +137,7 @@ def test_late_opens_change_labels_features_and_outcomes_exactly_once(lake, tmp_p
     told = len(opens(1))
     assert done.dropped == {"duplicate_interaction": told + 1}  # each second one, and what is later than known
     assert done.rows_in == done.rows_out + told + 1
-    keys = {keyed_hash("send", "shop", name): name for name in CASES}
+    keys = {keyed_hash("send", "shop", name, name): name for name in CASES}
     happened = {keys[r["send_key"]]: r for r in lake.read("interactions").toPandas().to_dict("records")}
     expected = {name: SENT + timedelta(minutes=end) for name, (*_, end) in CASES.items() if end is not None}
     assert {name: pd.Timestamp(r["at_utc"], tz="UTC") for name, r in happened.items()} == expected

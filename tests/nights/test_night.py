@@ -193,7 +193,7 @@ def test_what_is_not_sent_names_its_rule_and_what_is_sent_why_a_better_slot_lost
         held = read_table(settings.paths.data, "suppressed", day)
         assert reasons.unknown(held["reason"]) == []
         details = held["detail"].map(reasons.from_detail)
-        assert all(d["slots"] or d["rule"] for d in details if "slots" in d or "rule" in d)
+        assert all(d.get("slots") or d.get("rule") for d in details if "slots" in d or "rule" in d)
         capped = details[held["reason"] == "user_cap"]
         assert {d["rule"] for d in capped} <= caps
         assert all(d["used"] >= d["limit"] for d in capped)
