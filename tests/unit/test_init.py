@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from sendopt.cli import app
 from sendopt.config.loader import load
 from sendopt.config.presets import preset_names
-from sendopt.config.schema import ENV_SECTIONS, Settings
+from sendopt.config.schema import ENV_SECTIONS
 from sendopt.domain.slots import zone_or_none
 from sendopt.ingest import load_mapping
 from sendopt.ingest.proposal import presets
@@ -298,7 +298,6 @@ def test_few_sends_lower_the_support_that_an_hour_needs(home):
     assert settings.arms.holdout_fraction == 0.0
 
 
-@pytest.mark.skipif("clock" not in Settings.model_fields, reason="these settings have no clock")
 def test_a_historic_log_says_its_own_time(home):
     tiny(home / "tiny.csv")
     run("--from", "tiny.csv")
