@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from few_rows import FEW_ROWS
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ os.environ["TZ"] = "UTC"
 # how long an example takes is the machine's matter, and fails no test
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
-# A query over a few hundred rows takes less time than Java code written and compiled for it, or a plan made anew after
-# each shuffle. What starts jobs in processes of their own (`tests/dags`, `test_spark_submit.py`) and the demo run with
-# the settings of a night.
-FEW_ROWS = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-}
 
 
 @pytest.fixture(scope="session")

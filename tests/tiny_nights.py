@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lake_rows
+
 from sendopt.config.schema import Arms, AudienceAll, Campaign, Channel, LocalWindow, QuietHours, Settings, Support
 from sendopt.domain.clock import Clock
 from sendopt.domain.limits import Cap
@@ -21,31 +23,12 @@ if TYPE_CHECKING:
 PLAN_DATE = date(2026, 5, 4)
 EVENING = datetime(2026, 5, 3, 23, 0, tzinfo=UTC)  # as_of
 VERSION = "v1"
-EMPTY: dict[str, Any] = {
-    "string": "x", "int": 0, "bigint": 0, "double": 0.5, "boolean": False, "date": PLAN_DATE, "array<string>": [],
-    "timestamp": (EVENING - timedelta(days=120)).replace(tzinfo=None),
-    "array<double>": [0.5] * 48, "array<bigint>": [0] * 48,
-    "map<string,double>": None,
-}  # fmt: skip
 
 
-def rows(lake: Lake, name: str, values: Sequence[dict[str, Any]]) -> Any:
-    """Rows of a table: what `values` leave out is NULL where that is allowed, else something harmless."""
-    from sendopt.spark.tables import schema_of
-
-    table = TABLES[name]
-    blank = {c.name: None if c.nullable else EMPTY[c.type] for c in table.columns}
-    return lake.spark.createDataFrame(
-        [tuple({**blank, **value}[c] for c in table.names) for value in values], schema_of(table)
-    )
-
-
-def put(lake: Lake, name: str, values: Sequence[dict[str, Any]]) -> None:
-    """Merge rows into a table that is kept by key, or replace those of the plan date."""
-    if TABLES[name].partition_by or name == "send_plan":
-        lake.replace(name, rows(lake, name, values), values[0].get("plan_date", PLAN_DATE))
-    else:
-        lake.merge(name, rows(lake, name, values))
+def put(lake: Lake, name: str, values: Sequence[dict[str, Any]], only: str = "") -> None:
+    """Merge rows into a table that is kept by key, or put them in place of those of the plan date (`lake_rows.put`)."""
+    dated = "plan_date" in TABLES[name].names
+    lake_rows.put(lake.root, name, [{"plan_date": PLAN_DATE, **value} if dated else value for value in values], only)
 
 
 def settings(**changes: Any) -> Settings:
@@ -109,7 +92,7 @@ def record(night: Night, stage: str, facts: dict[str, Any], version: str = VERSI
         "plan_date": night.plan_date, "stage": stage, "plan_version": version, "facts": json.dumps(facts),
         "delta_versions": "{}", "dropped_by_reason": "{}",
     }  # fmt: skip
-    night.lake.replace("runs", rows(night.lake, "runs", [row]), night.plan_date, only=f"stage = '{stage}'")
+    put(night.lake, "runs", [row], only=f"plan_date = '{night.plan_date}' AND stage = '{stage}'")
 
 
 def allocated(lake: Lake, people: Sequence[dict[str, Any]], conf: Settings | None = None, day: date = PLAN_DATE) -> int:

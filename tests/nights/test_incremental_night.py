@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from lake_rows import full_rows
+from lake_rows import put_frame
 from propensity_rows import points
 
 from sendopt import runtime
@@ -56,7 +56,7 @@ def _fill(lake: Lake, log: pd.DataFrame) -> None:
         quiet_end=None, created_at=np.datetime64("2024-12-31", "us"),
     )  # fmt: skip
     for name, frame in {"sends": sends, "interactions": goals, "users": users}.items():
-        lake.merge(name, full_rows(lake, name, frame))
+        put_frame(lake.root, name, frame)
 
 
 def _night(lake: Lake, folder: Path) -> Night:

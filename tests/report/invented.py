@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from deltalake import write_deltalake
+from lake_rows import ARROW
 
 from sendopt.domain.tables import TABLES
 
@@ -27,17 +28,12 @@ REASONS = (
     ("fatigue", 0.06), ("quiet_hours", 0.04), ("channel_opted_out", 0.03), ("no_channel", 0.03), ("holdout", 0.02),
     ("opt_out_budget", 0.01), ("zone_unknown", 0.005), ("planned_unsent", 0.005),
 )  # fmt: skip
-_TYPES = {
-    "string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64(), "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us", "UTC"), "date": pa.date32(), "array<string>": pa.list_(pa.string()),
-    "map<string,double>": pa.map_(pa.string(), pa.float64()),
-}  # fmt: skip
 
 
 def put(root: Path, name: str, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as the Delta table of that contract; a column left out is null."""
     contract = TABLES[name]
-    schema = pa.schema([(c.name, _TYPES[c.type]) for c in contract.columns])
+    schema = pa.schema([(c.name, ARROW[c.type]) for c in contract.columns])
     full = [{c.name: row.get(c.name) for c in contract.columns} for row in rows]
     partition = list(contract.partition_by) or None
     write_deltalake(str(root / name), pa.Table.from_pylist(full, schema), mode="append", partition_by=partition)

@@ -12,7 +12,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from lake_rows import full_rows
+from lake_rows import put_frame
 from propensity_rows import world
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -85,7 +85,7 @@ def _fill(lake: Lake, rows: pd.DataFrame) -> None:
         quiet_end=None, created_at=np.datetime64("2024-12-31", "us"),
     )  # fmt: skip
     for name, frame in {"sends": sends, "interactions": interactions, "users": users}.items():
-        lake.merge(name, full_rows(lake, name, frame))
+        put_frame(lake.root, name, frame)
 
 
 def _night(lake: Lake, mlflow: Mlflow, **changes: object) -> Night:
