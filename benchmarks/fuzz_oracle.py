@@ -327,7 +327,7 @@ def _solved(problem: Problem, cells: list[int], terms: list[Term], minimums: dic
         return Optimum(-math.fsum(least * price for least, price in missing), ())
     column = {c: i for i, c in enumerate(cells)}
     value = problem.cells.value[cells]
-    size = float(value.max())
+    size = float(value.max()) / 1e3  # tolerances of the solver are absolute
     gain = np.concatenate([value, [-price for _, price in missing]]) / size
     rows: list[Term] = [(use, limit) for use, limit in terms if use]
     entries = [(r, column[c], a / max(use.values())) for r, (use, _) in enumerate(rows) for c, a in use.items() if a]

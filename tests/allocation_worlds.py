@@ -13,7 +13,7 @@ from sendopt.allocation import Cells, History, Messages, Problem, audit_plan
 from sendopt.config.schema import Allocation
 from sendopt.domain.limits import Limits
 
-EXACT = Allocation(exact_max_users=10**6, relative_gap=0.0)
+EXACT = Allocation(exact_max_users=10**6, exact_work=1000.0, relative_gap=0.0)
 PRICES = Allocation(exact_max_users=0, relative_gap=1e-6)
 COLUMNS_OF_HISTORY = ("user", "minutes_before", "channel", "category", "campaign", "local_day", "p_opt_out", "cost")
 
