@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .PHONY: help demo demo-large test test-airflow test-nights test-spark test-rest test-fast test-long lint install airflow lock schema clean \
-	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
+	bench-allocation fuzz-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
 	bench-calibration bench-uplift bench-weeks
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ airflow: $(READY) ## Airflow with the project's DAGs on http://127.0.0.1:8080
 
 bench-allocation: $(READY) .venv-bench/.ready ## the allocator beside its peers, about an hour on one core
 	$(BIN)/python benchmarks/allocation.py
+
+fuzz-allocation: $(READY) ## 300 small instances with odd rules beside an integer program of their own; two minutes
+	$(BIN)/python -m benchmarks.fuzz_allocation
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	$(PY311) -m venv .venv-bench

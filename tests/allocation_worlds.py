@@ -13,7 +13,7 @@ from sendopt.allocation import Cells, History, Messages, Problem, audit_plan
 from sendopt.config.schema import Allocation
 from sendopt.domain.limits import Limits
 
-EXACT = Allocation(exact_max_users=10**6, relative_gap=0.0)
+EXACT = Allocation(exact_max_users=10**6, exact_work=1000.0, relative_gap=0.0)
 PRICES = Allocation(exact_max_users=0, relative_gap=1e-6)
 COLUMNS_OF_HISTORY = ("user", "minutes_before", "channel", "category", "campaign", "local_day", "p_opt_out", "cost")
 
@@ -80,7 +80,7 @@ def objective(p: Problem, chosen: Sequence[int]) -> float:
     """Value less penalty, counted anew (committed sends serve a minimum)."""
     total = sum(float(p.cells.value[c]) for c in chosen)
     sent = [p.messages.campaign[p.cells.message[c]] for c in chosen]
-    sent += [name for name, before in zip(p.history.campaign, p.history.minutes_before, strict=True) if before < 0]
+    sent += [name for name, before in zip(p.history.campaign, p.history.minutes_before, strict=True) if before <= 0]
     for name, bounds in p.limits.campaigns.items():
         missing = bounds.min_sends - sent.count(name)
         if missing > 0:

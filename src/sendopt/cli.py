@@ -151,7 +151,9 @@ def solve(
     ],
     limits: Annotated[Path, typer.Option(help="YAML: caps, gap, fatigue, capacity, campaigns, budgets")],
     out: Annotated[Path, typer.Option(help="folder for plan.parquet and solution.json")],
-    history: Annotated[Path | None, typer.Option(help="Parquet, CSV or JSON, sends made or committed")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Parquet, CSV or JSON, sends made, or committed (minutes_before <= 0)")
+    ] = None,
     method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
     buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
     spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,

@@ -21,7 +21,7 @@ from sendopt.domain.outside_text import printable
 from sendopt.domain.stages import CATALOGUE
 from sendopt.errors import ConfigError
 
-EXACT_GAP = 1e-6  # relative, where the exact method is asked for
+EXACT_GAP, EXACT_WORK = 1e-6, 600.0  # where the exact method is asked for: relative, and about seconds a program
 DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
 DEMO_DAYS = 60
 
@@ -114,7 +114,8 @@ def solve(
     problem, warnings = files.read_checked(candidates, load_limits(limits), history, expect)
     seconds = {"read": lap()}
     gap = EXACT_GAP if method == "exact" else Allocation().relative_gap
-    settings = Allocation(exact_max_users=largest[method], relative_gap=gap)
+    work = EXACT_WORK if method == "exact" else Allocation().exact_work
+    settings = Allocation(exact_max_users=largest[method], exact_work=work, relative_gap=gap)
     solution = allocation.allocate(problem, settings)
     seconds["solve"] = lap()
     allocation.check(problem, solution)

@@ -107,6 +107,7 @@ def of_solution(solution: Solution, sends: int, out: Path) -> Iterator[str]:
         f"{sends:,} sends worth {solution.objective:,.4f}, proven within "
         f"{gap_words(solution.gap)} of the best possible ({solution.method}, {solution.termination})."
     )
+    yield from of_warnings(solution.warnings)
     for name, missing in sorted(solution.shortfall.items()):
         yield f"  {name} lacks {missing:,} sends of its minimum."
     priced = sorted((p for p in solution.prices if p.price > 1e-9), key=lambda p: -p.price)
@@ -129,7 +130,7 @@ def of_checks(checks: Sequence[PriceCheck]) -> Iterator[str]:
 
 
 def of_warnings(warnings: Sequence[str]) -> Iterator[str]:
-    """What of the input of `sendopt solve` matched nothing."""
+    """What of the input of `sendopt solve` matched nothing, or which method was due and is not the plan's."""
     for warning in warnings:
         yield f"  warning: {warning}."
 

@@ -9,7 +9,7 @@ from allocation_worlds import EXACT, PRICES, best_by_trying_all, problem, random
 from sendopt.allocation import allocate, audit
 from sendopt.allocation.coupling import coupling
 from sendopt.allocation.exact import program_of
-from sendopt.allocation.lp import solve
+from sendopt.allocation.lp import Model
 
 
 @pytest.mark.parametrize("block", range(5))
@@ -53,7 +53,7 @@ def test_prices_bracket_a_moved_budget_of_the_relaxation(seed: int) -> None:
     for n in (9, 10, 11):
         q = with_limits(p, campaigns={"sale": {"max_sends": n}})
         rows = coupling(q)
-        relaxed = solve(program_of(q), integer=False, relative_gap=0.0, time_limit_seconds=60.0)
+        relaxed = Model(program_of(q)).relaxed(10**6)
         bound[n] = relaxed.objective
         price = relaxed.prices[rows.names.index("campaign_max:sale")] if n == 10 else price
     assert price > 0

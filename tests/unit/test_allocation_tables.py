@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from allocation_worlds import EXACT, PRICES, planned, problem
 
 from sendopt.allocation import allocate, audit, unplanned_reasons
-from sendopt.allocation.lp import Program, solve
-from sendopt.allocation.user_rows import Row
 from sendopt.config.schema import Allocation
 from sendopt.errors import ContractError, InfeasibleError
 
@@ -116,22 +113,6 @@ def test_min_over_max_names_the_campaign() -> None:
 def test_a_broken_problem_is_refused_by_name(cells: list, history: list, sentence: str) -> None:
     with pytest.raises(ContractError, match=sentence):
         allocate(problem([A1], cells, {}, history), EXACT)
-
-
-def test_no_time_for_a_program_leaves_the_plan_to_the_prices() -> None:
-    messages = [(f"u{i}", f"m{i}", "sale", "push", "shop") for i in range(40)]
-    cells = [(i, s, 0.1 + 0.01 * ((7 * i + 3 * s) % 11)) for i in range(40) for s in range(6)]
-    p = problem(messages, cells, {"capacity": {"push": 4}})
-    solution = allocate(p, Allocation(exact_max_users=100, time_limit_seconds=1e-9))
-    assert solution.method == "prices"
-    assert len(solution.chosen) == 6 * 4
-    assert solution.gap < 0.01
-    assert audit(p, solution).ok
-
-
-def test_a_relaxation_without_time_has_no_prices() -> None:
-    program = Program(np.arange(2), np.array([1.0, 1.0]), [Row((0, 1), 1.0)], [])
-    assert solve(program, integer=False, relative_gap=0.0, time_limit_seconds=1e-9).status == "no_plan"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sendopt.allocation.audit_bound import weak_bound
 from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, ledger, past_sends, planned_send
 from sendopt.allocation.problem import Ints, Problem
-from sendopt.allocation.solution import Price, Solution
+from sendopt.allocation.solution import Price, Solution, Tier
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.errors import AuditError
 
@@ -89,7 +89,7 @@ def _bounds(problem: Problem, solution: Solution) -> tuple[float, int, list[str]
         part, rows = tier_problem(problem, tier.tier, above)
         mine = np.flatnonzero(np.isin(rows, solution.chosen))
         prices = tier.prices if len(solution.tiers) > 1 else {p.row: p.price for p in solution.prices}
-        stated = tier.bound if len(solution.tiers) > 1 else solution.bound
+        stated = tier.bound_by_prices if len(solution.tiers) > 1 else solution.bound_by_prices
         bound, cut_here = weak_bound(part, ledger(part, mine.tolist()), prices, mine)
         if cut_here == 0 and stated < bound - slack(bound):
             name = f"bound of tier {tier.tier}" if len(solution.tiers) > 1 else "bound"
@@ -97,10 +97,23 @@ def _bounds(problem: Problem, solution: Solution) -> tuple[float, int, list[str]
         bounds.append(bound)
         cut += cut_here
         above = np.concatenate([above, rows[mine]])
-    total = math.fsum(t.bound for t in solution.tiers)
-    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= slack(total):
-        found.append(f"bound: stated {solution.bound:.9g}, the tiers' sum is {total:.9g}")
+        found += _unproven_bound(tier)
+    for what in ("bound", "bound_by_prices"):
+        total, whole = math.fsum(getattr(t, what) for t in solution.tiers), getattr(solution, what)
+        if not abs(total - whole) <= slack(total):
+            found.append(f"{what}: stated {whole:.9g}, the tiers' sum is {total:.9g}")
     return math.fsum(bounds), cut, found
+
+
+def _unproven_bound(tier: Tier) -> list[str]:
+    """What a tier's bound may not be: above what prices prove, or below it without a program that proves it (¶11)."""
+    stated = f"bound of tier {tier.tier}: stated {tier.bound:.9g} where prices prove {tier.bound_by_prices:.9g}"
+    off = tier.bound - tier.bound_by_prices
+    if not math.isfinite(off) or off > slack(tier.bound_by_prices):
+        return [stated]
+    if tier.proof not in ("prices", "program") or (tier.proof == "prices" and -off > slack(tier.bound_by_prices)):
+        return [f"{stated}, with proof {tier.proof!r}"]
+    return []
 
 
 def check(problem: Problem, solution: Solution) -> Audit:

@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sendopt.allocation.coupling import Coupling, coupling
-from sendopt.allocation.lp import CouplingRow, Program, solve
+from sendopt.allocation.lp import CouplingRow, Model, Program
 from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.allocation.user_rows import user_rows
+from sendopt.allocation.work import Work
 from sendopt.config.schema import Allocation
+
+_ROUNDING = 1e-9
+
+Status = Literal["optimal", "gap_reached", "work_limit", "too_large"]
 
 
 @dataclass(frozen=True)
 class Exact:
-    """`cells` (rows of Problem.cells, ascending) of the best plan found, and what its relaxation proves."""
+    """What the program gave: a plan, prices of its relaxation, and what HiGHS proves of every plan.
 
-    cells: Ints
-    prices: Floats  # (R,) of the relaxation
-    bound: float  # the relaxation's optimum
-    status: str  # optimal | gap_reached | time_limit
+    `cells` (rows of Problem.cells, ascending) and `prices` (R,) are None where the work was over before there were any.
+    `status`: work_limit is a search that was stopped, too_large a program that was not tried.
+    """
+
+    status: Status
+    size: int  # numbers in the program's rows
+    bound: float = math.inf
+    cells: Ints | None = None
+    prices: Floats | None = None
 
 
-def plan_exactly(problem: Problem, settings: Allocation) -> Exact | None:
-    """The best plan, or None where no answer came within the time; `problem` must be canonical (¶14)."""
+def plan_exactly(problem: Problem, settings: Allocation) -> Exact:
+    """The best plan that `settings.exact_work` pays for; `problem` must be canonical (¶14)."""
+    limits = Work(settings.exact_work)
+    if int((problem.cells.value > 0).sum()) > limits.most_cells:
+        return Exact("too_large", int((problem.cells.value > 0).sum()))
     program = program_of(problem)
-    limit = settings.time_limit_seconds
-    relaxed = solve(program, integer=False, relative_gap=0.0, time_limit_seconds=limit)
+    if program.size > limits.most_numbers:
+        return Exact("too_large", program.size)
+    model = Model(program)
+    relaxed = model.relaxed(limits.iterations(program.size))
     if relaxed.status == "no_plan":
-        return None
-    answer = solve(program, integer=True, relative_gap=settings.relative_gap, time_limit_seconds=limit)
+        return Exact("work_limit", program.size)
+    answer = model.integer(settings.relative_gap, limits.checks(program.size))
+    bound = min(relaxed.bound, answer.bound)
     if answer.status == "no_plan":
-        return None
-    return Exact(program.cells[answer.x > 0.5], relaxed.prices, relaxed.objective, answer.status)
+        return Exact("work_limit", program.size, bound, None, relaxed.prices)
+    return Exact(answer.status, program.size, bound, program.cells[answer.x > 0.5], relaxed.prices)
 
 
 def program_of(problem: Problem) -> Program:
     """The program of all users."""
-    rules, rows = user_rows(problem), coupling(problem)
+    rows = coupling(problem)
+    rules = user_rows(problem, _affordable(rows))
     cells = np.flatnonzero(rules.allowed).astype(np.int64)
     return Program(
         cells, problem.cells.value[cells], [row for mine in rules.rows for row in mine], _coupling_rows(rows, cells)
     )
+
+
+def _affordable(rows: Coupling) -> NDArray[np.bool_]:
+    """(C,) cells that use no more of any maximum than there is: half of another would be worth a bound far too high."""
+    use = rows.use.tocoo()
+    dear = (use.data > rows.room[use.row] * (1 + _ROUNDING)) & ~rows.is_minimum[use.row]
+    affordable = np.ones(rows.use.shape[1], np.bool_)
+    affordable[use.col[dear]] = False
+    return affordable
 
 
 def _coupling_rows(rows: Coupling, cells: Ints) -> list[CouplingRow]:

@@ -169,7 +169,18 @@ def as_json(
     solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = (), warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What `solution.json` holds."""
-    stated = ("value", "penalty", "objective", "bound", "gap", "method", "termination", "cut_users")
+    stated = (
+        "value",
+        "penalty",
+        "objective",
+        "bound",
+        "bound_by_prices",
+        "proof",
+        "gap",
+        "method",
+        "termination",
+        "cut_users",
+    )
     return {
         **{name: getattr(solution, name) for name in stated},
         "sends": len(solution.chosen),
@@ -178,7 +189,7 @@ def as_json(
         "prices": [{**vars(p), "gain_of_10_percent": p.gain_of_10_percent} for p in solution.prices],
         "shortfall": dict(sorted(solution.shortfall.items())),
         "price_checks": [vars(check) for check in checks],
-        "warnings": list(warnings),
+        "warnings": [*solution.warnings, *warnings],
     }
 
 

@@ -39,13 +39,17 @@ class Tier:
     termination: str
     cut_users: int
     prices: dict[str, float]  # by row
+    bound_by_prices: float  # what these prices prove (¶11), and the audit too; >= bound
+    proof: str  # of `bound`: prices, or program where HiGHS's search proves less, which the audit cannot
+    warning: str = ""  # why the method is not the one that was due
 
 
 @dataclass(frozen=True)
 class Solution:
     """An integer plan and its proof: objective = value - penalty <= bound, gap = (bound - objective) / max(1, |value|).
 
-    `bound` is what the prices prove (¶11); a plan that is optimal among integers may therefore show a gap above 0.
+    `bound` is the least that is proven: by prices (¶11), which the audit repeats, or by the search of the integer
+    program, which it cannot (docs/adr/0018); `bound_by_prices` is the former.
     """
 
     chosen: Ints  # rows of Problem.cells, ascending, shape (sends,)
@@ -55,8 +59,15 @@ class Solution:
     bound: float
     gap: float
     method: str  # exact | prices
-    termination: str  # optimal | gap_reached | passes_done | time_limit: the worst that any tier met
+    termination: str  # optimal | gap_reached | passes_done | work_limit: the worst that any tier met
     cut_users: int  # whose search was cut, and who therefore enter the bound relaxed
     prices: tuple[Price, ...]  # of several tiers the highest
     shortfall: dict[str, int]  # campaign -> missing sends, only where > 0
     tiers: tuple[Tier, ...]  # in order
+    bound_by_prices: float
+    proof: str  # program where any tier's bound is the program's
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on tiers that were not planned by the method that was due."""
+        return tuple(tier.warning for tier in self.tiers if tier.warning)

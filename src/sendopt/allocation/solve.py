@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sendopt.allocation.contract import canonical, require_sound
 from sendopt.allocation.coupling import Rows, rows_of
-from sendopt.allocation.exact import plan_exactly
+from sendopt.allocation.exact import Exact, plan_exactly
 from sendopt.allocation.prices.engine import bound_by_prices, plan_by_prices, prepare
 from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.allocation.solution import Price, Solution, Tier
@@ -23,8 +24,9 @@ def allocate(problem: Problem, settings: Allocation) -> Solution:
     """The plan for `problem`, the same whatever the order of its rows (¶14).
 
     Tiers are planned one after the other. Up to `settings.exact_max_users` users with something to send a tier is one
-    integer program (method exact), above that, or where none is solved in time, it is planned by prices (¶11, method
-    prices; docs/adr/0007). A send is planned only if its value is > 0, even where a minimum is missed (¶6).
+    integer program (method exact); above that, or where `settings.exact_work` does not pay for it, it is planned by
+    prices (¶11, method prices; docs/adr/0007, 0018). A send is planned only if its value is > 0, even where a minimum
+    is missed (¶6).
     Raises ContractError (exit 3), InfeasibleError (exit 4) for a min_sends over max_sends, SolverError (exit 5).
     """
     require_sound(problem)
@@ -39,38 +41,101 @@ def allocate(problem: Problem, settings: Allocation) -> Solution:
     return add_up(across, across.used(problem, chosen), chosen, tiers)
 
 
+@dataclass(frozen=True)
+class _Option:
+    """A plan of a tier by one method."""
+
+    cells: Ints  # ascending
+    method: str
+    value: float
+    penalty: float
+
+    @property
+    def objective(self) -> float:
+        return self.value - self.penalty
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """What prices (R,) prove."""
+
+    prices: Floats
+    bound: float
+    cut: int
+
+
 def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Ints, Tier]:
+    """By one integer program where users are few; by prices where they are many, or where the program was not finished.
+
+    Of two plans the better is kept, of two bounds the lower.
+    """
     rows = rows_of(problem)
+    options: list[_Option] = []
+    proofs: list[_Proof] = []
+    searched, warning = math.inf, ""
+    termination = ""
     users = len(np.unique(problem.messages.user[problem.cells.message[problem.cells.value > 0]]))
-    exact = None
     if users <= settings.exact_max_users:
         ordered, cell_of = canonical(problem)
         exact = plan_exactly(ordered, settings)
-    if exact is not None:
-        proof = bound_by_prices(prepare(problem)[1], exact.prices)
-        cells, bound, cut, prices = cell_of[exact.cells], min(exact.bound, proof.bound), proof.cut, proof.prices
-        method = "exact"
-    else:
+        searched, termination = exact.bound, exact.status
+        if exact.cells is not None:
+            options.append(_option(problem, rows, np.sort(cell_of[exact.cells]), "exact"))
+        if exact.prices is not None:
+            proven = bound_by_prices(prepare(problem)[1], exact.prices)
+            proofs.append(_Proof(proven.prices, proven.bound, proven.cut))
+        if exact.status in ("work_limit", "too_large"):
+            warning = _taken_over(number, exact, settings)
+    if not options or termination not in ("optimal", "gap_reached"):
         priced = plan_by_prices(problem, settings.relative_gap)
-        cells, bound, cut, prices = priced.cells, priced.bound, priced.cut_users, priced.prices
-        method = "prices"
+        options.append(_option(problem, rows, priced.cells, "prices"))
+        proofs.append(_Proof(priced.prices, priced.bound, priced.cut_users))
+    best = max(options, key=lambda option: option.objective)  # the first of equals
+    proof = min(proofs, key=lambda one: one.bound)
+    bound = min(searched, proof.bound)
+    if abs(bound - best.objective) <= _ROUNDING * max(1.0, abs(best.objective)):
+        bound = max(bound, best.objective)  # at the optimum the two are equal but for the order of a sum
+    gap = (bound - best.objective) / max(1.0, abs(best.value))
+    if termination not in ("optimal", "gap_reached"):
+        stopped = "work_limit" if best.method == "exact" else "passes_done"
+        termination = "gap_reached" if gap <= settings.relative_gap else stopped
+    return best.cells, Tier(
+        tier=number,
+        value=best.value,
+        penalty=best.penalty,
+        objective=best.objective,
+        bound=bound,
+        gap=gap,
+        method=best.method,
+        termination=termination,
+        cut_users=proof.cut,
+        prices=dict(zip(rows.names, proof.prices.tolist(), strict=True)),
+        bound_by_prices=max(bound, proof.bound),
+        proof="program" if bound < proof.bound else "prices",
+        warning=warning,
+    )
+
+
+def _option(problem: Problem, rows: Rows, cells: Ints, method: str) -> _Option:
     value = math.fsum(problem.cells.value[cells].tolist())
     penalty = math.fsum((rows.missing(rows.used(problem, cells)) * rows.shortfall_price).tolist())
-    objective = value - penalty
-    if abs(bound - objective) <= _ROUNDING * max(1.0, abs(objective)):
-        bound = max(bound, objective)  # at the optimum the two are equal but for the order of a sum
-    gap = (bound - objective) / max(1.0, abs(value))
-    by_gap = "gap_reached" if gap <= settings.relative_gap else "passes_done"
-    termination = by_gap if exact is None else exact.status
-    by_row = dict(zip(rows.names, prices.tolist(), strict=True))
-    return cells, Tier(number, value, penalty, objective, bound, gap, method, termination, cut, by_row)
+    return _Option(cells, method, value, penalty)
+
+
+def _taken_over(number: int, exact: Exact, settings: Allocation) -> str:
+    """The sentence on a program that was not solved to its end."""
+    what = f"tier {number}: the integer program ({exact.size:,} numbers)"
+    allowed = f"allocation.exact_work {settings.exact_work:g}"
+    if exact.status == "too_large":
+        return f"{what} is larger than {allowed} allows and was not tried; prices planned the tier"
+    return f"{what} was not finished within {allowed}; prices planned the tier too, and the better plan is kept"
 
 
 def add_up(rows: Rows, used: Floats, chosen: Ints, tiers: Sequence[Tier]) -> Solution:
     """The solution of all `tiers`, whose sends and committed ones use `used` (R,) of `rows`."""
     value, penalty = (math.fsum(getattr(t, name) for t in tiers) for name in ("value", "penalty"))
     objective, bound = value - penalty, math.fsum(t.bound for t in tiers)
-    worst = max(tiers, key=lambda t: ("optimal", "gap_reached", "passes_done", "time_limit").index(t.termination))
+    worst = max(tiers, key=lambda t: ("optimal", "gap_reached", "passes_done", "work_limit").index(t.termination))
     return Solution(
         chosen=chosen,
         value=value,
@@ -91,4 +156,6 @@ def add_up(rows: Rows, used: Floats, chosen: Ints, tiers: Sequence[Tier]) -> Sol
             if short > 0
         },
         tiers=tuple(tiers),
+        bound_by_prices=math.fsum(t.bound_by_prices for t in tiers),
+        proof=max(t.proof for t in tiers),  # program where any tier's is
     )

@@ -37,9 +37,14 @@ class UserRows(NamedTuple):
 _Cell = tuple[int, int, Send]  # cell, message, the send it would be
 
 
-def user_rows(problem: Problem) -> UserRows:
-    """Every user's rows over the cells of positive value (a value <= 0 is never sent, not even for a minimum: ¶6)."""
+def user_rows(problem: Problem, affordable: NDArray[np.bool_] | None = None) -> UserRows:
+    """Every user's rows over the cells of positive value (a value <= 0 is never sent, not even for a minimum: ¶6).
+
+    Of these only the `affordable` (C,) where given.
+    """
     allowed = np.asarray(problem.cells.value > 0)
+    if affordable is not None:
+        allowed &= affordable
     by_user: list[list[_Cell]] = [[] for _ in problem.users]
     for c in np.flatnonzero(allowed).tolist():
         message = int(problem.cells.message[c])

@@ -120,7 +120,9 @@ class Objective(Strict):
 class Allocation(Strict):
     exact_max_users: Annotated[int, Field(ge=0)] = Field(500, description="users; up to here one integer program")
     relative_gap: Annotated[float, Field(ge=0, le=0.1)] = Field(1e-4, description="relative gap where a solve stops")
-    time_limit_seconds: Positive = Field(300.0, description="seconds per program; a safety stop only")
+    exact_work: Positive = Field(
+        2.0, description="work of one integer program, about a second a unit; where it is not enough, prices plan"
+    )
 
 
 class FeatureSettings(Strict):

@@ -85,7 +85,7 @@ def notices(data: ReportData) -> list[tuple[str, str]]:
         found.append(("warn", f"{words.plural(fallback, 'send')} planned without the model (arm fallback)."))
     if not data.certificate.empty:
         ending = str(data.certificate.iloc[0]["termination"])
-        if ending == "time_limit":
+        if ending in ("work_limit", "time_limit"):
             found.append(("warn", f"The solver did not finish: {words.TERMINATIONS[ending]}."))
     short = [
         use.name

@@ -22,7 +22,8 @@ ARMS: dict[str, tuple[str, str]] = {
 TERMINATIONS: dict[str, str] = {
     "optimal": "the solver proved that no better plan exists for the problem it was given",
     "gap_reached": "the solver stopped as soon as the plan was provably close enough to the best one",
-    "time_limit": "the solver ran out of time; the plan keeps every rule, but a better one may exist",
+    "work_limit": "the solver did all the work it may; the plan keeps every rule, but a better one may exist",
+    "time_limit": "the solver ran out of time; the plan keeps every rule, but a better one may exist",  # before 0018
     "passes_done": "the prices were improved as often as allowed; the gap says how much a better plan could still gain",
 }
 

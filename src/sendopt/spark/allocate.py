@@ -67,7 +67,7 @@ def run(night: Night) -> StageResult:
     facts: dict[str, object] = {
         "plan_version": versions.plan_version, "gap": solution.gap, "method": solution.method,
         "termination": solution.termination, "value": solution.value, "shortfall": dict(solution.shortfall),
-        "warnings": [*plan.warnings],
+        "warnings": [*solution.warnings, *plan.warnings],
     }  # fmt: skip
     if plan.cost is not None:
         facts["random_times_cost"] = vars(plan.cost)

@@ -215,7 +215,7 @@ def _solution(task: Task, parts: list[Part], relative_gap: float) -> Solution:
         ended = "gap_reached" if gap <= relative_gap else "passes_done"
         by_row = dict(zip(rows.names, prices.tolist(), strict=True))
         cut = sum(part.cut for part in mine)
-        tiers.append(Tier(tier, value, penalty, objective, bound, gap, "prices", ended, cut, by_row))
+        tiers.append(Tier(tier, value, penalty, objective, bound, gap, "prices", ended, cut, by_row, bound, "prices"))
     return add_up(rows, used, np.empty(0, np.int64), tiers)
 
 

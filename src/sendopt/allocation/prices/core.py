@@ -10,11 +10,12 @@ from scipy.sparse import csc_matrix, csr_matrix, vstack
 from sendopt.allocation.prices.mixture import use_by_user
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.problem import Floats, Ints
+from sendopt.allocation.work import INTERRUPT, Meter, Work
 
 MOST_USERS = 1500  # whose plan is decided anew; those of least regret
 VECTORS = 10  # prices shaken, for further plans near the optimum
 SHAKE = (0.002, 0.01, 0.05)  # relative; near the optimum most users keep their plan
-SECONDS = 20.0  # a safety stop only
+WORK = Work(20.0)  # a safety stop only
 _SEED = 7
 
 
@@ -120,9 +121,14 @@ def _solve(
     lp.integrality_ = kinds
     highs = highspy.Highs()
     for option, value in (
-        ("output_flag", False), ("threads", 1), ("random_seed", 0), ("mip_rel_gap", gap), ("time_limit", SECONDS),
-    ):  # fmt: skip
+        ("output_flag", False),
+        ("threads", 1),
+        ("random_seed", 0),
+        ("mip_rel_gap", gap),
+    ):
         highs.setOptionValue(option, value)
+    highs.setCallback(Meter(WORK.checks(matrix.nnz)), None)
+    highs.startCallback(INTERRUPT)
     try:
         highs.passModel(lp)
         highs.run()
