@@ -131,7 +131,7 @@ def ledger(problem: Problem, rows: Sequence[int]) -> Ledger:
     book = _empty_ledger(problem)
     h, cells, messages = problem.history, problem.cells, problem.messages
     for i in range(len(h.user)):
-        if h.minutes_before[i] < 0:
+        if h.minutes_before[i] <= 0:
             slot = int(-h.minutes_before[i] // problem.slot_minutes)
             for row, use in uses(book, h.channel[i], slot, h.campaign[i], h.p_opt_out[i], h.cost[i]):
                 row.committed += use

@@ -69,9 +69,13 @@ class Rows:
         return row, position, use
 
     def used(self, problem: Problem, which: Ints) -> Floats:
-        """(R,) what committed sends and the cells `which` use together."""
+        """(R,) what committed sends and the cells `which` use together; budgets to the last digit in any order."""
         row, _, use = self.uses(problem, which)
-        return self.committed + np.bincount(row, weights=use, minlength=len(self.names))
+        used = self.committed + np.bincount(row, weights=use, minlength=len(self.names))
+        for budget in (self.opt_outs, self.cost):
+            if budget >= 0:
+                used[budget] = math.fsum([self.committed[budget], *use[row == budget].tolist()])
+        return used
 
     def missing(self, used: Floats) -> Floats:
         """(R,) sends that `used` (R,) leaves missing to each minimum; 0 for other rows."""
@@ -128,7 +132,7 @@ def rows_of(problem: Problem) -> Rows:
         capacity, most_of, least_of, opt_outs, cost,
     )  # fmt: skip
     used: dict[int, list[float]] = defaultdict(list)
-    for i in np.flatnonzero(h.minutes_before < 0).tolist():
+    for i in np.flatnonzero(h.minutes_before <= 0).tolist():
         slot = int(-h.minutes_before[i] // problem.slot_minutes)
         for row, use in uses_of_send(rows, h.channel[i], slot, h.campaign[i], float(h.p_opt_out[i]), float(h.cost[i])):
             used[row].append(use)

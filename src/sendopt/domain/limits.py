@@ -27,7 +27,8 @@ class Strict(BaseModel):
 Count = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-Capacity = Count | dict[int, Count]  # sends per slot, or a map slot index -> sends
+Slot = Annotated[int, Field(ge=0)]
+Capacity = Count | dict[Slot, Count]  # sends per slot, or a map slot index -> sends
 
 
 class Cap(Strict):
