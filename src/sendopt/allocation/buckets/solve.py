@@ -61,7 +61,7 @@ def solve_buckets(
     out. Raises ContractError (exit 3), InfeasibleError (exit 4), AuditError (exit 7).
     """
     require_limits(limits)
-    require_out(out, [folder], in_parts=True)
+    require_out(out, [], in_parts=True)
     clock = time.perf_counter()
     told = summaries(folder)
     require_days(folder, limits, all(s.days for s in told))
