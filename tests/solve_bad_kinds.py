@@ -547,7 +547,7 @@ LIMIT_FILES: dict[str, tuple[str, int, str]] = {
     "capacity of a negative slot": (
         "capacity: {push: {-1: 5}}",
         2,
-        "not a valid key; got -1; expected a whole number, at least 0",
+        "capacity: no such slot; got -1 of push; slots count from 0",
     ),
     "capacity of a slot in words": ("capacity: {push: {nine: 5}}", 2, "not a valid key"),
     "capacity of a slot beyond": (

@@ -21,6 +21,7 @@ from sendopt.allocation.out_folder import both_or_neither
 from sendopt.allocation.problem import Problem
 from sendopt.cli import app
 from sendopt.domain.limits import SolveLimits
+from sendopt.errors import ContractError
 
 LIMITS = """
 caps: {day: {window_minutes: 1440, max: 2}}
@@ -211,6 +212,27 @@ def test_one_file_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> No
     assert done.exit_code == 3
     assert f"{tmp_path}/parts/b.parquet cannot be read" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_more_limits_than_memory_holds_are_refused_before_solving(
+    folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One slot of many days makes a limit of each slot before it."""
+    (tmp_path / "parts").mkdir()
+    pd.DataFrame(of(ROWS, slot=[9, 10, 32_000])).to_parquet(tmp_path / "parts/c.parquet")
+    limits = SolveLimits.model_validate({"capacity": {"push": 5}})
+    monkeypatch.setattr(files, "free_memory", lambda: 2**30)
+    source = tmp_path / ("parts" if folder else "parts/c.parquet")
+
+    def solves() -> None:
+        if folder:
+            solve_folder(source, None, limits, tmp_path / "out", 1e-4, 1)
+        else:
+            files.read_problem(source, limits, None)
+
+    with pytest.raises(ContractError, match=r"to slot 32,000, the last, 32,001 limits .* 23\.8 GiB of memory, 1\.0"):
+        solves()
 
 
 # --- What is read and what is left out is told ------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import ContractError
 
 BYTES_PER_CANDIDATE = 400  # of memory at the peak, measured on four million
+BYTES_PER_PAIR_OF_LIMITS = 25  # across users, at the peak, measured on six thousand
 _SHORTEST_ROW = 14  # bytes of a candidate as text
 _MOST_ZIPPED = 1032  # times smaller than its text is the smallest file of gzip
 
@@ -190,13 +191,26 @@ def require_horizon(
     last_slot: int,
     least_minutes_before: float,
 ) -> int:
-    """The last slot that candidates, committed sends or the limits name; ContractError (exit 3) beyond every plan."""
+    """The last slot that candidates, committed sends or the limits name.
+
+    Raises ContractError (exit 3) beyond every plan, and where prices of so many limits would not fit into memory.
+    """
     require_limits(limits)
     columns.require_slot(f"{candidates}, column slot", last_slot)
     committed = max(0, math.floor(-least_minutes_before / limits.slot_minutes))
     columns.require_slot(f"{history or candidates}, column minutes_before", committed)
     named = [s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot]
-    return max([last_slot, committed, *named])
+    last = max([last_slot, committed, *named])
+    rows = sum(len(by_slot) if isinstance(by_slot, dict) else last + 1 for by_slot in limits.capacity.values())
+    rows += 2 * len(limits.campaigns)
+    needed, free = rows * rows * BYTES_PER_PAIR_OF_LIMITS, free_memory()
+    if needed > free:
+        raise ContractError(
+            f"{candidates}: to slot {last:,}, the last, {rows:,} limits of channel and slot or campaign need about "
+            f"{needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free; slots count from 0 at the start of "
+            "the plan: check the last ones, or solve fewer days"
+        )
+    return last
 
 
 def write_solution(

@@ -192,9 +192,7 @@ def _unknown_key(key: str, known: list[str]) -> str:
 def _bad_key(kind: str, got: object) -> str:
     if kind == "string_type":
         return f'a key must be text; got {shown(got)}; put it in quotes: "{got}"'
-    wanted = {"int_type": "a whole number", "greater_than_equal": "a whole number, at least 0"}.get(
-        kind, PATTERNS[NAME]
-    )
+    wanted = "a whole number" if kind == "int_type" else PATTERNS[NAME]
     return f"not a valid key; got {shown(got)}; expected {wanted}"
 
 
