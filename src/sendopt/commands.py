@@ -95,6 +95,7 @@ def solve(
 ) -> None:  # fmt: skip
     from sendopt import allocation
     from sendopt.allocation import files
+    from sendopt.allocation.out_folder import require_out
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
 
@@ -105,13 +106,15 @@ def solve(
     largest = {"exact": 10**9, "prices": 0, "auto": Allocation().exact_max_users}
     if method not in largest:
         raise ConfigError(f"--method: got {method!r}, expected exact, prices or auto")
+    bounds = load_limits(limits)
+    require_out(out, [candidates, history])
     clock = [time.monotonic()]
 
     def lap() -> float:
         clock.append(time.monotonic())
         return clock[-1] - clock[-2]
 
-    problem, warnings = files.read_checked(candidates, load_limits(limits), history, expect)
+    problem, warnings = files.read_checked(candidates, bounds, history, expect)
     seconds = {"read": lap()}
     gap = EXACT_GAP if method == "exact" else Allocation().relative_gap
     work = EXACT_WORK if method == "exact" else Allocation().exact_work

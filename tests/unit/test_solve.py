@@ -103,7 +103,7 @@ def column(name: str, value: object) -> dict:
         (column("campaign_id", "news"), LIMITS, 3, "column campaign_id: different from the message's first row"),
         (column("user_id", None), LIMITS, 3, "column user_id: empty in 1 of 5 rows"),
         ({**CANDIDATES, "value": ["high"] * 5}, LIMITS, 3, "column value: string where numbers are expected"),
-        ({**CANDIDATES, "p_opt_out": [1.5, 0, 0, 0, 0]}, LIMITS, 3, "cells.p_opt_out is outside [0, 1] in 1 of 5"),
+        ({**CANDIDATES, "p_opt_out": [1.5, 0, 0, 0, 0]}, LIMITS, 3, "column p_opt_out: outside [0, 1] in 1 of 5 rows"),
         ({k: v for k, v in CANDIDATES.items() if k != "slot"}, LIMITS, 3, "columns slot are missing; found: user"),
         (CANDIDATES, "caps: {d: {calendar: day, max: 1}}", 3, "column local_day is missing; caps.d counts"),
         (CANDIDATES, "caps: {d: {scope: 'team:x', window_minutes: 9, max: 1}}", 2, "unknown scope 'team:x'"),

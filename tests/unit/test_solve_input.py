@@ -364,7 +364,7 @@ def test_slots_beyond_every_plan_are_refused_before_any_work(tmp_path: Path) -> 
     candidates.rename(tmp_path / "parts/c.parquet")
     with pytest.raises(ContractError, match="beyond the longest plan"):
         solve_folder(tmp_path / "parts", None, SolveLimits(), tmp_path / "out", 1e-4, 2)
-    with pytest.raises(ContractError, match="capacity: slot 1,000,000,000 is beyond"):
+    with pytest.raises(ContractError, match=r"capacity\.push: slot 1,000,000,000 is beyond"):
         read_problem(tmp_path / "sound.parquet", limits, None)
 
 

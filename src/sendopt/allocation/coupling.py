@@ -69,9 +69,13 @@ class Rows:
         return row, position, use
 
     def used(self, problem: Problem, which: Ints) -> Floats:
-        """(R,) what committed sends and the cells `which` use together."""
+        """(R,) what committed sends and the cells `which` use together; budgets to the last digit in any order."""
         row, _, use = self.uses(problem, which)
-        return self.committed + np.bincount(row, weights=use, minlength=len(self.names))
+        used = self.committed + np.bincount(row, weights=use, minlength=len(self.names))
+        for budget in (self.opt_outs, self.cost):
+            if budget >= 0:
+                used[budget] = math.fsum([self.committed[budget], *use[row == budget].tolist()])
+        return used
 
     def missing(self, used: Floats) -> Floats:
         """(R,) sends that `used` (R,) leaves missing to each minimum; 0 for other rows."""

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import shutil
-import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sendopt.allocation import tabular, unused
+from sendopt.allocation import columns, same_ids, tabular, unused
+from sendopt.allocation.columns import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, Coded, More
+from sendopt.allocation.contract import require_feasible
+from sendopt.allocation.out_folder import MANIFEST, PLAN, both_or_neither
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem, Texts, empty_history
 from sendopt.allocation.solution import Solution
-from sendopt.allocation.tabular import NUMBER, TEXT, WHOLE
-from sendopt.allocation.unused import Expectation
+from sendopt.allocation.tabular import Frame
+from sendopt.allocation.unused import Expectation, Offered
 from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import ContractError
 
-_MESSAGE = {"user_id": TEXT, "message_id": TEXT, "campaign_id": TEXT, "channel": TEXT, "category": TEXT}
-CANDIDATES = {**_MESSAGE, "slot": WHOLE, "value": NUMBER}
-CANDIDATES_MORE = {
-    "p_opt_out": (NUMBER, 0.0), "cost": (NUMBER, 0.0), "tier": (WHOLE, 1), "exclusive_group": (TEXT, ""),
-    "local_day": (WHOLE, None),
-}  # fmt: skip
-HISTORY = {"user_id": TEXT, "channel": TEXT, "category": TEXT, "campaign_id": TEXT, "minutes_before": NUMBER}
-_IDS = ("user_id", "message_id")  # text that must not be empty
-HISTORY_MORE = {"local_day": (WHOLE, None), "p_opt_out": (NUMBER, 0.0), "cost": (NUMBER, 0.0)}
 BYTES_PER_CANDIDATE = 400  # of memory at the peak, measured on four million
-MOST_SLOTS = 32_767  # of a plan: 341 days of 15 minutes
+BYTES_PER_PAIR_OF_LIMITS = 25  # across users, at the peak, measured on six thousand
+_SHORTEST_ROW = 14  # bytes of a candidate as text
+_MOST_ZIPPED = 1032  # times smaller than its text is the smallest file of gzip
 
 
 def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
@@ -47,90 +43,174 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
 
 
 def read_checked(
-    candidates: Path, limits: SolveLimits, history: Path | None, expect: Expectation
+    candidates: Path | Frame, limits: SolveLimits, history: Path | Frame | None, expect: Expectation
 ) -> tuple[Problem, list[str]]:
     """(the problem of `read_problem`, a warning for each limit, column and history that matches nothing).
 
     What `expect` takes for a mistake is raised instead: ConfigError for limits, ContractError for data.
     """
+    require_limits(limits)
     warnings = require_columns(candidates, limits, history, expect)
-    problem = _problem(candidates, limits, history)
-    offered = unused.offered_by(problem)
-    warnings += unused.require_used(problem.limits, offered, expect)
-    with_candidate = problem.users[np.unique(problem.messages.user)]
-    alike = unused.require_same_form(history, problem.users[problem.history.user], with_candidate, expect)
-    return problem, warnings + (alike or unused.require_history_used(history, offered, expect))
-
-
-def require_columns(candidates: Path, limits: Limits, history: Path | None, expect: Expectation) -> list[str]:
-    """Warnings of columns that are misspelt or that a budget lacks, by the first file of each; see `unused`."""
-    first = tabular.parts_of(candidates)[0]
-    known = (*CANDIDATES, *CANDIDATES_MORE)
-    warnings = unused.require_columns_used(limits, first, tabular.columns(first), known, expect)
-    if history is None:
-        return warnings
-    first = tabular.parts_of(history)[0]
-    return warnings + unused.require_spelt(first, tabular.columns(first), (*HISTORY, *HISTORY_MORE), expect)
-
-
-def require_horizon(where: object, limits: SolveLimits, last_slot: int) -> None:
-    """Nothing, or ContractError (exit 3) for a slot that is later than any plan goes."""
-    named = max((s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot), default=0)
-    if max(named, last_slot) >= MOST_SLOTS:
-        source = "capacity" if named >= MOST_SLOTS else f"{where}, column slot or minutes_before"
-        raise ContractError(
-            f"{source}: slot {max(named, last_slot):,} is beyond the longest plan of {MOST_SLOTS:,} slots; slots count "
-            f"from 0 at the start of the plan, {limits.slot_minutes} minutes each"
-        )
-
-
-def _problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
     cells = _read(candidates, CANDIDATES, CANDIDATES_MORE)
-    if not len(cells["slot"]):
-        raise ContractError(f"{candidates}: no row; nothing can be planned, check what wrote it")
     past = None if history is None else _read(history, HISTORY, HISTORY_MORE)
-    calendar = [name for name, cap in sorted(limits.caps.items()) if cap.calendar]
-    for path, table in ((candidates, cells), (history, past)):
-        if calendar and table is not None and len(table["user_id"]) and table["local_day"] is None:
-            raise ContractError(
-                f"{path}: column local_day is missing; caps.{calendar[0]} counts by local day or "
-                "week, so each row needs its user's local day (days since 1970-01-01)"
-            )
-    require_rows(candidates, "slot", "negative", cells["slot"] < 0)
-    require_rows(candidates, "tier", "below 1", cells["tier"] < 1)
-    last = _last_slot(limits, cells["slot"], past)
-    require_horizon(candidates, limits, last)
-    user, users = pd.factorize(cells["user_id"])
-    message, first = messages_of(candidates, user, cells)
-    days = cells["local_day"]
-    slots = int(last) + 1
-    key = message * np.int64(slots) + cells["slot"]
-    require_rows(candidates, "(user_id, message_id, slot)", "repeated", pd.Series(key).duplicated().to_numpy())
+    problem, more = problem_of(candidates, cells, limits, history, past, expect)
+    committed = bool((problem.history.minutes_before <= 0).any())
+    return problem, warnings + more + require_committed_counted(history, limits, committed, expect)
+
+
+def problem_of(
+    candidates: Path | Frame, cells: pa.Table, limits: SolveLimits, history: Path | Frame | None, past: pa.Table | None,
+    expect: Expectation,
+) -> tuple[Problem, list[str]]:  # fmt: skip
+    """(the problem of these rows as `columns.typed` gives them, its warnings); the paths name them in messages.
+
+    Raises what `read_checked` raises.
+    """
+    require_some(candidates, cells.num_rows)
+    text = _texts(cells)
+    slot, tier, value = (columns.numbers(cells[name]) for name in ("slot", "tier", "value"))
+    days = columns.days(cells["local_day"])
+    message, first = columns.messages_of(candidates, text, tier)
+    if len(bad := columns.repeated(message, slot)):
+        columns.require_rows(candidates, "(user_id, message_id, slot)", "repeated", bad)
+    users = text["user_id"]
     everyone, before = history_of(past, users)
-    return Problem(
+    require_days(candidates, limits, days is not None)
+    require_days(history, limits, past is None or columns.days(past["local_day"]) is not None)
+    last = require_horizon(candidates, history, limits, int(slot.max()), float(before.minutes_before.min(initial=0.0)))
+    problem = Problem(
         slot_minutes=limits.slot_minutes,
-        n_slots=slots,
+        n_slots=last + 1,
         users=everyone,
         messages=Messages(
-            user=user[first].astype(np.int64),
-            message_id=cells["message_id"][first],
-            campaign=cells["campaign_id"][first],
-            channel=cells["channel"][first],
-            category=cells["category"][first],
-            exclusive_group=cells["exclusive_group"][first],
-            tier=cells["tier"][first].astype(np.int64),
+            user=users.codes[first].astype(np.int64),
+            message_id=text["message_id"].at(first),
+            campaign=text["campaign_id"].at(first),
+            channel=text["channel"].at(first),
+            category=text["category"].at(first),
+            exclusive_group=text["exclusive_group"].at(first),
+            tier=tier[first].astype(np.int64),
         ),
         cells=Cells(
             message=message,
-            slot=cells["slot"].astype(np.int64),
-            value=cells["value"],
-            p_opt_out=cells["p_opt_out"],
-            cost=cells["cost"],
-            local_day=np.zeros(len(message), np.int64) if days is None else days.astype(np.int64),
+            slot=slot,
+            value=np.require(value, requirements="W"),
+            p_opt_out=columns.numbers(cells["p_opt_out"]),
+            cost=columns.numbers(cells["cost"]),
+            local_day=np.broadcast_to(np.int64(0), len(message)) if days is None else days,
         ),
         limits=Limits(**{name: getattr(limits, name) for name in Limits.model_fields}),
         history=before,
     )
+    offered = _offered(text, slot, bool((value > 0).any()), past, before)
+    warnings = unused.require_used(problem.limits, offered, expect)
+    alike = None if past is None else same_ids.alike(users.names, columns.coded(past["user_id"]).names)
+    otherwise = unused.require_same_form(history, alike, expect)
+    return problem, warnings + (otherwise or unused.require_history_used(history, offered, expect))
+
+
+def _texts(rows: pa.Table) -> dict[str, Coded]:
+    return {name: columns.coded(rows[name]) for name in rows.column_names if pa.types.is_dictionary(rows[name].type)}
+
+
+def _offered(text: dict[str, Coded], slot: Ints, any_worth: bool, past: pa.Table | None, before: History) -> Offered:
+    there = {name: frozenset(text[name].names.to_pylist()) for name in ("channel", "category", "campaign_id")}
+    known = {} if past is None else {name: frozenset(codes.names.to_pylist()) for name, codes in _texts(past).items()}
+    none: frozenset[str] = frozenset()
+    return Offered(
+        channels=there["channel"],
+        categories=there["category"],
+        campaigns=there["campaign_id"],
+        last_slot=int(slot.max()),
+        history_channels=known.get("channel", none),
+        history_categories=known.get("category", none),
+        history_campaigns=known.get("campaign_id", none),
+        history_rows=len(before.user),
+        history_matched=int((before.user < len(text["user_id"].names)).sum()),
+        slots=columns.slots_by_channel(text["channel"], slot),
+        any_worth=any_worth,
+    )
+
+
+def require_limits(limits: SolveLimits) -> None:
+    """Nothing, or what is wrong with limits whatever they are for.
+
+    Raises InfeasibleError (exit 4) for a contradiction, ContractError (exit 3) for a slot later than any plan goes.
+    """
+    require_feasible(limits)
+    for channel, by_slot in limits.capacity.items():
+        if isinstance(by_slot, dict):
+            columns.require_slot(f"capacity.{channel}", max(by_slot, default=0))
+
+
+def require_some(candidates: Path | Frame, rows: int) -> None:
+    """Nothing, or ContractError (exit 3) where there is no candidate."""
+    if not rows:
+        raise ContractError(f"{candidates}: no row; nothing can be planned, check what wrote it")
+
+
+def require_columns(
+    candidates: Path | Frame, limits: Limits, history: Path | Frame | None, expect: Expectation
+) -> list[str]:
+    """Warnings of files that are not read and of columns that are misspelt or that a budget lacks; see `unused`."""
+    warnings = []
+    for source, known in ((candidates, (*CANDIDATES, *CANDIDATES_MORE)), (history, (*HISTORY, *HISTORY_MORE))):
+        if source is not None:
+            warnings += unused.files_not_read(source, tabular.not_read(source))
+            warnings += unused.require_spelt(_written(source), known, expect)
+    return warnings + unused.require_budgets_counted(limits, _written(candidates), expect)
+
+
+def require_committed_counted(
+    history: Path | Frame | None, limits: Limits, committed: bool, expect: Expectation
+) -> list[str]:
+    """A warning for each budget that cannot count committed sends, because the history lacks its column."""
+    if history is None or not committed:
+        return []
+    return unused.require_budgets_counted(limits, _written(history), expect, "committed sends")
+
+
+def _written(source: Path | Frame) -> dict[Path | Frame, list[str]]:
+    return {path: tabular.columns(path) for path in tabular.parts_of(source)}
+
+
+def require_days(where: Path | Frame | None, limits: Limits, told: bool) -> None:
+    """Nothing, or ContractError where a cap counts by local days and not all rows have theirs."""
+    calendar = [name for name, cap in sorted(limits.caps.items()) if cap.calendar]
+    if calendar and not told:
+        raise ContractError(
+            f"{where}: column local_day is missing; caps.{calendar[0]} counts by local day or "
+            "week, so each row needs its user's local day (days since 1970-01-01)"
+        )
+
+
+def require_horizon(
+    candidates: Path | Frame,
+    history: Path | Frame | None,
+    limits: SolveLimits,
+    last_slot: int,
+    least_minutes_before: float,
+) -> int:
+    """The last slot that candidates, committed sends or the limits name.
+
+    Raises ContractError (exit 3) beyond every plan, and where prices of so many limits would not fit into memory.
+    """
+    require_limits(limits)
+    columns.require_slot(f"{candidates}, column slot", last_slot)
+    committed = max(0, math.floor(-least_minutes_before / limits.slot_minutes))
+    columns.require_slot(f"{history or candidates}, column minutes_before", committed)
+    named = [s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot]
+    last = max([last_slot, committed, *named])
+    rows = sum(len(by_slot) if isinstance(by_slot, dict) else last + 1 for by_slot in limits.capacity.values())
+    rows += 2 * len(limits.campaigns)
+    needed, free = rows * rows * BYTES_PER_PAIR_OF_LIMITS, free_memory()
+    if needed > free:
+        raise ContractError(
+            f"{candidates}: to slot {last:,}, the last, {rows:,} limits of channel and slot or campaign need about "
+            f"{needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free; slots count from 0 at the start of "
+            "the plan: check the last ones, or solve fewer days"
+        )
+    return last
 
 
 def write_solution(
@@ -151,18 +231,11 @@ def write_solution(
             "slot": problem.cells.slot[solution.chosen],
         }
     ).sort_values(["user_id", "slot", "message_id"], ignore_index=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
-        pq.write_table(pa.Table.from_pandas(plan, schema=schema, preserve_index=False), beside / "plan.parquet")
+    schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
+    with both_or_neither(folder) as staged:
+        pq.write_table(pa.Table.from_pandas(plan, schema=schema, preserve_index=False), staged / PLAN)
         text = json.dumps(as_json(solution, seconds, checks, warnings), indent=2)
-        (beside / "solution.json").write_text(text + "\n")
-        folder.mkdir(exist_ok=True)
-        for name in ("plan.parquet", "solution.json"):
-            (beside / name).replace(folder / name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        (staged / MANIFEST).write_text(text + "\n")
 
 
 def as_json(
@@ -193,80 +266,35 @@ def as_json(
     }
 
 
-def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
-    """Columns by name as numpy arrays; those that may be left out get their default, None where they have none."""
-    if tabular.source_of(path).format == tabular.PARQUET:
-        _require_memory(path, tabular.count(path))
-    kinds = {**needed, **{name: kind for name, (kind, _) in more.items()}}
-    table = tabular.read(path, kinds)
-    require_there(path, needed, table.column_names)
-    return columns_of(path, table, needed, more)
+def history_of(past: pa.Table | None, users: Coded) -> tuple[Texts, History]:
+    """(all users, those of the candidates first, their history): a past of others bounds nothing but shared rows.
 
-
-def require_there(path: Path, needed: Collection[str], columns: Collection[str]) -> None:
-    """Nothing, or ContractError naming the columns of `needed` that are missing, and those that are there."""
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        written = tabular.columns(path) if path.is_file() else list(columns)
-        near = "".join(f"; did you mean {meant} by {name}?" for name, meant in unused.misspelt(written, needed))
-        some = ", ".join(written)[:500]
-        raise ContractError(f"{path}: columns {', '.join(missing)} are missing; found: {some}{near}")
-
-
-def columns_of(path: Path, table: pa.Table, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
-    """Columns of `table` by name as numpy arrays; those that may be left out get their default, or None without one.
-
-    Raises ContractError naming `path`, column, count and first rows of what is missing, empty or of another kind.
+    `past` is as `columns.typed` gives it.
     """
-    require_there(path, needed, table.column_names)
-    found: dict[str, Any] = {c: _column(path, table, c, kind) for c, kind in needed.items()}
-    for name in (c for c in _IDS if c in needed):
-        require_rows(path, name, "empty", found[name] == "")
-    for c, (kind, default) in more.items():
-        if c in table.column_names:
-            found[c] = _column(path, table, c, kind, default if kind == TEXT else None)
-        else:
-            found[c] = None if default is None else np.full(table.num_rows, default, object if kind == TEXT else None)
-    return found
+    if past is None:
+        return users.texts, empty_history()
+    text, days = _texts(past), columns.days(past["local_day"])
+    people = text["user_id"]
+    known = pc.index_in(people.names, value_set=users.names)
+    other = np.asarray(known.is_null())
+    number = np.where(other, len(users.names) + np.cumsum(other) - 1, known.fill_null(0).to_numpy())
+    everyone = pa.concat_arrays([users.names, people.names.filter(pa.array(other))])
+    return everyone.to_numpy(zero_copy_only=False).astype(object), History(
+        user=number.astype(np.int64)[people.codes],
+        channel=text["channel"].at(slice(None)),
+        category=text["category"].at(slice(None)),
+        campaign=text["campaign_id"].at(slice(None)),
+        minutes_before=columns.numbers(past["minutes_before"]),
+        local_day=np.zeros(past.num_rows, np.int64) if days is None else days,
+        p_opt_out=columns.numbers(past["p_opt_out"]),
+        cost=columns.numbers(past["cost"]),
+    )
 
 
-def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object = None) -> Any:
-    column = table[name]
-    if for_null is not None and column.null_count:
-        column = column.cast(pa.string()).fill_null(for_null)
-    require_rows(path, name, "empty", np.asarray(column.is_null()))
-    if kind == TEXT and for_null is None:
-        require_no_fractions(path, name, column.type)
-    try:
-        if kind == TEXT:
-            kept = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
-            codes = (column if kept else column.cast(pa.string())).combine_chunks()
-            codes = codes if kept else codes.dictionary_encode()
-            return codes.dictionary.to_numpy(zero_copy_only=False)[codes.indices.to_numpy()].astype(object)
-        found = column.cast(pa.int64() if kind == WHOLE else pa.float64()).to_numpy()
-    except pa.ArrowException:
-        raise ContractError(f"{path}, column {name}: {column.type} where {kind} are expected; convert it") from None
-    if kind == NUMBER:
-        require_rows(path, name, "not finite", ~np.isfinite(found))
-    return found
-
-
-def require_no_fractions(path: Path, name: str, kind: pa.DataType) -> None:
-    """Nothing, or ContractError for a column of names that was written as numbers with a decimal point."""
-    if pa.types.is_floating(kind):
-        raise ContractError(
-            f"{path}, column {name}: {kind} where text or whole numbers are expected; as text 12 would be 12.0, "
-            "another name: convert it"
-        )
-
-
-def require_rows(path: Path, column: str, what: str, bad: Any) -> None:
-    rows = np.flatnonzero(bad)
-    if len(rows):
-        raise ContractError(
-            f"{path}, column {column}: {what} in {len(rows)} of {len(bad)} rows (first rows {rows[:3].tolist()}); "
-            "repair the file and solve again"
-        )
+def _read(path: Path | Frame, needed: dict[str, str], more: More) -> pa.Table:
+    """The rows of a file as `columns.typed` gives them."""
+    _require_memory(path)
+    return columns.typed(path, tabular.read(path, columns.kinds_of(needed, more)), needed, more)
 
 
 def free_memory() -> int:
@@ -278,48 +306,15 @@ def free_memory() -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _require_memory(path: Path, rows: int) -> None:
+def _require_memory(path: Path | Frame) -> None:
     free = free_memory()
+    if not isinstance(path, Frame) and (source := tabular.source_of(path)).format != tabular.PARQUET:
+        most = path.stat().st_size * (_MOST_ZIPPED if source.zipped else 1) // _SHORTEST_ROW
+        if most * BYTES_PER_CANDIDATE <= free:
+            return
+    rows = tabular.count(path)
     if rows * BYTES_PER_CANDIDATE > free:
         raise ContractError(
             f"{path}: {rows:,} candidates need about {rows * BYTES_PER_CANDIDATE / 2**30:.1f} GiB of memory, "
-            f"{free / 2**30:.1f} GiB are free; solve parts of the users, each with its share of the limits"
+            f"{free / 2**30:.1f} GiB are free; solve a folder, whose buckets need less, or parts of the users"
         )
-
-
-def _last_slot(limits: SolveLimits, slot: Ints, past: dict[str, Any] | None) -> int:
-    named = [s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot]
-    committed = 0 if past is None else -np.floor_divide(past["minutes_before"].min(initial=0.0), limits.slot_minutes)
-    return int(max([int(slot.max(initial=0)), int(committed), *named]))
-
-
-def messages_of(path: Path, user: Ints, cells: dict[str, Any]) -> tuple[Ints, Ints]:
-    """(message of each row, first row of each message); a message must be told the same in all its rows."""
-    name, names = pd.factorize(cells["message_id"])
-    key = user * np.int64(len(names)) + name
-    message, first_keys = pd.factorize(key)
-    first = np.full(len(first_keys), len(key))
-    np.minimum.at(first, message, np.arange(len(key)))
-    for column in ("campaign_id", "channel", "category", "exclusive_group", "tier"):
-        code = pd.factorize(cells[column])[0]
-        require_rows(path, column, "different from the message's first row", code != code[first[message]])
-    return message.astype(np.int64), first
-
-
-def history_of(past: dict[str, Any] | None, users: Texts) -> tuple[Texts, History]:
-    """(all users, those of the candidates first, their history): a past of others bounds nothing but shared rows."""
-    if past is None:
-        return users, empty_history()
-    everyone = pd.Index(users).append(pd.Index(past["user_id"])).unique()
-    n = len(past["user_id"])
-    days = past["local_day"]
-    return everyone.to_numpy(object), History(
-        user=everyone.get_indexer(past["user_id"]).astype(np.int64),
-        channel=past["channel"],
-        category=past["category"],
-        campaign=past["campaign_id"],
-        minutes_before=past["minutes_before"],
-        local_day=np.zeros(n, np.int64) if days is None else days.astype(np.int64),
-        p_opt_out=past["p_opt_out"],
-        cost=past["cost"],
-    )

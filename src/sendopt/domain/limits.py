@@ -102,3 +102,11 @@ class SolveLimits(Limits):
     """The limits file of `sendopt solve`: the same limits and the grid that slots are numbered on."""
 
     slot_minutes: Literal[15, 30, 60, 120, 240] = Field(60, description="minutes per slot")
+
+    @field_validator("capacity")
+    @classmethod
+    def _slots_from_0(cls, capacity: dict[str, Capacity]) -> dict[str, Capacity]:
+        for channel, by_slot in capacity.items():
+            if isinstance(by_slot, dict) and min(by_slot, default=0) < 0:
+                raise ValueError(f"no such slot; got {min(by_slot)} of {channel}; slots count from 0")
+        return capacity

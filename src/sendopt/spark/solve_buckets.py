@@ -22,8 +22,16 @@ from sendopt import jvm_log
 from sendopt.allocation.buckets import Part, Planned, bucket_of, write_bucket
 from sendopt.allocation.buckets import solve_folder as in_buckets
 from sendopt.allocation.buckets.folder import NOTHING_EXPECTED
-from sendopt.allocation.buckets.split import no_rows, typed
-from sendopt.allocation.files import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, require_there
+from sendopt.allocation.columns import (
+    CANDIDATES,
+    CANDIDATES_MORE,
+    HISTORY,
+    HISTORY_MORE,
+    no_rows,
+    require_there,
+    typed,
+)
+from sendopt.allocation.out_folder import require_out
 from sendopt.allocation.tabular import PARQUET, parts_of, plain, source_of
 from sendopt.allocation.unused import Expectation
 from sendopt.config.schema import SparkSettings
@@ -44,6 +52,7 @@ def solve_folder(
 
     Raises ConfigError (exit 2), before Spark starts, where a file is not Parquet.
     """
+    require_out(out, [source, history], in_parts=True)
     for path in (*parts_of(source), *(parts_of(history) if history else ())):
         if source_of(path).format != PARQUET:
             raise ConfigError(f"--spark reads Parquet only, and {path} is none: leave out --spark, or write Parquet")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from sendopt.allocation import files, unused
-from sendopt.allocation.buckets.solve import Planned, Run, one_after_the_other, solve_buckets
+from sendopt.allocation import files, same_ids, unused
+from sendopt.allocation.buckets.solve import SAMPLE_USERS, Planned, Run, one_after_the_other, sampled, solve_buckets
 from sendopt.allocation.buckets.split import number_of_buckets, split
-from sendopt.allocation.buckets.store import is_bucketed
+from sendopt.allocation.buckets.store import Summary, history_ids, is_bucketed, user_ids
 from sendopt.allocation.buckets.store import summaries as summaries_of
-from sendopt.allocation.contract import require_feasible
+from sendopt.allocation.out_folder import beside, require_out
 from sendopt.allocation.unused import Expectation, Offered
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ConfigError
@@ -33,45 +31,62 @@ def solve_folder(
     nothing is a warning of the plan, or raised where `expect` takes it for a mistake.
     Raises ConfigError where the call contradicts the buckets, else what `split` and `solve_buckets` raise.
     """
+    files.require_limits(limits)
+    require_out(out, [source, history], in_parts=True)
     if is_bucketed(source):
         if history is not None or buckets is not None:
             raise ConfigError(f"{source} holds buckets already, history included: leave out --buckets and --history")
-        warnings = _require_used(source, source, limits, expect)
+        warnings = _require_used(source, source, None, limits, expect)
         return solve_buckets(source, limits, out, relative_gap, run, warnings=warnings)
     warnings = files.require_columns(source, limits, history, expect)
     count = number_of_buckets(source, buckets)
-    with _beside(out) as folder:
+    with beside(out, "buckets") as folder:
         clock = time.perf_counter()
         splits(source, history, folder, count)
         spent = time.perf_counter() - clock
-        warnings += _require_used(folder, history or source, limits, expect)
+        warnings += _require_used(folder, source, history, limits, expect)
         return solve_buckets(folder, limits, out, relative_gap, run, seconds_before={"split": spent}, warnings=warnings)
 
 
-def _require_used(folder: Path, history: Path, limits: SolveLimits, expect: Expectation) -> list[str]:
-    """Warnings of limits and history that match no candidate of these buckets, or what `unused` raises."""
+def _require_used(
+    folder: Path, source: Path, history: Path | None, limits: SolveLimits, expect: Expectation
+) -> list[str]:
+    """Warnings of limits and history that match no candidate of these buckets, or what is raised instead.
+
+    `source` and `history` name in messages what the buckets were written from.
+    """
     summaries = summaries_of(folder)
-    require_feasible(limits)
+    files.require_some(source, sum(s.cells for s in summaries))
+    files.require_days(source, limits, all(s.days for s in summaries))
+    least = min(s.least_minutes_before for s in summaries)
+    files.require_horizon(source, history, limits, max(s.last_slot for s in summaries), least)
+    offered = _offered(summaries)
+    warnings = unused.require_used(limits, offered, expect)
+    warnings += files.require_committed_counted(history, limits, any(s.committed for s in summaries), expect)
+    past = source if history is None and offered.history_rows else history
+    alike = None
+    if offered.history_rows > offered.history_matched:
+        alike = same_ids.alike(user_ids(folder, sampled(summaries, SAMPLE_USERS)), history_ids(folder))
+    otherwise = unused.require_same_form(past, alike, expect)
+    return warnings + (otherwise or unused.require_history_used(past, offered, expect))
+
+
+def _offered(summaries: list[Summary]) -> Offered:
     names = {name: frozenset(chain.from_iterable(s.names[name] for s in summaries)) for name in summaries[0].names}
-    offered = Offered(
+    slots: dict[str, set[int]] = {}
+    for s in summaries:
+        for channel, there in s.slots.items():
+            slots.setdefault(channel, set()).update(there)
+    return Offered(
         channels=names["channel"],
         categories=names["category"],
         campaigns=names["campaign_id"],
         last_slot=max(s.last_slot for s in summaries),
         history_channels=names["history_channel"],
+        history_categories=names["history_category"],
+        history_campaigns=names["history_campaign_id"],
         history_rows=sum(s.history[0] for s in summaries),
         history_matched=sum(s.history[1] for s in summaries),
+        slots=slots,
+        any_worth=any(s.any_worth for s in summaries),
     )
-    return [
-        *unused.require_used(limits, offered, expect),
-        *unused.require_history_used(history, offered, expect),
-    ]
-
-
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A folder that workers on this file system can read, until the block ends."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-buckets-", dir=out.parent.resolve()) as name:
-        Path(name).chmod(0o755)
-        yield Path(name)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +15,9 @@ from sendopt.allocation.audit_parts import check_parts
 from sendopt.allocation.buckets.plan import Part, Task, TierPart, counting, market_of, plan_bucket
 from sendopt.allocation.buckets.shares import shares, total
 from sendopt.allocation.buckets.store import Summary, is_bucketed, read_buckets, summaries
-from sendopt.allocation.contract import require_feasible
 from sendopt.allocation.coupling import rows_of, uses_of_send
-from sendopt.allocation.files import as_json, require_horizon
+from sendopt.allocation.files import as_json, require_days, require_horizon, require_limits
+from sendopt.allocation.out_folder import MANIFEST, PLAN, both_or_neither, require_out
 from sendopt.allocation.prices import engine
 from sendopt.allocation.prices.sweep import NONE
 from sendopt.allocation.problem import Cells, Floats, Messages, Problem
@@ -28,7 +25,6 @@ from sendopt.allocation.solution import Solution, Tier
 from sendopt.allocation.solve import add_up
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import Limits, SolveLimits
-from sendopt.errors import ContractError
 
 __all__ = ["Planned", "is_bucketed", "solve_buckets"]
 
@@ -64,13 +60,14 @@ def solve_buckets(
     Both or neither. `run` maps a function over the buckets' numbers, anywhere and in any order: the same bytes come
     out. Raises ContractError (exit 3), InfeasibleError (exit 4), AuditError (exit 7).
     """
-    require_feasible(limits)
+    require_limits(limits)
+    require_out(out, [], in_parts=True)
     clock = time.perf_counter()
     told = summaries(folder)
-    _require_days(folder, limits, told)
-    with _both_or_neither(out) as beside:
-        task = _task(folder.resolve(), beside.resolve() / "plan.parquet", limits, told, audit, own_prices)
-        (beside / "plan.parquet").mkdir()
+    require_days(folder, limits, all(s.days for s in told))
+    with both_or_neither(out) as staged:
+        task = _task(folder.resolve(), staged / PLAN, limits, told, audit, own_prices)
+        (staged / PLAN).mkdir()
         task = replace(task, prices=_common_prices(task, told, sample_users))
         priced = time.perf_counter()
         parts = sorted(run(_Work(task), len(told)), key=lambda part: part.bucket)
@@ -84,7 +81,7 @@ def solve_buckets(
         found = Planned(
             solution, sum(p.sends for p in parts), sum(s.users for s in told), len(told), seconds, tuple(warnings)
         )
-        (beside / "solution.json").write_text(json.dumps(told_of(found), indent=2) + "\n")
+        (staged / MANIFEST).write_text(json.dumps(told_of(found), indent=2) + "\n")
     return found
 
 
@@ -104,41 +101,10 @@ class _Work:
         return plan_bucket(self.task, bucket)
 
 
-@contextmanager
-def _both_or_neither(out: Path) -> Iterator[Path]:
-    """A folder beside `out` whose two outputs take their places in it where nothing is raised."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    beside.chmod(0o755)
-    try:
-        yield beside
-        out.mkdir(exist_ok=True)
-        for name in ("plan.parquet", "solution.json"):
-            old = out / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            else:
-                old.unlink(missing_ok=True)
-            (beside / name).rename(old)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _require_days(folder: Path, limits: SolveLimits, told: list[Summary]) -> None:
-    calendar = [name for name, cap in sorted(limits.caps.items()) if cap.calendar]
-    if calendar and not all(s.days for s in told if s.cells):
-        raise ContractError(
-            f"{folder}: column local_day is missing; caps.{calendar[0]} counts by local day or week, so each row "
-            "needs its user's local day (days since 1970-01-01)"
-        )
-
-
 def _task(folder: Path, out: Path, limits: SolveLimits, told: list[Summary], audit: bool, own_prices: bool) -> Task:
     """All but the prices."""
-    named = [s for by_slot in limits.capacity.values() if isinstance(by_slot, dict) for s in by_slot]
-    committed = [int(-(s.least_minutes_before // limits.slot_minutes)) for s in told]
-    n_slots = 1 + max([0, *(s.last_slot for s in told), *committed, *named])
-    require_horizon(folder, limits, max([0, *(s.last_slot for s in told), *committed]))
+    least = min((s.least_minutes_before for s in told), default=0.0)
+    n_slots = 1 + require_horizon(folder, None, limits, max((s.last_slot for s in told), default=0), least)
     campaigns = {
         name: c.model_copy(update={"shortfall_price": max((s.largest.get(name, 0.0) for s in told), default=0.0)})
         if c.shortfall_price is None
@@ -168,11 +134,8 @@ def _task(folder: Path, out: Path, limits: SolveLimits, told: list[Summary], aud
 def _common_prices(task: Task, told: list[Summary], sample_users: int) -> dict[int, Floats]:
     """Prices by tier that minimise the bound over the first buckets at their part of the limits."""
     everyone = sum(s.users for s in told)
-    which, users = [], 0
-    for s in told:
-        if users < sample_users:
-            which.append(s.bucket)
-            users += s.users
+    which = sampled(told, sample_users)
+    users = sum(told[bucket].users for bucket in which)
     none = np.zeros(len(task.rows.names))
     prices = {tier: none for tier in sorted({t for s in told for t in s.tiers}) or [1]}
     if users == 0 or len(none) == 0:
@@ -191,6 +154,12 @@ def _common_prices(task: Task, told: list[Summary], sample_users: int) -> dict[i
             room = np.maximum(0.0, room - (task.rows.used(problem, planned) - task.rows.committed))
             above = np.sort(np.concatenate([above, planned]))
     return prices
+
+
+def sampled(told: list[Summary], users: int) -> list[int]:
+    """The first buckets that have so many users together, at least one: all, where there are fewer."""
+    before = np.cumsum([0, *(s.users for s in told)])[:-1]
+    return [s.bucket for s, earlier in zip(told, before.tolist(), strict=True) if earlier < users]
 
 
 def _solution(task: Task, parts: list[Part], relative_gap: float) -> Solution:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sendopt.allocation import files, tabular
+from sendopt.allocation import columns, files, tabular
 from sendopt.allocation.buckets.store import MOST_BUCKETS, bucket_of, write_bucket
-from sendopt.allocation.files import (
-    CANDIDATES,
-    CANDIDATES_MORE,
-    HISTORY,
-    HISTORY_MORE,
-    require_no_fractions,
-    require_rows,
-    require_there,
-)
-from sendopt.allocation.tabular import NUMBER, TEXT
-from sendopt.errors import ConfigError, ContractError
+from sendopt.allocation.columns import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, More
+from sendopt.errors import ConfigError
 
 ROWS_A_BUCKET = 4_000_000  # candidates, where no number of buckets is given: about 100,000 users
 _BATCH = 1 << 20  # rows at once
-_TYPES = {TEXT: pa.string(), NUMBER: pa.float64()}
+_MOST_ROWS = 2**31 - 1  # of a bucket: offsets of its lists are of 32 bits
+_OTHER_FILES = 64  # open beside those of the buckets
 
 
 def number_of_buckets(source: Path, given: int | None) -> int:
@@ -43,6 +34,9 @@ def number_of_buckets(source: Path, given: int | None) -> int:
 def require_memory(source: Path, buckets: int) -> None:
     """Nothing, or ConfigError (exit 2) where a bucket of this many would not fit into memory."""
     rows = _rows_of(source)
+    files.require_some(source, rows)
+    if rows // buckets > _MOST_ROWS:
+        raise ConfigError(f"--buckets: {rows:,} candidates of {source} need at least {-(-rows // _MOST_ROWS):,}")
     needed, free = rows // buckets * files.BYTES_PER_CANDIDATE, files.free_memory()
     if needed > free:
         raise ConfigError(
@@ -65,71 +59,50 @@ def split(source: Path, history: Path | None, folder: Path, buckets: int) -> Non
             _spread(tabular.parts_of(history), HISTORY, HISTORY_MORE, loose / "history", buckets)
         for bucket in range(buckets):
             cells, past = (loose / kind / f"{bucket:05d}.parquet" for kind in ("candidates", "history"))
-            before = pq.read_table(past) if history is not None else None
-            write_bucket(folder, bucket, buckets, pq.read_table(cells), before, str(source))
+            before = _read_loose(past, HISTORY, HISTORY_MORE) if history is not None else None
+            rows = _read_loose(cells, CANDIDATES, CANDIDATES_MORE)
+            write_bucket(folder, bucket, buckets, rows, before, str(source))
             cells.unlink()
             past.unlink(missing_ok=True)
     finally:
         shutil.rmtree(loose, ignore_errors=True)
 
 
-def typed(path: Path, rows: pa.Table, needed: dict[str, str], more: Mapping[str, tuple[str, object]]) -> pa.Table:
-    """`rows` with the columns of the contract in one order and type, those left out at their default (local_day: null).
-
-    Raises ContractError naming `path` and column for one that is missing, empty or of another kind.
-    """
-    require_there(path, needed, rows.column_names)
-    columns = {}
-    for name, kind, default in [
-        *((name, kind, None) for name, kind in needed.items()),
-        *((name, kind, default) for name, (kind, default) in more.items()),
-    ]:
-        into = _TYPES.get(kind, pa.int64())
-        if name not in rows.column_names:
-            columns[name] = pa.repeat(pa.scalar(default, into), rows.num_rows)
-            continue
-        if kind == TEXT and name in needed:
-            require_no_fractions(path, name, rows[name].type)
-        try:
-            found = pc.cast(rows[name], into)
-        except pa.ArrowException:
-            raise ContractError(
-                f"{path}, column {name}: {rows[name].type} where {kind} are expected; convert it"
-            ) from None
-        found = found.fill_null("") if default == "" else found
-        require_rows(path, name, "empty", np.asarray(found.is_null()))
-        columns[name] = found
-    return pa.table(columns)
+def _read_loose(path: Path, needed: dict[str, str], more: More) -> pa.Table:
+    return pq.read_table(path, read_dictionary=columns.texts_of(needed, more))
 
 
-def no_rows(needed: dict[str, str], more: Mapping[str, tuple[str, object]]) -> pa.Table:
-    """What `typed` gives for no rows at all."""
-    nothing = pa.table({name: pa.array([], _TYPES.get(kind, pa.int64())) for name, kind in needed.items()})
-    return typed(Path(), nothing, needed, more)
-
-
-def _spread(
-    paths: list[Path], needed: dict[str, str], more: Mapping[str, tuple[str, object]], folder: Path, buckets: int
-) -> None:
+def _spread(paths: list[Path], needed: dict[str, str], more: More, folder: Path, buckets: int) -> None:
     folder.mkdir(parents=True)
-    kinds = {**needed, **{name: kind for name, (kind, _) in more.items()}}
-    schema = no_rows(needed, more).schema
+    kinds = columns.kinds_of(needed, more)
+    schema = columns.with_plain_texts(columns.no_rows(needed, more)).schema
+    _allow_open_files(buckets + _OTHER_FILES)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(pq.ParquetWriter(folder / f"{b:05d}.parquet", schema, write_statistics=False))
             for b in range(buckets)
         ]
         for path in paths:
+            first_row = 0
             for rows in tabular.batches(path, kinds, _BATCH):
-                ready = typed(path, rows, needed, more)
-                users = ready["user_id"].combine_chunks().dictionary_encode()
-                bucket = bucket_of(users.dictionary.to_numpy(zero_copy_only=False), buckets)[users.indices.to_numpy()]
+                ready = columns.typed(path, rows, needed, more, first_row)
+                first_row += rows.num_rows
+                users = columns.coded(ready["user_id"])
+                bucket = bucket_of(users.texts, buckets)[users.codes]
                 order = np.argsort(bucket.astype(np.int16), kind="stable")
                 ends = np.cumsum(np.bincount(bucket, minlength=buckets))
+                ready = columns.with_plain_texts(ready)
                 ready = ready.take(pa.array(order)) if buckets > 1 else ready
                 for b in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
-                    first = int(ends[b - 1]) if b else 0
-                    writers[b].write_table(ready.slice(first, int(ends[b]) - first))
+                    start = int(ends[b - 1]) if b else 0
+                    writers[b].write_table(ready.slice(start, int(ends[b]) - start))
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise this process's own limit where it is lower and the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count and (hard == resource.RLIM_INFINITY or hard >= count):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def _rows_of(source: Path) -> int:

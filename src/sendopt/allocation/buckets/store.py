@@ -7,6 +7,7 @@ them are a random sample.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sendopt.allocation.files import (
-    CANDIDATES,
-    CANDIDATES_MORE,
-    HISTORY,
-    HISTORY_MORE,
-    MOST_SLOTS,
-    columns_of,
-    history_of,
-    messages_of,
-    require_rows,
-)
-from sendopt.allocation.prices.arrange import agreed, arranged
+from sendopt.allocation import columns, tabular
+from sendopt.allocation.columns import Coded
+from sendopt.allocation.files import history_of
+from sendopt.allocation.prices.arrange import arranged
 from sendopt.allocation.prices.instance import hash_order, text_hash
 from sendopt.allocation.problem import Cells, Ints, Messages, Problem
 from sendopt.domain.limits import Limits, SolveLimits
@@ -38,6 +31,19 @@ _KEY = b"sendopt.bucket"
 _TEXTS = ("message_id", "campaign_id", "channel", "category", "exclusive_group")
 _LISTS = ("p_opt_out", "cost")
 _NAMES = ("channel", "category", "campaign_id")
+_PAST_TEXTS = columns.texts_of(columns.HISTORY, columns.HISTORY_MORE)
+_CODED = pa.dictionary(pa.int32(), pa.string())
+_SCHEMA = pa.schema(  # of every bucket, whatever its cells
+    [
+        ("user_id", _CODED),
+        *((name, _CODED) for name in _TEXTS),
+        ("tier", pa.int32()),
+        ("slot", pa.list_(pa.int16())),  # columns.MOST_SLOTS is its largest
+        ("value", pa.list_(pa.float64())),
+        *((name, pa.list_(pa.float64())) for name in _LISTS),  # one number where all cells of the message have it
+        ("local_day", pa.list_(pa.int32())),  # null where it is not told for all
+    ]
+)
 MOST_BUCKETS = 1000
 
 
@@ -56,7 +62,9 @@ class Summary:
     largest: dict[str, float]  # the largest value of each campaign
     last_tier: dict[str, int]  # of each campaign
     tiers: list[int]
-    names: dict[str, list[str]]  # channels, categories and campaigns of its candidates; channels of its history
+    names: dict[str, list[str]]  # channels, categories and campaigns of its candidates, history_… those of its history
+    slots: dict[str, list[int]]  # of the candidates of each channel
+    any_worth: bool  # some value is above 0
     history: tuple[int, int]  # rows, and those whose user has a candidate
     committed: list[tuple[str, str, float, int, float, float]]  # channel, campaign, minute, sends, Σ p_opt_out, Σ cost
 
@@ -78,51 +86,43 @@ def _past_of(folder: Path, bucket: int) -> Path:
 def write_bucket(
     folder: Path, bucket: int, buckets: int, cells: pa.Table, history: pa.Table | None, origin: str
 ) -> Summary:
-    """Writes the bucket of these candidates (long rows as `sendopt solve` takes them) and their history.
+    """Writes the bucket of these candidates and their history, both as `columns.typed` gives them.
 
     The bytes do not depend on the order of rows. Raises ContractError, naming `origin`, for rows that contradict.
     """
     where = Path(f"{origin} (bucket {bucket + 1} of {buckets})")
-    c = columns_of(where, _with_all_days(cells), CANDIDATES, CANDIDATES_MORE)
-    require_rows(where, "slot", "negative", c["slot"] < 0)
-    require_rows(where, "tier", "below 1", c["tier"] < 1)
-    require_rows(where, "p_opt_out", "outside [0, 1]", ~((c["p_opt_out"] >= 0) & (c["p_opt_out"] <= 1)))
-    require_rows(where, "cost", "negative", c["cost"] < 0)
-    user, users = pd.factorize(c["user_id"])
-    message, first = messages_of(where, user, c)
-    order, start = arranged(user[first], hash_order(users), text_hash(c["message_id"][first]))
-    if int(c["slot"].max(initial=0)) >= MOST_SLOTS:
-        raise ContractError(
-            f"{where}, column slot: {int(c['slot'].max()):,} is beyond the longest plan of {MOST_SLOTS:,} slots; slots "
-            "count from 0 at the start of the plan"
-        )
-    rows, cell_start = arranged(message, order, c["slot"])
+    text = {name: columns.coded(cells[name]) for name in ("user_id", *_TEXTS)}
+    tier, slot = columns.numbers(cells["tier"]), columns.numbers(cells["slot"])
+    message, first = columns.messages_of(where, text, tier)
+    user = text["user_id"]
+    order, _ = arranged(
+        user.codes[first].astype(np.int64), hash_order(user.texts), text_hash(text["message_id"].at(first))
+    )
+    rows, cell_start = arranged(message, order, slot)
     owner = np.repeat(order, np.diff(cell_start))
     repeated = np.zeros(len(rows), bool)
-    repeated[1:] = (owner[1:] == owner[:-1]) & (np.diff(c["slot"][rows]) == 0)
+    repeated[1:] = (owner[1:] == owner[:-1]) & (np.diff(slot[rows]) == 0)
     if repeated.any():
         raise ContractError(
             f"{where}: (user_id, message_id, slot) repeated in {int(repeated.sum())} of {len(rows)} rows; "
             "repair the candidates and solve again"
         )
-    lines = first[order]
+    lines, days = first[order], columns.days(cells["local_day"])
     lists = pa.array(cell_start.astype(np.int32))
-    columns: dict[str, pa.Array] = {"user_id": _dictionary(c["user_id"][lines])}
-    columns |= {name: _dictionary(c[name][lines]) for name in _TEXTS}
-    columns["tier"] = pa.array(c["tier"][lines].astype(np.int32))
-    for name in ("slot", "value", *_LISTS):
-        kind = np.int16 if name == "slot" else np.float64
-        one = agreed(c[name], rows, cell_start) if name in _LISTS else None
-        flat = pa.array(c[name][rows].astype(kind)) if one is None else None
-        columns[name] = pa.array(one) if flat is None else pa.ListArray.from_arrays(lists, flat)
-    if c["local_day"] is not None:
-        columns["local_day"] = pa.ListArray.from_arrays(lists, pa.array(c["local_day"][rows].astype(np.int32)))
+    arrays: dict[str, pa.Array] = {name: _in_order(text[name], lines) for name in ("user_id", *_TEXTS)}
+    arrays["tier"] = pa.array(tier[lines].astype(np.int32))
+    arrays["slot"] = pa.ListArray.from_arrays(lists, pa.array(slot[rows].astype(np.int16)))
+    arrays["value"] = pa.ListArray.from_arrays(lists, pa.array(columns.numbers(cells["value"])[rows]))
+    arrays |= {name: _agreed(columns.numbers(cells[name])[rows], cell_start) for name in _LISTS}
+    told = None if days is None else pa.array(days[rows].astype(np.int32))
+    untold = pa.nulls(len(lines), pa.list_(pa.int32()))
+    arrays["local_day"] = untold if told is None else pa.ListArray.from_arrays(lists, told)
     if history is not None:
-        history = _with_all_days(history)
+        history = columns.with_plain_texts(history)
         history = history.sort_by([(name, "ascending") for name in sorted(history.column_names)])
-    past = None if history is None else columns_of(where, history, HISTORY, HISTORY_MORE)
-    summary = _summary(bucket, buckets, len(start) - 1, c, first, past)
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(vars(summary))})
+    summary = _summary(bucket, buckets, cells, text, first, history)
+    table = pa.table([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA)
+    table = table.replace_schema_metadata({_KEY: json.dumps(vars(summary))})
     folder.mkdir(parents=True, exist_ok=True)
     if history is not None and history.num_rows:
         pq.write_table(history, _past_of(folder, bucket))
@@ -134,62 +134,98 @@ def write_bucket(
     return summary
 
 
-def _with_all_days(rows: pa.Table) -> pa.Table:
-    """Without the column local_day where it is not told for all."""
-    told = "local_day" in rows.column_names and rows["local_day"].null_count == 0
-    return rows if told or "local_day" not in rows.column_names else rows.drop_columns(["local_day"])
+def _in_order(text: Coded, lines: Ints) -> pa.DictionaryArray:
+    """The names of these rows, coded by first appearance: the same whatever the codes were."""
+    codes, names = pd.factorize(text.codes[lines])
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), text.names.take(pa.array(names)))
 
 
-def _dictionary(texts: NDArray[Any]) -> pa.Array:
-    codes, names = pd.factorize(texts)
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names, pa.string()))
+def _agreed(values: NDArray[Any], start: Ints) -> pa.ListArray:
+    """Lists of the numbers of each message's cells; a list of one where they are all the same."""
+    counts = np.diff(start)
+    if not len(counts):
+        return pa.array([], pa.list_(pa.float64()))
+    heads = start[:-1]
+    same = np.minimum.reduceat(values, heads) == np.maximum.reduceat(values, heads)
+    keep = np.repeat(~same, counts)
+    keep[heads] = True
+    ends = np.concatenate([[0], np.cumsum(np.where(same, 1, counts))])
+    return pa.ListArray.from_arrays(pa.array(ends.astype(np.int32)), pa.array(values[keep]))
 
 
 def _summary(
-    bucket: int, buckets: int, users: int, c: dict[str, Any], first: Ints, past: dict[str, Any] | None
+    bucket: int, buckets: int, cells: pa.Table, text: Mapping[str, Coded], first: Ints, past: pa.Table | None
 ) -> Summary:
-    frame = pd.DataFrame({"campaign": c["campaign_id"], "value": c["value"], "tier": c["tier"]})
-    by_campaign = frame.groupby("campaign", sort=True)
-    committed: list[tuple[str, str, float, int, float, float]] = []
-    least = 0.0
-    names = {name: sorted(map(str, pd.unique(c[name]))) for name in _NAMES}
-    names["history_channel"] = [] if past is None else sorted(map(str, pd.unique(past["channel"])))
-    matched = 0 if past is None else int(pd.Series(past["user_id"]).isin(c["user_id"]).sum())
+    campaign, value, tier = text["campaign_id"], columns.numbers(cells["value"]), columns.numbers(cells["tier"])
+    slot = columns.numbers(cells["slot"])
+    largest, last_tier = np.zeros(len(campaign.names)), np.zeros(len(campaign.names), np.int64)
+    np.maximum.at(largest, campaign.codes, value)
+    np.maximum.at(last_tier, campaign.codes, tier)
+    names = {name: sorted(text[name].names.to_pylist()) for name in _NAMES}
+    names |= {f"history_{name}": [] if past is None else sorted(past[name].unique().to_pylist()) for name in _NAMES}
+    least, matched = 0.0, 0
     if past is not None:
-        least = float(past["minutes_before"].min(initial=0.0))
-        sends = pd.DataFrame({name: past[name] for name in (*HISTORY, *_LISTS)})
-        counted = (
-            sends[sends["minutes_before"] <= 0]
-            .groupby(["channel", "campaign_id", "minutes_before"], sort=True)
-            .agg(sends=("cost", "size"), p_opt_out=("p_opt_out", "sum"), cost=("cost", "sum"))
-            .reset_index()
-        )
-        committed = [
-            (str(channel), str(campaign), -float(before), int(n), float(p_opt_out), float(cost))
-            for channel, campaign, before, n, p_opt_out, cost in counted.itertuples(index=False, name=None)
-        ]
+        least = float(columns.numbers(past["minutes_before"]).min(initial=0.0))
+        matched = int(columns.is_among(past["user_id"], text["user_id"]).sum())
+    by_name = sorted(zip(campaign.names.to_pylist(), largest.tolist(), last_tier.tolist(), strict=True))
     return Summary(
         bucket=bucket,
         buckets=buckets,
-        users=users,
+        users=len(text["user_id"].names),
         messages=len(first),
-        cells=len(c["slot"]),
-        last_slot=int(c["slot"].max(initial=-1)),
+        cells=len(slot),
+        last_slot=int(slot.max(initial=-1)),
         least_minutes_before=least,
-        days=c["local_day"] is not None and (past is None or past["local_day"] is not None),
-        largest={str(k): max(0.0, float(v)) for k, v in by_campaign["value"].max().items()},
-        last_tier={str(k): int(v) for k, v in by_campaign["tier"].max().items()},
-        tiers=np.unique(c["tier"]).tolist(),
+        days=cells["local_day"].null_count == 0 and (past is None or past["local_day"].null_count == 0),
+        largest={name: most for name, most, _ in by_name},
+        last_tier={name: last for name, _, last in by_name},
+        tiers=np.unique(tier).tolist(),
         names=names,
-        history=(0 if past is None else len(past["user_id"]), matched),
-        committed=committed,
+        slots=dict(sorted(columns.slots_by_channel(text["channel"], slot).items())),
+        any_worth=bool((value > 0).any()),
+        history=(0 if past is None else past.num_rows, matched),
+        committed=[] if past is None else _committed(past),
     )
+
+
+def _committed(past: pa.Table) -> list[tuple[str, str, float, int, float, float]]:
+    wanted = ("channel", "campaign_id", "minutes_before", *_LISTS)
+    sends = past.filter(columns.committed(past)).select(wanted).to_pandas()
+    counted = (
+        sends.groupby(["channel", "campaign_id", "minutes_before"], sort=True)
+        .agg(sends=("cost", "size"), p_opt_out=("p_opt_out", "sum"), cost=("cost", "sum"))
+        .reset_index()
+    )
+    return [
+        (str(channel), str(campaign), 0.0 - float(before), int(n), float(p_opt_out), float(cost))
+        for channel, campaign, before, n, p_opt_out, cost in counted.itertuples(index=False, name=None)
+    ]
+
+
+def user_ids(folder: Path, buckets: list[int]) -> pa.StringArray:
+    """The users of these buckets that have a candidate, each once."""
+    return _ids([path_of(folder, bucket) for bucket in buckets])
+
+
+def history_ids(folder: Path) -> pa.StringArray:
+    """The users of all buckets that have a history, each once."""
+    return _ids(sorted(folder.glob("history-*.parquet")))
+
+
+def _ids(paths: list[Path]) -> pa.StringArray:
+    names = [columns.coded(_read(path, ["user_id"], ["user_id"])["user_id"]).names for path in paths]
+    return pa.concat_arrays(names).unique() if names else pa.array([], pa.string())
 
 
 def is_bucketed(folder: Path) -> bool:
     """Was this folder written by `write_bucket`?"""
-    path = path_of(folder, 0)
-    return path.is_file() and _KEY in (pq.read_schema(path).metadata or {})
+    path = next(iter(sorted(folder.glob("bucket-*.parquet"))), None)
+    if path is None or not path.is_file():
+        return False
+    try:
+        return _KEY in (pq.read_schema(path).metadata or {})
+    except tabular.FAILURES as error:
+        raise tabular.unreadable(path, error) from None
 
 
 def summaries(folder: Path) -> list[Summary]:
@@ -202,36 +238,38 @@ def summaries(folder: Path) -> list[Summary]:
 
 
 def _summary_of(path: Path) -> Summary:
-    told = json.loads((pq.read_schema(path).metadata or {})[_KEY])
+    try:
+        told = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
+    except tabular.FAILURES as error:
+        raise tabular.unreadable(path, error) from None
     if told.keys() != {one.name for one in fields(Summary)}:
         raise ContractError(f"{path}: a bucket of another version of sendopt; write the buckets again")
     whole = {"committed": [tuple(one) for one in told["committed"]], "history": tuple(told["history"])}
     return Summary(**{**told, **whole})
 
 
+def _read(path: Path, names: list[str] | None = None, texts: list[str] | None = None) -> pa.Table:
+    """Columns of a file, those of `texts` as dictionaries."""
+    try:
+        return pq.read_table(path, columns=names, read_dictionary=texts)
+    except tabular.FAILURES as error:
+        raise tabular.unreadable(path, error) from None
+
+
 def read_buckets(folder: Path, which: list[int], limits: SolveLimits, n_slots: int) -> Problem:
     """The problem of the users of these buckets, under all of `limits`."""
-    tables = [pq.read_table(path_of(folder, b)) for b in which]
+    tables = [_read(path_of(folder, b)) for b in which]
     table = (pa.concat_tables(tables).unify_dictionaries() if len(tables) > 1 else tables[0]).combine_chunks()
     user = table["user_id"].combine_chunks()
     texts = {name: _texts(table[name].combine_chunks()) for name in _TEXTS}
     slots = _array(table["slot"])
     counts = np.diff(slots.offsets.to_numpy())
     message = np.repeat(np.arange(table.num_rows), counts)
-    days = _array(table["local_day"]).values.to_numpy() if "local_day" in table.column_names else None
-    numbers = {}
-    for name in _LISTS:
-        column = _array(table[name])
-        if pa.types.is_list(column.type):
-            numbers[name] = column.values.to_numpy()
-        elif (one := column.to_numpy()).any():
-            numbers[name] = np.repeat(one, counts)
-        else:
-            numbers[name] = np.broadcast_to(0.0, len(message))
+    days = None if table["local_day"].null_count else _array(table["local_day"]).values.to_numpy()
+    numbers = {name: _told_apart(_array(table[name]), counts) for name in _LISTS}
     paths = [path for b in which if (path := _past_of(folder, b)).is_file()]
-    past = pa.concat_tables([pq.read_table(path) for path in paths]) if paths else None
-    known = None if past is None else columns_of(paths[0], past, HISTORY, HISTORY_MORE)
-    everyone, before = history_of(known, user.dictionary.to_numpy(zero_copy_only=False).astype(object))
+    past = pa.concat_tables([_read(path, None, _PAST_TEXTS) for path in paths]) if paths else None
+    everyone, before = history_of(past, Coded(user.indices.to_numpy(), user.dictionary))
     return Problem(
         slot_minutes=limits.slot_minutes,
         n_slots=n_slots,
@@ -255,6 +293,14 @@ def read_buckets(folder: Path, which: list[int], limits: SolveLimits, n_slots: i
         limits=Limits(**{name: getattr(limits, name) for name in Limits.model_fields}),
         history=before,
     )
+
+
+def _told_apart(lists: pa.ListArray, counts: Ints) -> NDArray[Any]:
+    """(C,) the number of each cell, from lists as `_agreed` makes them."""
+    values, sizes = lists.values.to_numpy(), np.diff(lists.offsets.to_numpy())
+    if not values.any():
+        return np.broadcast_to(0.0, int(counts.sum()))
+    return np.repeat(values, np.where(sizes == counts, 1, counts).repeat(sizes))
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

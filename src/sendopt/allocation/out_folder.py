@@ -1,0 +1,122 @@
+"""The folder of a plan: tried before any work, then written whole or not at all, its manifest last."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sendopt.errors import ConfigError
+
+PLAN, MANIFEST = "plan.parquet", "solution.json"
+OUTPUT = (PLAN, "reasons.parquet")  # what an earlier solve may have left, beside its manifest
+_PART = re.compile(r"\d{5}\.parquet")  # of the plan of a folder, one a bucket
+
+
+def require_out(out: Path, inputs: Sequence[Path | None], *, in_parts: bool = False) -> None:
+    """Nothing, or ConfigError (exit 2) where a plan cannot be written to `out`; the folder is tried and left as it was.
+
+    `inputs` are what is read: none may hold `out`, nor be held by it. `in_parts`: the plan is a folder of files.
+    """
+    try:
+        place = _place(out)
+        for path in (one for one in inputs if one is not None):
+            _require_apart(out, place, path)
+        _require_own_output(out, place, in_parts)
+        _try_to_write(place)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = getattr(error, "strerror", None) or "no path of this system"
+        raise ConfigError(f"--out {out}: no folder can be written there ({reason}); give another path") from None
+
+
+@contextmanager
+def both_or_neither(out: Path) -> Iterator[Path]:
+    """A folder whose entries, the manifest `solution.json` among them, take their places in `out` if nothing is raised.
+
+    It lies in `out`, or beside where there is no `out` yet. The manifest goes first and comes last: while the plan is
+    exchanged, `out` holds none. What an earlier solve left goes.
+    """
+    place = out.resolve()
+    with beside(out, "plan") as staged:
+        yield staged
+        place.mkdir(exist_ok=True)
+        for name in (MANIFEST, *OUTPUT):
+            _remove(place / name)
+        for path in sorted(staged.iterdir(), key=lambda path: path.name == MANIFEST):
+            path.rename(place / path.name)
+
+
+@contextmanager
+def beside(out: Path, what: str) -> Iterator[Path]:
+    """A folder on the file system of `out` that workers can read, until the block ends."""
+    place = out.resolve()
+    home = place if place.is_dir() else place.parent
+    home.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{place.name}-{what}-", dir=home))
+    staged.chmod(0o755)
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _place(out: Path) -> Path:
+    """Where `out` leads; raises ConfigError where a file or a link to nothing is in the way."""
+    for path in (out, *out.parents):
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(f"--out {out}: {path} is a link to nothing; repair it, or give another path")
+        if path.exists():
+            if not path.is_dir():
+                raise ConfigError(f"--out {out}: {path} is a file where a folder is expected; give another path")
+            break
+    return out.resolve()
+
+
+def _require_apart(out: Path, place: Path, path: Path) -> None:
+    read = path.resolve()
+    if read == place or place in read.parents:
+        raise ConfigError(f"--out {out}: it holds {path}, which is read; give a folder of its own")
+    if read in place.parents:
+        raise ConfigError(f"--out {out}: it lies in {path}, whose files are read; give a folder elsewhere")
+
+
+def _require_own_output(out: Path, place: Path, in_parts: bool) -> None:
+    plan, manifest = place / PLAN, place / MANIFEST
+    if manifest.is_dir():
+        raise ConfigError(f"--out {out}: {MANIFEST} in it is a folder; remove it, or give another path")
+    if not plan.is_dir():
+        return
+    if not in_parts:
+        raise ConfigError(
+            f"--out {out}: {PLAN} in it is a folder, as a folder of candidates has it; remove it, or give another path"
+        )
+    if not all(_PART.fullmatch(name) for name in os.listdir(plan)):  # noqa: PTH208
+        raise ConfigError(f"--out {out}: {PLAN} in it is a folder that is no plan; move it, or give another path")
+
+
+def _try_to_write(place: Path) -> None:
+    missing = [path for path in (place, *place.parents) if not path.exists()]
+    made: list[Path] = []
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+        with tempfile.TemporaryDirectory(dir=place):
+            pass
+    finally:
+        for path in reversed(made):
+            path.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
