@@ -80,7 +80,7 @@ def objective(p: Problem, chosen: Sequence[int]) -> float:
     """Value less penalty, counted anew (committed sends serve a minimum)."""
     total = sum(float(p.cells.value[c]) for c in chosen)
     sent = [p.messages.campaign[p.cells.message[c]] for c in chosen]
-    sent += [name for name, before in zip(p.history.campaign, p.history.minutes_before, strict=True) if before < 0]
+    sent += [name for name, before in zip(p.history.campaign, p.history.minutes_before, strict=True) if before <= 0]
     for name, bounds in p.limits.campaigns.items():
         missing = bounds.min_sends - sent.count(name)
         if missing > 0:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, past_sends, planned_send
+from sendopt.allocation.audit_rows import Ledger
+from sendopt.allocation.audit_rules import Send, broken_user_rules, past_sends, planned_send
 from sendopt.allocation.problem import Floats, Ints, Problem
 
 NODES_PER_USER = 3000  # feasibility checks; about a tenth of a second at worst
@@ -49,10 +50,10 @@ def weak_bound(problem: Problem, book: Ledger, prices: dict[str, float], chosen:
             cut += not complete
     total = best.tolist()
     for name, row in book.maximums.items():
-        total.append(_legal(prices.get(name, 0.0), row.price) * max(0.0, row.limit - row.committed))
+        total.append(_legal(prices.get(name, 0.0), row.price) * row.room)
     for name, row in book.minimums.items():
         price = _legal(prices.get(f"campaign_min:{name}", 0.0), row.price)
-        total.append(-price * max(0.0, row.limit - row.committed))
+        total.append(-price * row.room)
     return math.fsum(total), cut
 
 

@@ -1,11 +1,10 @@
-"""The rules of ¶9 as the audit counts them: windows per user, rows across users. Plain loops, on purpose."""
+"""The rules of ¶9a to ¶9d as the audit counts them. Plain loops, on purpose."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sendopt.allocation.problem import Problem
@@ -102,84 +101,3 @@ def in_scope(scope: str, send: Send) -> bool:
 def iso_week(local_day: int) -> int:
     """A number for the ISO week (Monday to Sunday) of a day counted from Thursday 1970-01-01."""
     return (local_day + 3) // 7
-
-
-@dataclass
-class Row:
-    """A limit across users and what uses it. `price` is the most that its shadow price may be."""
-
-    limit: float
-    price: float = math.inf
-    committed: float = 0.0
-    planned: float = 0.0
-
-    @property
-    def used(self) -> float:
-        return self.committed + self.planned
-
-
-@dataclass
-class Ledger:
-    """Rows by name as in `Price.row`, minimums by campaign."""
-
-    maximums: dict[str, Row] = field(default_factory=dict)
-    minimums: dict[str, Row] = field(default_factory=dict)
-
-
-def ledger(problem: Problem, rows: Sequence[int]) -> Ledger:
-    """Every row of ¶9e to ¶9h with its use by committed sends and by the planned cells `rows`."""
-    book = _empty_ledger(problem)
-    h, cells, messages = problem.history, problem.cells, problem.messages
-    for i in range(len(h.user)):
-        if h.minutes_before[i] < 0:
-            slot = int(-h.minutes_before[i] // problem.slot_minutes)
-            for row, use in uses(book, h.channel[i], slot, h.campaign[i], h.p_opt_out[i], h.cost[i]):
-                row.committed += use
-    for c in rows:
-        m = cells.message[c]
-        for row, use in uses(
-            book, messages.channel[m], int(cells.slot[c]), messages.campaign[m], cells.p_opt_out[c], cells.cost[c]
-        ):
-            row.planned += use
-    return book
-
-
-def uses(
-    book: Ledger, channel: str, slot: int, campaign: str, p_opt_out: float, cost: float
-) -> list[tuple[Row, float]]:
-    """The rows that one send uses, and how much of each."""
-    found = [
-        (book.maximums.get(f"capacity:{channel}:{slot}"), 1.0),
-        (book.maximums.get(f"campaign_max:{campaign}"), 1.0),
-        (book.minimums.get(campaign), 1.0),
-        (book.maximums.get("opt_outs"), float(p_opt_out)),
-        (book.maximums.get("cost"), float(cost)),
-    ]
-    return [(row, use) for row, use in found if row is not None]
-
-
-def _empty_ledger(problem: Problem) -> Ledger:
-    limits, book = problem.limits, Ledger()
-    for channel, capacity in limits.capacity.items():
-        for slot in range(problem.n_slots):
-            most = capacity.get(slot) if isinstance(capacity, dict) else capacity
-            if most is not None:
-                book.maximums[f"capacity:{channel}:{slot}"] = Row(most)
-    for name, campaign in limits.campaigns.items():
-        if campaign.max_sends is not None:
-            book.maximums[f"campaign_max:{name}"] = Row(campaign.max_sends)
-        if campaign.min_sends > 0:
-            price = campaign.shortfall_price
-            book.minimums[name] = Row(campaign.min_sends, _largest_value(problem, name) if price is None else price)
-    if limits.opt_outs is not None:
-        book.maximums["opt_outs"] = Row(limits.opt_outs.max_expected)
-    if limits.cost is not None:
-        book.maximums["cost"] = Row(limits.cost.max_total)
-    return book
-
-
-def _largest_value(problem: Problem, campaign: str) -> float:
-    """The default shortfall price: the largest value among the campaign's candidate cells, at least 0 (¶9f)."""
-    cells, names = problem.cells, problem.messages.campaign
-    values = (float(v) for m, v in zip(cells.message, cells.value, strict=True) if names[m] == campaign)
-    return max(0.0, max(values, default=0.0))

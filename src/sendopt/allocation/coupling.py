@@ -128,7 +128,7 @@ def rows_of(problem: Problem) -> Rows:
         capacity, most_of, least_of, opt_outs, cost,
     )  # fmt: skip
     used: dict[int, list[float]] = defaultdict(list)
-    for i in np.flatnonzero(h.minutes_before < 0).tolist():
+    for i in np.flatnonzero(h.committed).tolist():
         slot = int(-h.minutes_before[i] // problem.slot_minutes)
         for row, use in uses_of_send(rows, h.channel[i], slot, h.campaign[i], float(h.p_opt_out[i]), float(h.cost[i])):
             used[row].append(use)

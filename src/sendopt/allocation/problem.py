@@ -41,16 +41,21 @@ class Cells:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Sends already made, or committed inside the horizon (`minutes_before` < 0). All arrays have shape (H,)."""
+    """Sends already made, or committed inside the horizon: at the plan's start or later. All arrays have shape (H,)."""
 
     user: Ints
     channel: Texts
     category: Texts
     campaign: Texts
-    minutes_before: Floats  # plan start - send time, minutes; negative: a committed send inside the horizon
+    minutes_before: Floats  # plan start - send time, minutes; <= 0: a committed send inside the horizon
     local_day: Ints
     p_opt_out: Floats  # counted in the opt-out budget only for committed sends
     cost: Floats
+
+    @property
+    def committed(self) -> NDArray[np.bool_]:
+        """(H,) the sends inside the horizon, which use the limits across users too (¶2); minute 0 is in slot 0."""
+        return np.asarray(self.minutes_before <= 0)
 
 
 @dataclass(frozen=True, kw_only=True)

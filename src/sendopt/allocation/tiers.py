@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from sendopt.allocation.problem import Cells, History, Ints, Problem
 from sendopt.domain.limits import Limits
@@ -24,21 +25,26 @@ def tier_problem(problem: Problem, tier: int, above: Ints) -> tuple[Problem, Int
     if len(tiers) == 1:
         return problem, np.arange(len(problem.cells.slot))
     m, c = problem.messages, problem.cells
-    taken = {(u, g) for u, g in zip(*_groups(problem, c.message[above]), strict=True) if g}
-    users, groups = _groups(problem, np.arange(len(m.user)))
-    free = np.array([(u, g) not in taken for u, g in zip(users, groups, strict=True)], bool)
-    keep = np.flatnonzero((m.tier == tier)[c.message] & free[c.message])
+    identity = _identities(problem)
+    free = ~np.isin(identity, identity[c.message[above]])
+    keep = np.flatnonzero(((m.tier == tier) & free)[c.message])
     cells = Cells(**{name: column[keep] for name, column in vars(c).items()})
     return replace(
         problem, cells=cells, history=_with_planned(problem, above), limits=_limits(problem, tier, tiers[-1])
     ), keep
 
 
-def _groups(problem: Problem, messages: Ints) -> tuple[list[int], list[object]]:
-    return problem.messages.user[messages].tolist(), problem.messages.exclusive_group[messages].tolist()
+def _identities(problem: Problem) -> Ints:
+    """(M,) a number for what is sent at most once: its user's exclusive group, or the message where it has none."""
+    m = problem.messages
+    group, names = pd.factorize(m.exclusive_group)
+    alone = np.array([not name for name in names], bool)[group]
+    grouped = m.user * np.int64(len(names)) + group
+    return np.where(alone, -1 - np.arange(len(group)), grouped)
 
 
 def _with_planned(problem: Problem, planned: Ints) -> History:
+    """The history with the cells `planned` as committed sends; one in slot 0 is committed at minute 0."""
     m, c, h = problem.messages, problem.cells, problem.history
     message = c.message[planned]
     added = {
@@ -51,19 +57,24 @@ def _with_planned(problem: Problem, planned: Ints) -> History:
         "p_opt_out": c.p_opt_out[planned],
         "cost": c.cost[planned],
     }
-    # a send at the plan's start is committed too: -0.0 would read as history
-    added["minutes_before"] = np.where(added["minutes_before"] == 0, -1e-9, added["minutes_before"])
     return History(**{name: np.concatenate([getattr(h, name), column]) for name, column in added.items()})
 
 
 def _limits(problem: Problem, tier: int, last: int) -> Limits:
+    """The limits of one tier: minimums that count in another are 0, and each states its shortfall price."""
     m, c = problem.messages, problem.cells
+    code, names = pd.factorize(m.campaign)
+    last_tier = np.zeros(len(names), np.int64)
+    np.maximum.at(last_tier, code, m.tier)
+    largest = np.zeros(len(names))
+    np.maximum.at(largest, code[c.message], c.value)
+    of_name = {str(name): i for i, name in enumerate(names)}
     campaigns = {}
     for name, bounds in problem.limits.campaigns.items():
-        mine = m.campaign == name
-        counts = int(m.tier[mine].max()) if mine.any() else last
-        values = c.value[mine[c.message]] if bounds.shortfall_price is None else np.zeros(0)
-        price = max(0.0, float(values.max(initial=0.0))) if bounds.shortfall_price is None else bounds.shortfall_price
+        i = of_name.get(name)
+        counts = last if i is None else last_tier[i]
+        default = 0.0 if i is None else float(largest[i])
+        price = default if bounds.shortfall_price is None else bounds.shortfall_price
         campaigns[name] = bounds.model_copy(
             update={"min_sends": bounds.min_sends if counts == tier else 0, "shortfall_price": price}
         )

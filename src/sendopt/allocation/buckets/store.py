@@ -51,7 +51,7 @@ class Summary:
     messages: int
     cells: int
     last_slot: int  # -1: no cell
-    least_minutes_before: float  # of history; negative: a committed send inside the horizon
+    least_minutes_before: float  # of history, 0 at most; negative: a committed send after the plan's start
     days: bool  # all rows have a local day
     largest: dict[str, float]  # the largest value of each campaign
     last_tier: dict[str, int]  # of each campaign
@@ -159,7 +159,7 @@ def _summary(
         least = float(past["minutes_before"].min(initial=0.0))
         sends = pd.DataFrame({name: past[name] for name in (*HISTORY, *_LISTS)})
         counted = (
-            sends[sends["minutes_before"] < 0]
+            sends[sends["minutes_before"] <= 0]
             .groupby(["channel", "campaign_id", "minutes_before"], sort=True)
             .agg(sends=("cost", "size"), p_opt_out=("p_opt_out", "sum"), cost=("cost", "sum"))
             .reset_index()

@@ -68,7 +68,7 @@ class Instance(NamedTuple):
     past_campaign: NDArray[np.int32]
     past_category: NDArray[np.int32]
     past_day: NDArray[np.int32]
-    fatigue: Floats  # (U,) points at plan start, of the sends before it
+    fatigue: Floats  # (U,) points at plan start, of the sends that are history and not committed
     most: NDArray[np.int32]  # (U,) sends that a user's caps on everything allow
     plain: NDArray[np.bool_]  # (U,) gap, identity and `most` are all that can bind
     pairable: NDArray[np.bool_]  # (U,) each message stands alone, and what it uses does not depend on the slot
@@ -223,7 +223,7 @@ def _past(problem: Problem, user_rank: Ints, code: dict[str, _Codes], rules: Rul
     order = np.lexsort((codes["category"], codes["campaign"], codes["channel"], minute, owner))
     owner, minute = owner[order], minute[order]
     codes = {name: column[order] for name, column in codes.items()}
-    before = minute < 0
+    before = ~h.committed[order]  # what is committed tires from its own minute on
     points = np.zeros(len(order)) if len(rules.points) == 0 else rules.points[codes["channel"]]
     weight = np.where(before, points * np.exp2(np.minimum(minute, 0.0) / rules.half_life), 0.0)
     most = np.full(n, _UNLIMITED, np.int64)
