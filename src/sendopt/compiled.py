@@ -22,7 +22,8 @@ _PACKAGES = (_PACKAGE / "allocation" / "prices", _PACKAGE / "propensity" / "fore
 
 def cache_folder() -> Path | None:
     """Where kernels are kept: beside the source, else in the user's own cache; None where neither can be trusted."""
-    files = [Path(__file__), *(p for package in _PACKAGES for p in sorted(package.glob("*.py")))]
+    audit = sorted((_PACKAGE / "allocation").glob("audit*.py"))
+    files = [Path(__file__), *audit, *(p for package in _PACKAGES for p in sorted(package.glob("*.py")))]
     name = f"numba-{hashlib.sha256(b''.join(p.read_bytes() for p in files)).hexdigest()[:16]}"
     return _beside(name) or private.own_folder(name)
 

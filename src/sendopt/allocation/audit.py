@@ -7,16 +7,15 @@ and a bound on what any plan could reach, tier by tier. What this file says is t
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from sendopt.allocation.audit_bound import weak_bound
 from sendopt.allocation.audit_rows import Ledger, ledger
-from sendopt.allocation.audit_rules import Send, broken_user_rules, past_sends, planned_send
+from sendopt.allocation.audit_rules import broken_rules
 from sendopt.allocation.audit_tiers import as_planned, tier_numbers
 from sendopt.allocation.problem import Ints, Problem
 from sendopt.allocation.solution import Price, Solution, Tier
@@ -74,9 +73,9 @@ def _ledger_of(problem: Problem, rows: Ints) -> Ledger | None:
 def user_violations(problem: Problem, rows: Ints) -> tuple[str, ...]:
     """Sentences for the rules of each user alone (¶9a to ¶9d)."""
     return (
-        *_repeated_messages(problem, rows.tolist()),
-        *_repeated_groups(problem, rows.tolist()),
-        *_broken_rules(problem, rows.tolist()),
+        *_repeated_messages(problem, rows),
+        *_repeated_groups(problem, rows),
+        *_broken_rules(problem, rows),
     )
 
 
@@ -174,49 +173,28 @@ def relative_gap(bound: float, true: Worth) -> float:
     return (bound - true.objective) / max(1.0, abs(true.value))
 
 
-def _repeated_messages(problem: Problem, rows: list[int]) -> list[str]:
-    times = Counter(int(problem.cells.message[c]) for c in rows)
-    repeated = sum(n > 1 for n in times.values())
+def _repeated_messages(problem: Problem, rows: Ints) -> list[str]:
+    repeated = _repeats(problem.cells.message[rows])
     return [f"once: {repeated} messages are planned more than once (¶9a)"] if repeated else []
 
 
-def _repeated_groups(problem: Problem, rows: list[int]) -> list[str]:
-    m = problem.messages
-    sent = [int(problem.cells.message[c]) for c in rows]
-    times = Counter((int(m.user[i]), m.exclusive_group[i]) for i in sent if m.exclusive_group[i])
-    repeated = sum(n > 1 for n in times.values())
+def _repeated_groups(problem: Problem, rows: Ints) -> list[str]:
+    sent = problem.cells.message[rows]
+    sent = sent[problem.messages.exclusive_group[sent].astype(bool)]
+    group, names = pd.factorize(problem.messages.exclusive_group[sent])
+    repeated = _repeats(problem.messages.user[sent] * np.int64(len(names)) + group)
     return [f"exclusive_group: {repeated} groups of a user are sent more than once (¶9a)"] if repeated else []
 
 
-def _broken_rules(problem: Problem, rows: list[int]) -> list[str]:
+def _repeats(keys: Ints) -> int:
+    """How many of the keys stand there more than once."""
+    return int((np.unique(keys, return_counts=True)[1] > 1).sum())
+
+
+def _broken_rules(problem: Problem, rows: Ints) -> list[str]:
     """Caps, gap and fatigue: one sentence a rule, with the number of users it is broken for."""
-    planned: dict[int, list[Send]] = defaultdict(list)
-    users = problem.messages.user[problem.cells.message[rows]] if rows else np.empty(0, np.int64)
-    asked = _may_break(problem, np.array(rows, np.int64), users)[users]
-    for c, user, ask in zip(rows, users.tolist(), asked.tolist(), strict=True):
-        if ask:
-            planned[user].append(planned_send(problem, c))
-    past = past_sends(problem) if planned else {}
-    broken: Counter[str] = Counter()
-    for user, sends in planned.items():
-        broken.update(broken_user_rules(problem.limits, [*past.get(user, []), *sends]))
+    broken = broken_rules(problem, rows) if len(rows) else {}
     return [f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())]
-
-
-def _may_break(problem: Problem, rows: Ints, users: Ints) -> NDArray[np.bool_]:
-    """(U,) False for users with too few sends, and too far apart, for any rule: no window needs to be looked at."""
-    limits, h = problem.limits, problem.history
-    owner = np.concatenate([users, h.user])
-    minute = np.concatenate([problem.cells.slot[rows] * float(problem.slot_minutes), -h.minutes_before])
-    sends = np.bincount(owner, minlength=len(problem.users))
-    may = sends > min((cap.max for cap in limits.caps.values()), default=len(owner))
-    if limits.fatigue is not None:
-        most = max(limits.fatigue.points_per_send.values(), default=0.0)
-        may |= sends * most > limits.fatigue.max_points
-    order = np.lexsort((minute, owner))
-    near = (np.diff(owner[order]) == 0) & (np.diff(minute[order]) < limits.min_gap_minutes)
-    may[owner[order][1:][near]] = True
-    return np.asarray(may)
 
 
 def row_violations(book: Ledger) -> list[str]:
