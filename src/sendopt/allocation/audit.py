@@ -124,8 +124,8 @@ def _tier_by_tier(problem: Problem, solution: Solution, unit: float) -> tuple[fl
         if several:
             true = Worth.of(part, planned, book)
             violations += misstatements(tier, true, unit, of_tier)
-            if stated < true.objective - slack(true.objective, unit):
-                violations.append(f"bound{of_tier}: {stated:.9g} is below the objective {true.objective:.9g}")
+            if tier.bound < true.objective - slack(true.objective, unit):
+                violations.append(f"bound{of_tier}: {tier.bound:.9g} is below the objective {true.objective:.9g}")
             violations += _unlisted_prices(solution, tier)
         bounds.append(bound)
         cut_users += cut
@@ -169,8 +169,9 @@ def worth_of_a_send(problem: Problem) -> float:
     return float(np.abs(problem.cells.value).max(initial=0.0))
 
 
-def relative_gap(bound: float, true: Worth) -> float:
-    return (bound - true.objective) / max(1.0, abs(true.value))
+def gap_of(value: float, penalty: float, bound: float) -> float:
+    """The gap of ¶11."""
+    return (bound - (value - penalty)) / max(1.0, abs(value))
 
 
 def _repeated_messages(problem: Problem, rows: Ints) -> list[str]:
@@ -212,7 +213,7 @@ def misstatements(stated: Solution | Tier, true: Worth, unit: float, of_tier: st
         ("value", stated.value, true.value, unit),
         ("penalty", stated.penalty, true.penalty, unit),
         ("objective", stated.objective, true.objective, unit),
-        ("gap", stated.gap, relative_gap(stated.bound, true), 1.0),
+        ("gap", stated.gap, gap_of(true.value, true.penalty, stated.bound), 1.0),
     ]
     return [
         f"{name}{of_tier}: stated {said:.9g}, recomputed {recomputed:.9g}"
