@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .PHONY: help demo demo-large test test-airflow test-nights test-spark test-rest test-fast test-long lint install airflow lock schema clean \
-	bench-allocation fuzz-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
+	bench-allocation bench-audit fuzz-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
 	bench-calibration bench-uplift bench-weeks
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ fuzz-allocation: $(READY) ## 300 small instances with odd rules beside an intege
 
 bench-streaming: $(READY) ## users by the million, a bucket at a time; about twenty minutes and 4 GB of disk
 	$(BIN)/python benchmarks/streaming.py
+
+bench-audit: $(READY) ## what the audit costs beside reading and solving, ten minutes on one core
+	$(BIN)/python benchmarks/audit.py
 
 bench-scoring: $(READY) .venv-bench/.ready ## scoring users × slots beside Booster.predict, two minutes on one core
 	$(BIN)/python benchmarks/scoring.py

@@ -18,12 +18,17 @@ from sendopt import private
 
 _PACKAGE = Path(__file__).parent
 _PACKAGES = (_PACKAGE / "allocation" / "prices", _PACKAGE / "propensity" / "forest")
+_MODULES = tuple(_PACKAGE / "allocation" / name for name in ("audit_rules.py", "audit_search.py"))
+
+
+def compiled_files() -> list[Path]:
+    """All code that kernels are made of."""
+    return [Path(__file__), *_MODULES, *(p for package in _PACKAGES for p in sorted(package.glob("*.py")))]
 
 
 def cache_folder() -> Path | None:
     """Where kernels are kept: beside the source, else in the user's own cache; None where neither can be trusted."""
-    files = [Path(__file__), *(p for package in _PACKAGES for p in sorted(package.glob("*.py")))]
-    name = f"numba-{hashlib.sha256(b''.join(p.read_bytes() for p in files)).hexdigest()[:16]}"
+    name = f"numba-{hashlib.sha256(b''.join(p.read_bytes() for p in compiled_files())).hexdigest()[:16]}"
     return _beside(name) or private.own_folder(name)
 
 

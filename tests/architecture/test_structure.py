@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sendopt import errors
+from sendopt import compiled, errors
 from sendopt.domain.stages import STAGES
 from sendopt.runtime import REPORT
 
@@ -65,6 +65,12 @@ def test_nobody_asks_the_clock_but_the_runtime_and_the_commands():
     for path in SOURCES:
         if path.name not in allowed:
             assert not re.search(r"\.(now|today|utcnow)\(", path.read_text()), path
+
+
+def test_machine_code_is_kept_by_the_hash_of_all_code_that_is_compiled():
+    kernels = {p for p in SOURCES if "from sendopt.compiled import" in p.read_text() or p.name == "compiled.py"}
+    assert len(kernels) > 5
+    assert kernels <= {p.resolve() for p in compiled.compiled_files()}
 
 
 def test_no_zone_function_of_spark_is_used():

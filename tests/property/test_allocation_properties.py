@@ -8,10 +8,10 @@ import numpy as np
 from allocation_worlds import EXACT, objective, planned, random_problem, shuffled, with_limits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_audit import Send as CountedSend
+from plain_audit import broken_user_rules
 
 from sendopt.allocation import allocate, audit, audit_plan
-from sendopt.allocation.audit_rules import Send as CountedSend
-from sendopt.allocation.audit_rules import broken_user_rules
 from sendopt.allocation.user_rows import past_sends, planned_send
 from sendopt.config.schema import Allocation
 from sendopt.domain.limits import Limits

@@ -1,26 +1,28 @@
 """The executable specification of a plan (model ¶9 to ¶12): no solver, no shared code, meant to be read.
 
 Everything is recomputed from the problem's inputs: who got what, every window, every limit across users, the value,
-and a bound on what any plan could reach. What this file says is the rule; the solver only has to agree.
+and a bound on what any plan could reach, tier by tier. What this file says is the rule; the solver only has to agree.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from sendopt.allocation.audit_bound import weak_bound
-from sendopt.allocation.audit_rules import Ledger, Send, broken_user_rules, ledger, past_sends, planned_send
+from sendopt.allocation.audit_rows import Ledger, ledger
+from sendopt.allocation.audit_rules import broken_rules
+from sendopt.allocation.audit_tiers import as_planned, tier_numbers
 from sendopt.allocation.problem import Ints, Problem
 from sendopt.allocation.solution import Price, Solution, Tier
-from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.errors import AuditError
 
-TOLERANCE = 1e-6  # relative to max(1, |number|): above a solver's feasibility tolerance, below anything that matters
+TOLERANCE = 1e-6  # relative to a number's size, at least one send's: above a solver's tolerance, below what matters
+OUTSIDE = "chosen: a row is outside the problem's cells"
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,38 @@ class Audit:
         return not self.violations
 
 
+@dataclass(frozen=True)
+class Worth:
+    """What a plan, or one tier of it, is worth."""
+
+    value: float
+    penalty: float
+
+    @classmethod
+    def of(cls, problem: Problem, planned: Ints, book: Ledger) -> Worth:
+        missing = [row.price * max(0.0, row.limit - row.used) for row in book.minimums.values()]
+        return cls(math.fsum(problem.cells.value[planned].tolist()), math.fsum(missing))
+
+    @property
+    def objective(self) -> float:
+        return self.value - self.penalty
+
+
 def audit_plan(problem: Problem, chosen: Ints) -> tuple[str, ...]:
     """Sentences for every rule of ¶9 that the cells `chosen` break; empty for a feasible plan. Values play no part."""
-    rows = [int(c) for c in chosen]
-    if any(not 0 <= c < len(problem.cells.message) for c in rows):
-        return ("chosen: a row is outside the problem's cells",)
-    return (*user_violations(problem, rows), *_row_violations(problem, rows))
+    rows = np.asarray(chosen, np.int64)
+    book = _ledger_of(problem, rows)
+    return (OUTSIDE,) if book is None else (*user_violations(problem, rows), *row_violations(book))
 
 
-def user_violations(problem: Problem, rows: list[int]) -> tuple[str, ...]:
-    """The same for the rules of each user alone (¶9a to ¶9d)."""
+def _ledger_of(problem: Problem, rows: Ints) -> Ledger | None:
+    """The limits across users with what the plan uses of them; None where a row is no cell of the problem."""
+    outside = (rows < 0) | (rows >= len(problem.cells.message))
+    return None if outside.any() else ledger(problem, rows)
+
+
+def user_violations(problem: Problem, rows: Ints) -> tuple[str, ...]:
+    """Sentences for the rules of each user alone (¶9a to ¶9d)."""
     return (
         *_repeated_messages(problem, rows),
         *_repeated_groups(problem, rows),
@@ -57,63 +81,83 @@ def user_violations(problem: Problem, rows: list[int]) -> tuple[str, ...]:
 
 def audit(problem: Problem, solution: Solution) -> Audit:
     """Every rule, value, penalty, objective, bound, gap and price row of `solution`, recomputed from `problem`."""
-    violations = list(audit_plan(problem, solution.chosen))
-    if violations and violations[0].startswith("chosen:"):
-        return Audit(tuple(violations), math.nan, math.nan, math.nan, 0)
-    rows = [int(c) for c in solution.chosen]
-    if rows != sorted(rows):
+    rows = np.asarray(solution.chosen, np.int64)
+    book = _ledger_of(problem, rows)
+    if book is None:
+        return Audit((OUTSIDE,), math.nan, math.nan, math.nan, 0)
+    violations = [*user_violations(problem, rows), *row_violations(book)]
+    if (np.diff(rows) < 0).any():
         violations.append("chosen: rows are not in ascending order")
-    worthless = sum(not problem.cells.value[c] > 0 for c in rows)
+    worthless = int((~(problem.cells.value[rows] > 0)).sum())
     if worthless:
         violations.append(f"value: {worthless} planned sends are not worth sending (value <= 0, ¶6)")
-    book = ledger(problem, rows)
-    value = math.fsum(float(problem.cells.value[c]) for c in rows)
-    shortfall = {name: m.limit - m.used for name, m in book.minimums.items() if m.used < m.limit}
-    penalty = math.fsum(book.minimums[name].price * missing for name, missing in shortfall.items())
-    objective = value - penalty
-    violations += _misstatements(solution, value, penalty, {k: int(v) for k, v in shortfall.items()})
-    violations += price_violations(book, solution.prices)
-    if solution.bound < objective - slack(objective):
-        violations.append(f"bound: {solution.bound:.9g} is below the objective {objective:.9g}")
-    bound, cut, unproven = _bounds(problem, solution)
-    return Audit((*violations, *unproven), value, objective, bound, cut)
+    unit = worth_of_a_send(problem)
+    true = Worth.of(problem, rows, book)
+    violations += misstatements(solution, true, unit)
+    shortfall = {name: int(m.limit - m.used) for name, m in book.minimums.items() if m.used < m.limit}
+    if solution.shortfall != shortfall:
+        violations.append(f"shortfall: stated {solution.shortfall}, recomputed {shortfall}")
+    violations += price_violations(book, solution.prices, unit)
+    if solution.bound < true.objective - slack(true.objective, unit):
+        violations.append(f"bound: {solution.bound:.9g} is below the objective {true.objective:.9g}")
+    bound, cut, unproven = _tier_by_tier(problem, solution, unit)
+    return Audit((*violations, *unproven), true.value, true.objective, bound, cut)
 
 
-def _bounds(problem: Problem, solution: Solution) -> tuple[float, int, list[str]]:
-    """(what the prices prove, users whose search was cut, what is stated otherwise), tier by tier."""
-    found, bounds, cut = [], [], 0
+def _tier_by_tier(problem: Problem, solution: Solution, unit: float) -> tuple[float, int, list[str]]:
+    """(what the prices prove, users whose search was cut, what is stated otherwise)."""
+    violations, bounds, cut_users = [], [], 0
+    if [t.tier for t in solution.tiers] != tier_numbers(problem):
+        violations.append("tiers: those stated are not those of the messages")
     above = np.empty(0, np.int64)
-    if [t.tier for t in solution.tiers] != tiers_of(problem):
-        found.append("tiers: those stated are not those of the messages")
+    several = len(solution.tiers) > 1
     for tier in solution.tiers:
-        part, rows = tier_problem(problem, tier.tier, above)
-        mine = np.flatnonzero(np.isin(rows, solution.chosen))
-        prices = tier.prices if len(solution.tiers) > 1 else {p.row: p.price for p in solution.prices}
-        stated = tier.bound_by_prices if len(solution.tiers) > 1 else solution.bound_by_prices
-        bound, cut_here = weak_bound(part, ledger(part, mine.tolist()), prices, mine)
-        if cut_here == 0 and stated < bound - slack(bound):
-            name = f"bound of tier {tier.tier}" if len(solution.tiers) > 1 else "bound"
-            found.append(f"{name}: the prices prove {bound:.9g}, not the stated {stated:.9g}")
+        part, rows = as_planned(problem, tier.tier, above)
+        planned = np.flatnonzero(np.isin(rows, solution.chosen))
+        book = ledger(part, planned)
+        prices = tier.prices if several else {p.row: p.price for p in solution.prices}
+        stated = tier.bound_by_prices if several else solution.bound_by_prices
+        bound, cut = weak_bound(part, book, prices, planned)
+        of_tier = f" of tier {tier.tier}" if several else ""
+        if cut == 0 and stated < bound - slack(bound, unit):
+            violations.append(f"bound{of_tier}: the prices prove {bound:.9g}, not the stated {stated:.9g}")
+        if several:
+            true = Worth.of(part, planned, book)
+            violations += misstatements(tier, true, unit, of_tier)
+            if tier.bound < true.objective - slack(true.objective, unit):
+                violations.append(f"bound{of_tier}: {tier.bound:.9g} is below the objective {true.objective:.9g}")
+            violations += _unlisted_prices(solution, tier)
+        violations += unproven_bound(tier, unit)
         bounds.append(bound)
-        cut += cut_here
-        above = np.concatenate([above, rows[mine]])
-        found += _unproven_bound(tier)
-    for what in ("bound", "bound_by_prices"):
-        total, whole = math.fsum(getattr(t, what) for t in solution.tiers), getattr(solution, what)
-        if not abs(total - whole) <= slack(total):
-            found.append(f"{what}: stated {whole:.9g}, the tiers' sum is {total:.9g}")
-    return math.fsum(bounds), cut, found
+        cut_users += cut
+        above = np.concatenate([above, rows[planned]])
+    for name in ("bound", "bound_by_prices"):
+        total, whole = math.fsum(getattr(t, name) for t in solution.tiers), getattr(solution, name)
+        if not abs(total - whole) <= slack(total, unit):
+            violations.append(f"{name}: stated {whole:.9g}, the tiers' sum is {total:.9g}")
+    return math.fsum(bounds), cut_users, violations
 
 
-def _unproven_bound(tier: Tier) -> list[str]:
+def unproven_bound(tier: Tier, unit: float) -> list[str]:
     """What a tier's bound may not be: above what prices prove, or below it without a program that proves it (¶11)."""
-    stated = f"bound of tier {tier.tier}: stated {tier.bound:.9g} where prices prove {tier.bound_by_prices:.9g}"
+    sentence = f"bound of tier {tier.tier}: stated {tier.bound:.9g} where prices prove {tier.bound_by_prices:.9g}"
+    most = slack(tier.bound_by_prices, unit)
     off = tier.bound - tier.bound_by_prices
-    if not math.isfinite(off) or off > slack(tier.bound_by_prices):
-        return [stated]
-    if tier.proof not in ("prices", "program") or (tier.proof == "prices" and -off > slack(tier.bound_by_prices)):
-        return [f"{stated}, with proof {tier.proof!r}"]
+    if not math.isfinite(off) or off > most:
+        return [sentence]
+    if tier.proof not in ("prices", "program") or (tier.proof == "prices" and -off > most):
+        return [f"{sentence}, with proof {tier.proof!r}"]
     return []
+
+
+def _unlisted_prices(solution: Solution, tier: Tier) -> list[str]:
+    """Prices of a tier above those listed for all tiers, which are the highest."""
+    listed = {p.row: p.price for p in solution.prices}
+    return [
+        f"prices: {row} is listed at {listed.get(row, 0.0):.9g}, tier {tier.tier} has {price:.9g}"
+        for row, price in tier.prices.items()
+        if price > listed.get(row, 0.0)
+    ]
 
 
 def check(problem: Problem, solution: Solution) -> Audit:
@@ -129,97 +173,82 @@ def check(problem: Problem, solution: Solution) -> Audit:
     return result
 
 
-def slack(number: float) -> float:
-    """What a stated number may differ from the recomputed one."""
-    return TOLERANCE * max(1.0, abs(number))
+def slack(number: float, unit: float = 1.0) -> float:
+    """What a stated number may differ from the recomputed one; `unit` is the size of one send's part in it."""
+    return TOLERANCE * max(unit, abs(number))
 
 
-def _repeated_messages(problem: Problem, rows: list[int]) -> list[str]:
-    times = Counter(int(problem.cells.message[c]) for c in rows)
-    repeated = sum(n > 1 for n in times.values())
+def worth_of_a_send(problem: Problem) -> float:
+    """The largest size of a value: what values, bounds and prices are measured against, whatever their unit."""
+    return float(np.abs(problem.cells.value).max(initial=0.0))
+
+
+def gap_of(value: float, penalty: float, bound: float) -> float:
+    """The gap of ¶11."""
+    return (bound - (value - penalty)) / max(1.0, abs(value))
+
+
+def _repeated_messages(problem: Problem, rows: Ints) -> list[str]:
+    repeated = _repeats(problem.cells.message[rows])
     return [f"once: {repeated} messages are planned more than once (¶9a)"] if repeated else []
 
 
-def _repeated_groups(problem: Problem, rows: list[int]) -> list[str]:
-    m = problem.messages
-    sent = [int(problem.cells.message[c]) for c in rows]
-    times = Counter((int(m.user[i]), m.exclusive_group[i]) for i in sent if m.exclusive_group[i])
-    repeated = sum(n > 1 for n in times.values())
+def _repeated_groups(problem: Problem, rows: Ints) -> list[str]:
+    sent = problem.cells.message[rows]
+    sent = sent[problem.messages.exclusive_group[sent].astype(bool)]
+    group, names = pd.factorize(problem.messages.exclusive_group[sent])
+    repeated = _repeats(problem.messages.user[sent] * np.int64(len(names)) + group)
     return [f"exclusive_group: {repeated} groups of a user are sent more than once (¶9a)"] if repeated else []
 
 
-def _broken_rules(problem: Problem, rows: list[int]) -> list[str]:
+def _repeats(keys: Ints) -> int:
+    """How many of the keys stand there more than once."""
+    return int((np.unique(keys, return_counts=True)[1] > 1).sum())
+
+
+def _broken_rules(problem: Problem, rows: Ints) -> list[str]:
     """Caps, gap and fatigue: one sentence a rule, with the number of users it is broken for."""
-    planned: dict[int, list[Send]] = defaultdict(list)
-    users = problem.messages.user[problem.cells.message[rows]] if rows else np.empty(0, np.int64)
-    asked = _may_break(problem, np.array(rows, np.int64), users)[users]
-    for c, user, ask in zip(rows, users.tolist(), asked.tolist(), strict=True):
-        if ask:
-            planned[user].append(planned_send(problem, c))
-    past = past_sends(problem) if planned else {}
-    broken: Counter[str] = Counter()
-    for user, sends in planned.items():
-        broken.update(broken_user_rules(problem.limits, [*past.get(user, []), *sends]))
+    broken = broken_rules(problem, rows) if len(rows) else {}
     return [f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())]
 
 
-def _may_break(problem: Problem, rows: Ints, users: Ints) -> NDArray[np.bool_]:
-    """(U,) False for users with too few sends, and too far apart, for any rule: no window needs to be looked at."""
-    limits, h = problem.limits, problem.history
-    owner = np.concatenate([users, h.user])
-    minute = np.concatenate([problem.cells.slot[rows] * float(problem.slot_minutes), -h.minutes_before])
-    sends = np.bincount(owner, minlength=len(problem.users))
-    may = sends > min((cap.max for cap in limits.caps.values()), default=len(owner))
-    if limits.fatigue is not None:
-        most = max(limits.fatigue.points_per_send.values(), default=0.0)
-        may |= sends * most > limits.fatigue.max_points
-    order = np.lexsort((minute, owner))
-    near = (np.diff(owner[order]) == 0) & (np.diff(minute[order]) < limits.min_gap_minutes)
-    may[owner[order][1:][near]] = True
-    return np.asarray(may)
-
-
-def _row_violations(problem: Problem, rows: list[int]) -> list[str]:
+def row_violations(book: Ledger) -> list[str]:
     """Limits across users: planned sends may use only what committed sends leave (¶9e to ¶9h)."""
-    found = []
-    for name, row in ledger(problem, rows).maximums.items():
-        room = max(0.0, row.limit - row.committed)
-        if row.planned > room + slack(room):
-            found.append(f"{name}: planned {row.planned:.9g}, room for {room:.9g} of {row.limit:.9g}")
-    return found
-
-
-def _misstatements(solution: Solution, value: float, penalty: float, shortfall: dict[str, int]) -> list[str]:
-    gap = (solution.bound - (value - penalty)) / max(1.0, abs(value))
-    stated = [
-        ("value", solution.value, value),
-        ("penalty", solution.penalty, penalty),
-        ("objective", solution.objective, value - penalty),
-        ("gap", solution.gap, gap),
+    return [
+        f"{name}: planned {row.planned:.9g}, room for {row.room:.9g} of {row.limit:.9g}"
+        for name, row in book.maximums.items()
+        if row.planned > row.room + slack(row.room)
     ]
-    found = [
-        f"{name}: stated {said:.9g}, recomputed {true:.9g}"
-        for name, said, true in stated
-        if not abs(said - true) <= slack(true)
+
+
+def misstatements(stated: Solution | Tier, true: Worth, unit: float, of_tier: str = "") -> list[str]:
+    """Sentences for value, penalty, objective and gap that are not those of the plan."""
+    compared = [
+        ("value", stated.value, true.value, unit),
+        ("penalty", stated.penalty, true.penalty, unit),
+        ("objective", stated.objective, true.objective, unit),
+        ("gap", stated.gap, gap_of(true.value, true.penalty, stated.bound), 1.0),
     ]
-    if solution.shortfall != shortfall:
-        found.append(f"shortfall: stated {solution.shortfall}, recomputed {shortfall}")
-    return found
+    return [
+        f"{name}{of_tier}: stated {said:.9g}, recomputed {recomputed:.9g}"
+        for name, said, recomputed, least in compared
+        if not abs(said - recomputed) <= slack(recomputed, least)
+    ]
 
 
-def price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
+def price_violations(book: Ledger, prices: Sequence[Price], unit: float) -> list[str]:
     """Every row listed once with its true limit and use, and a price that keeps weak duality valid (¶11)."""
-    rows = {**book.maximums, **{f"campaign_min:{name}": row for name, row in book.minimums.items()}}
-    found = []
+    rows = book.by_price
+    violations = []
     if sorted(p.row for p in prices) != sorted(rows):
-        found.append("prices: the rows listed are not the rows of the limits, each once")
+        violations.append("prices: the rows listed are not the rows of the limits, each once")
     for p in prices:
         row = rows.get(p.row)
         if row is None:
             continue
-        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + slack(row.price)):
-            found.append(f"prices: {p.row} has price {p.price:.9g}, outside [0, {row.price:.9g}]")
+        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + slack(row.price, unit)):
+            violations.append(f"prices: {p.row} has price {p.price:.9g}, outside [0, {row.price:.9g}]")
         for name, said, true in (("limit", p.limit, row.limit), ("used", p.used, row.used)):
             if not abs(said - true) <= slack(true):
-                found.append(f"prices: {p.row} states {name} {said:.9g}, recomputed {true:.9g}")
-    return found
+                violations.append(f"prices: {p.row} states {name} {said:.9g}, recomputed {true:.9g}")
+    return violations

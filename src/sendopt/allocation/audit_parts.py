@@ -1,23 +1,33 @@
 """The audit of a plan that no one place holds: each part by `audit`'s rules for users, the rows across users by sums.
 
-No solver and no code of one, as in `audit`: what a part uses of every row is counted anew from its cells.
+No solver and no code of one, as in `audit`: what a part uses of every row is counted anew from its cells, and which
+tier a minimum counts in and what a missing send costs follow from the parts' messages.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sendopt.allocation.audit import price_violations, slack, user_violations
+from sendopt.allocation.audit import (
+    Worth,
+    misstatements,
+    price_violations,
+    row_violations,
+    slack,
+    unproven_bound,
+    user_violations,
+)
+from sendopt.allocation.audit import worth_of_a_send as largest_worth
 from sendopt.allocation.audit_bound import weak_bound
-from sendopt.allocation.audit_rules import Ledger, Row, ledger
+from sendopt.allocation.audit_rows import Ledger, Row, committed_sends, largest_values, ledger, planned_sends
+from sendopt.allocation.audit_tiers import as_planned, last_tiers, tier_numbers
 from sendopt.allocation.problem import Ints, Problem
-from sendopt.allocation.solution import Solution
-from sendopt.allocation.tiers import tier_problem
+from sendopt.allocation.solution import Solution, Tier
 from sendopt.errors import AuditError
 
 
@@ -31,107 +41,159 @@ class AuditPart:
     committed: dict[str, float]
     best: dict[int, float]  # Σ best response at the tier's prices
     cut: dict[int, int]
+    last_tier: dict[str, int]  # of each campaign that has messages here
+    largest: dict[str, float]  # value of each of these campaigns
+    unit: float  # the largest size of a value
 
 
 def audit_part(
     problem: Problem, chosen: dict[int, Ints], prices: dict[int, dict[str, float]], minimum_tier: dict[str, int]
 ) -> AuditPart:
-    """The cells `chosen` (by tier, highest first) of some users: their own rules, and what they use and could earn."""
+    """The cells `chosen` (by tier) of some users: their own rules, what they use, and what they could earn.
+
+    `minimum_tier` is where each campaign's minimum is said to count; `check_parts` asks whether it does.
+    """
     everything = np.sort(np.concatenate([np.empty(0, np.int64), *chosen.values()]))
-    violations = list(user_violations(problem, everything.tolist()))
+    violations = list(user_violations(problem, everything))
     worthless = int((~(problem.cells.value[everything] > 0)).sum())
     if worthless:
         violations.append(f"value: {worthless} planned sends are not worth sending (value <= 0, ¶6)")
-    book = ledger(problem, [])
-    rows_of_all = book.maximums | {f"campaign_min:{name}": row for name, row in book.minimums.items()}
-    committed = {name: row.committed for name, row in rows_of_all.items() if row.committed}
+    tiers = tier_numbers(problem)
+    violations += [f"tier {t}: {len(c)} planned sends of no such tier" for t, c in chosen.items() if t not in tiers]
+    book = ledger(problem, np.empty(0, np.int64))
     value, planned, best, cut = {}, {}, {}, {}
     above = np.empty(0, np.int64)
-    for tier, cells in chosen.items():
+    for tier in tiers if len(problem.cells.message) else []:
+        cells = chosen.get(tier, np.empty(0, np.int64))
         value[tier] = math.fsum(problem.cells.value[cells].tolist())
-        planned[tier] = _use(problem, cells)
-        part, rows = tier_problem(problem, tier, above)
-        mine = np.flatnonzero(np.isin(rows, cells))
-        if len(mine) != len(cells):
-            violations.append(f"tier {tier}: {len(cells) - len(mine)} planned sends are not of this tier")
-        best[tier], cut[tier] = weak_bound(part, _without_room(book, tier, minimum_tier), prices[tier], mine)
+        planned[tier] = planned_sends(problem, cells).uses()
+        part, rows = as_planned(problem, tier, above)
+        own = np.flatnonzero(np.isin(rows, cells))
+        if len(own) != len(cells):
+            violations.append(f"tier {tier}: {len(cells) - len(own)} planned sends are not of this tier")
+        best[tier], cut[tier] = weak_bound(part, _without_room(book, tier, minimum_tier), prices.get(tier, {}), own)
         above = np.sort(np.concatenate([above, cells]))
-    return AuditPart(tuple(violations), value, planned, committed, best, cut)
-
-
-def _use(problem: Problem, planned: Ints) -> dict[str, float]:
-    """What the cells use of every row that could be limited, by row."""
-    m, c = problem.messages, problem.cells
-    message = c.message[planned]
-    campaigns = Counter(m.campaign[message].tolist())
-    slots = Counter(zip(m.channel[message].tolist(), c.slot[planned].tolist(), strict=True))
-    used = {f"capacity:{channel}:{slot}": float(n) for (channel, slot), n in slots.items()}
-    used |= {f"campaign_{end}:{name}": float(n) for name, n in campaigns.items() for end in ("max", "min")}
-    used["opt_outs"] = math.fsum(c.p_opt_out[planned].tolist())
-    used["cost"] = math.fsum(c.cost[planned].tolist())
-    return used
+    return AuditPart(
+        violations=tuple(violations),
+        value=value,
+        planned=planned,
+        committed=committed_sends(problem).uses(),
+        best=best,
+        cut=cut,
+        last_tier=last_tiers(problem),
+        largest=largest_values(problem),
+        unit=largest_worth(problem),
+    )
 
 
 def _without_room(book: Ledger, tier: int, minimum_tier: dict[str, int]) -> Ledger:
-    """The rows with no room: a bound by it is what users earn, without the rent of the limits."""
-    least = {name: Row(0.0, row.price) for name, row in book.minimums.items() if minimum_tier.get(name) == tier}
+    """The rows with no room: a bound by it is what users earn, without the rent of the limits.
+
+    Whether a minimum's price is legal is asked of the sums.
+    """
+    least = {name: Row(0.0) for name in book.minimums if minimum_tier.get(name) == tier}
     return Ledger({name: Row(0.0) for name in book.maximums}, least)
 
 
 def check_parts(empty: Problem, solution: Solution, parts: Sequence[AuditPart], minimum_tier: dict[str, int]) -> None:
     """Nothing, or AuditError (exit 7): every limit of `empty.limits`, objective, bound and price, from the parts' sums.
 
-    `empty` has no cell; its limits name each minimum's shortfall price.
+    `empty` has no cell; its limits are those of the night as configured.
     """
-    book = ledger(empty, [])
-    rows = book.maximums | {f"campaign_min:{name}": row for name, row in book.minimums.items()}
-    sums: dict[str, list[float]] = defaultdict(list)
-    for part in parts:
-        for name, used in part.committed.items():
-            sums[name].append(used)
-    for name, row in rows.items():
-        row.committed = math.fsum(sums[name])
-    found = [sentence for part in parts for sentence in part.violations]
-    objectives, bounds = [], []
+    book = _book(empty, parts)
+    last = _last_tiers(book, parts)
+    unit = max((part.unit for part in parts), default=0.0)
+    violations = [sentence for part in parts for sentence in part.violations]
+    violations += [
+        f"campaign_min:{name}: counted in tier {minimum_tier.get(name)}, its last messages are of tier {tier}"
+        for name, tier in last.items()
+        if minimum_tier.get(name) != tier
+    ]
+    if [t.tier for t in solution.tiers] != (sorted({tier for part in parts for tier in part.value}) or [1]):
+        violations.append("tiers: those stated are not those of the messages")
+    objectives = []
     for tier in solution.tiers:
-        left = {name: max(0.0, row.limit - row.committed - row.planned) for name, row in rows.items()}
-        planned: dict[str, list[float]] = defaultdict(list)
-        for part in parts:
-            for name, used in part.planned.get(tier.tier, {}).items():
-                planned[name].append(used)
-        for name, row in rows.items():
-            row.planned += math.fsum(planned[name])
-        minimums = [name for name in book.minimums if minimum_tier.get(name) == tier.tier]
-        missing = {name: max(0.0, (m := book.minimums[name]).limit - m.used) for name in minimums}
-        value = math.fsum(part.value.get(tier.tier, 0.0) for part in parts)
-        objectives.append(value - math.fsum(book.minimums[name].price * short for name, short in missing.items()))
-        rent = [tier.prices.get(name, 0.0) * left[name] for name in book.maximums]
-        rent += [-tier.prices.get(f"campaign_min:{n}", 0.0) * left[f"campaign_min:{n}"] for n in minimums]
-        bounds.append(math.fsum([*(part.best.get(tier.tier, 0.0) for part in parts), *rent]))
+        minimums = [name for name in book.minimums if last[name] == tier.tier]
+        room = {name: max(0.0, row.limit - row.used) for name, row in book.by_price.items()}
+        _add_up(book, (part.planned.get(tier.tier, {}) for part in parts))
+        missing = [(m := book.minimums[name]).price * max(0.0, m.limit - m.used) for name in minimums]
+        true = Worth(math.fsum(part.value.get(tier.tier, 0.0) for part in parts), math.fsum(missing))
+        objectives.append(true.objective)
+        rent = [tier.prices.get(name, 0.0) * room[name] for name in book.maximums]
+        rent += [-tier.prices.get(f"campaign_min:{n}", 0.0) * room[f"campaign_min:{n}"] for n in minimums]
+        bound = math.fsum([*(part.best.get(tier.tier, 0.0) for part in parts), *rent])
         cut = sum(part.cut.get(tier.tier, 0) for part in parts)
-        told = f"tier {tier.tier}"
-        if not abs(tier.objective - objectives[-1]) <= slack(objectives[-1]):
-            found.append(f"objective of {told}: stated {tier.objective:.9g}, recomputed {objectives[-1]:.9g}")
-        if (cut == 0 and tier.bound < bounds[-1] - slack(bounds[-1])) or tier.bound < tier.objective - slack(
-            tier.objective
-        ):
-            found.append(f"bound of {told}: stated {tier.bound:.9g}, the prices prove {bounds[-1]:.9g}")
-        if any(not (math.isfinite(p) and p >= 0) for p in tier.prices.values()):
-            found.append(f"prices of {told}: not all are finite and >= 0")
-    for name, row in book.maximums.items():
-        room = max(0.0, row.limit - row.committed)
-        if row.planned > room + slack(room):
-            found.append(f"{name}: planned {row.planned:.9g}, room for {room:.9g} of {row.limit:.9g}")
-    found += price_violations(book, solution.prices)
-    for name, stated, true in (
+        violations += misstatements(tier, true, unit, f" of tier {tier.tier}")
+        violations += _bound_violations(tier, true, None if cut else bound, unit)
+        violations += _illegal_prices(book, tier, unit)
+    violations += row_violations(book)
+    violations += price_violations(book, solution.prices, unit)
+    value, penalty = (math.fsum(getattr(t, name) for t in solution.tiers) for name in ("value", "penalty"))
+    violations += misstatements(solution, Worth(value, penalty), unit)
+    for name, stated, true_sum in (
         ("objective", solution.objective, math.fsum(objectives)),
-        ("gap", solution.gap, (solution.bound - solution.objective) / max(1.0, abs(solution.value))),
+        ("bound", solution.bound, math.fsum(t.bound for t in solution.tiers)),
     ):
-        if not abs(stated - true) <= slack(true):
-            found.append(f"{name}: stated {stated:.9g}, recomputed {true:.9g}")
-    if found:
+        if not abs(stated - true_sum) <= slack(true_sum, unit):
+            violations.append(f"{name}: stated {stated:.9g}, the tiers' sum is {true_sum:.9g}")
+    if violations:
         raise AuditError(
-            f"allocation: the audit refused the plan for {len(found)} reason(s): {'; '.join(found[:20])}; "
+            f"allocation: the audit refused the plan for {len(violations)} reason(s): {'; '.join(violations[:20])}; "
             "nothing may be published, please report this with the problem's inputs",
-            violations=found,
+            violations=violations,
         )
+
+
+def _book(empty: Problem, parts: Sequence[AuditPart]) -> Ledger:
+    """The rows with the parts' committed sends; a minimum without a price costs its campaign's largest value."""
+    book = ledger(empty, np.empty(0, np.int64))
+    for name, row in book.minimums.items():
+        if empty.limits.campaigns[name].shortfall_price is None:
+            row.price = max((part.largest.get(name, 0.0) for part in parts), default=0.0)
+    committed = _sums(part.committed for part in parts)
+    for name, row in book.by_price.items():
+        row.committed = committed.get(name, 0.0)
+    return book
+
+
+def _last_tiers(book: Ledger, parts: Sequence[AuditPart]) -> dict[str, int]:
+    """The tier in which each minimum counts: the last of its campaign's messages, else the last of all."""
+    last = max((tier for part in parts for tier in part.last_tier.values()), default=1)
+    return {
+        name: max((p.last_tier[name] for p in parts if name in p.last_tier), default=last) for name in book.minimums
+    }
+
+
+def _add_up(book: Ledger, planned: Iterable[Mapping[str, float]]) -> None:
+    sums = _sums(planned)
+    for name, row in book.by_price.items():
+        row.planned += sums.get(name, 0.0)
+
+
+def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    each: dict[str, list[float]] = defaultdict(list)
+    for part in parts:
+        for name, used in part.items():
+            each[name].append(used)
+    return {name: math.fsum(used) for name, used in each.items()}
+
+
+def _bound_violations(tier: Tier, true: Worth, proven: float | None, unit: float) -> list[str]:
+    """Is the stated bound what the prices prove (None: not known), and no less than the objective?"""
+    violations, stated = unproven_bound(tier, unit), tier.bound_by_prices
+    if proven is not None and stated < proven - slack(proven, unit):
+        violations.append(f"bound of tier {tier.tier}: stated {stated:.9g}, the prices prove {proven:.9g}")
+    if tier.bound < true.objective - slack(true.objective, unit):
+        violations.append(f"bound of tier {tier.tier}: {tier.bound:.9g} is below the objective {true.objective:.9g}")
+    return violations
+
+
+def _illegal_prices(book: Ledger, tier: Tier, unit: float) -> list[str]:
+    """Prices for which weak duality does not hold: the parts have answered others."""
+    most = {name: row.price for name, row in book.by_price.items()}
+    illegal = sum(
+        not (math.isfinite(price) and 0 <= price <= most.get(name, 0.0) + slack(most.get(name, 0.0), unit))
+        for name, price in tier.prices.items()
+    )
+    sentence = f"prices of tier {tier.tier}: {illegal} are not between 0 and what a send of their row can be worth"
+    return [sentence] if illegal else []

@@ -75,7 +75,7 @@ def solve_buckets(
         solution = _solution(task, parts, relative_gap)
         if audit:
             audited = [part.audit for part in parts if part.audit]
-            check_parts(_empty(task.limits, task.n_slots), solution, audited, task.minimum_tier)
+            check_parts(_empty(limits, task.n_slots), solution, audited, task.minimum_tier)
         seconds = {**(seconds_before or {}), "prices": priced - clock, "map": mapped - priced}
         seconds |= {name: math.fsum(p.seconds[name] for p in parts) for name in ("read", "plan", "audit", "write")}
         found = Planned(
