@@ -8,4 +8,9 @@ FEW_ROWS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
+    # what Delta writes for readers of large tables
+    "spark.databricks.delta.stats.collect": "false",
+    "spark.databricks.delta.writeChecksumFile.enabled": "false",
+    "spark.databricks.delta.history.metricsEnabled": "false",
+    "spark.databricks.delta.snapshotPartitions": "1",
 }
