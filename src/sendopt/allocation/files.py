@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sendopt.allocation import tabular, unused
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem, Texts, empty_history
 from sendopt.allocation.solution import Solution
-from sendopt.allocation.tabular import NUMBER, TEXT, WHOLE
+from sendopt.allocation.tabular import NUMBER, TEXT, WHOLE, Frame
 from sendopt.allocation.unused import Expectation
 from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import ContractError
@@ -47,7 +47,7 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
 
 
 def read_checked(
-    candidates: Path, limits: SolveLimits, history: Path | None, expect: Expectation
+    candidates: Path | Frame, limits: SolveLimits, history: Path | Frame | None, expect: Expectation
 ) -> tuple[Problem, list[str]]:
     """(the problem of `read_problem`, a warning for each limit, column and history that matches nothing).
 
@@ -62,7 +62,9 @@ def read_checked(
     return problem, warnings + (alike or unused.require_history_used(history, offered, expect))
 
 
-def require_columns(candidates: Path, limits: Limits, history: Path | None, expect: Expectation) -> list[str]:
+def require_columns(
+    candidates: Path | Frame, limits: Limits, history: Path | Frame | None, expect: Expectation
+) -> list[str]:
     """Warnings of columns that are misspelt or that a budget lacks, by the first file of each; see `unused`."""
     first = tabular.parts_of(candidates)[0]
     known = (*CANDIDATES, *CANDIDATES_MORE)
@@ -84,7 +86,7 @@ def require_horizon(where: object, limits: SolveLimits, last_slot: int) -> None:
         )
 
 
-def _problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
+def _problem(candidates: Path | Frame, limits: SolveLimits, history: Path | Frame | None) -> Problem:
     cells = _read(candidates, CANDIDATES, CANDIDATES_MORE)
     if not len(cells["slot"]):
         raise ContractError(f"{candidates}: no row; nothing can be planned, check what wrote it")
@@ -133,15 +135,8 @@ def _problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Pro
     )
 
 
-def write_solution(
-    folder: Path,
-    problem: Problem,
-    solution: Solution,
-    seconds: dict[str, float],
-    checks: Sequence[PriceCheck] = (),
-    warnings: Sequence[str] = (),
-) -> None:
-    """`plan.parquet` and `solution.json` in `folder`, both or neither."""
+def plan_of(problem: Problem, solution: Solution) -> pa.Table:
+    """The sends of a plan: user_id, message_id, slot, in this order of rows' keys: user_id, slot, message_id."""
     message = problem.cells.message[solution.chosen]
     m = problem.messages
     plan = pd.DataFrame(
@@ -151,27 +146,38 @@ def write_solution(
             "slot": problem.cells.slot[solution.chosen],
         }
     ).sort_values(["user_id", "slot", "message_id"], ignore_index=True)
+    schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
+    return pa.Table.from_pandas(plan, schema=schema, preserve_index=False)
+
+
+def write_solution(folder: Path, tables: Mapping[str, pa.Table], document: Mapping[str, Any]) -> None:
+    """`NAME.parquet` of each of `tables` and `solution.json` in `folder`, all or none.
+
+    `reasons.parquet` of an earlier solve goes where this one has none: it would be of another plan.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
-        pq.write_table(pa.Table.from_pandas(plan, schema=schema, preserve_index=False), beside / "plan.parquet")
-        text = json.dumps(as_json(solution, seconds, checks, warnings), indent=2)
-        (beside / "solution.json").write_text(text + "\n")
+        for name, table in tables.items():
+            pq.write_table(table, beside / f"{name}.parquet")
+        (beside / "solution.json").write_text(json.dumps(document, indent=2) + "\n")
         folder.mkdir(exist_ok=True)
-        for name in ("plan.parquet", "solution.json"):
-            (beside / name).replace(folder / name)
+        for path in sorted(beside.iterdir()):
+            path.replace(folder / path.name)
+        if "reasons" not in tables:
+            (folder / "reasons.parquet").unlink(missing_ok=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def as_json(
-    solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = (), warnings: Sequence[str] = ()
+    solution: Solution, seconds: Mapping[str, float], checks: Sequence[PriceCheck] = (), warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What `solution.json` holds."""
     stated = ("value", "penalty", "objective", "bound", "gap", "method", "termination", "cut_users")
     return {
         **{name: getattr(solution, name) for name in stated},
+        "greedy": solution.greedy,
         "sends": len(solution.chosen),
         "tiers": [{"tier": t.tier, **{name: getattr(t, name) for name in stated}} for t in solution.tiers],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
@@ -182,9 +188,9 @@ def as_json(
     }
 
 
-def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
+def _read(path: Path | Frame, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
     """Columns by name as numpy arrays; those that may be left out get their default, None where they have none."""
-    if tabular.source_of(path).format == tabular.PARQUET:
+    if isinstance(path, Frame) or tabular.source_of(path).format == tabular.PARQUET:
         _require_memory(path, tabular.count(path))
     kinds = {**needed, **{name: kind for name, (kind, _) in more.items()}}
     table = tabular.read(path, kinds)
@@ -192,17 +198,19 @@ def _read(path: Path, needed: dict[str, str], more: dict[str, tuple[str, Any]]) 
     return columns_of(path, table, needed, more)
 
 
-def require_there(path: Path, needed: Collection[str], columns: Collection[str]) -> None:
+def require_there(path: Path | Frame, needed: Collection[str], columns: Collection[str]) -> None:
     """Nothing, or ContractError naming the columns of `needed` that are missing, and those that are there."""
     missing = [name for name in needed if name not in columns]
     if missing:
-        written = tabular.columns(path) if path.is_file() else list(columns)
+        written = tabular.columns(path) if isinstance(path, Frame) or path.is_file() else list(columns)
         near = "".join(f"; did you mean {meant} by {name}?" for name, meant in unused.misspelt(written, needed))
         some = ", ".join(written)[:500]
         raise ContractError(f"{path}: columns {', '.join(missing)} are missing; found: {some}{near}")
 
 
-def columns_of(path: Path, table: pa.Table, needed: dict[str, str], more: dict[str, tuple[str, Any]]) -> dict[str, Any]:
+def columns_of(
+    path: Path | Frame, table: pa.Table, needed: dict[str, str], more: dict[str, tuple[str, Any]]
+) -> dict[str, Any]:
     """Columns of `table` by name as numpy arrays; those that may be left out get their default, or None without one.
 
     Raises ContractError naming `path`, column, count and first rows of what is missing, empty or of another kind.
@@ -219,7 +227,7 @@ def columns_of(path: Path, table: pa.Table, needed: dict[str, str], more: dict[s
     return found
 
 
-def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object = None) -> Any:
+def _column(path: Path | Frame, table: pa.Table, name: str, kind: str, for_null: object = None) -> Any:
     column = table[name]
     if for_null is not None and column.null_count:
         column = column.cast(pa.string()).fill_null(for_null)
@@ -240,7 +248,7 @@ def _column(path: Path, table: pa.Table, name: str, kind: str, for_null: object 
     return found
 
 
-def require_no_fractions(path: Path, name: str, kind: pa.DataType) -> None:
+def require_no_fractions(path: Path | Frame, name: str, kind: pa.DataType) -> None:
     """Nothing, or ContractError for a column of names that was written as numbers with a decimal point."""
     if pa.types.is_floating(kind):
         raise ContractError(
@@ -249,7 +257,7 @@ def require_no_fractions(path: Path, name: str, kind: pa.DataType) -> None:
         )
 
 
-def require_rows(path: Path, column: str, what: str, bad: Any) -> None:
+def require_rows(path: Path | Frame, column: str, what: str, bad: Any) -> None:
     rows = np.flatnonzero(bad)
     if len(rows):
         raise ContractError(
@@ -267,7 +275,7 @@ def free_memory() -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _require_memory(path: Path, rows: int) -> None:
+def _require_memory(path: Path | Frame, rows: int) -> None:
     free = free_memory()
     if rows * BYTES_PER_CANDIDATE > free:
         raise ContractError(
@@ -282,7 +290,7 @@ def _last_slot(limits: SolveLimits, slot: Ints, past: dict[str, Any] | None) -> 
     return int(max([int(slot.max(initial=0)), int(committed), *named]))
 
 
-def messages_of(path: Path, user: Ints, cells: dict[str, Any]) -> tuple[Ints, Ints]:
+def messages_of(path: Path | Frame, user: Ints, cells: dict[str, Any]) -> tuple[Ints, Ints]:
     """(message of each row, first row of each message); a message must be told the same in all its rows."""
     name, names = pd.factorize(cells["message_id"])
     key = user * np.int64(len(names)) + name

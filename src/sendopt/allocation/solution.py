@@ -55,8 +55,9 @@ class Solution:
     bound: float
     gap: float
     method: str  # exact | prices
-    termination: str  # optimal | gap_reached | passes_done | time_limit: the worst that any tier met
+    termination: str  # optimal | gap_reached | passes_done | time_limit | cancelled: the worst that any tier met
     cut_users: int  # whose search was cut, and who therefore enter the bound relaxed
     prices: tuple[Price, ...]  # of several tiers the highest
     shortfall: dict[str, int]  # campaign -> missing sends, only where > 0
     tiers: tuple[Tier, ...]  # in order
+    greedy: float | None = None  # objective of the plan by value alone, for comparison; None: not asked for

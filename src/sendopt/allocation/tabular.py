@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, cast, overload
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -36,6 +36,18 @@ _DELIMITERS = (",", ";", "\t", "|")
 _HEADER_BYTES = 1_000_000
 _JSON_ROWS = 1 << 16  # rows of JSON in memory as objects at once
 _FAILURES = (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError, csv.Error, EOFError)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A table in memory, under the name that messages give it; taken where the path of a file is."""
+
+    name: str
+    table: pa.Table  # columns that are not read may be left out
+    columns: tuple[str, ...]  # all of them as they are written
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -79,11 +91,17 @@ def source_of(path: Path) -> Source:
     return Source(path, form, zipped)
 
 
-def parts_of(source: Path) -> list[Path]:
-    """The files of a folder that can be read, or the one file itself; raises InputNotReady where there is none.
+@overload
+def parts_of(source: Path) -> list[Path]: ...
+@overload
+def parts_of(source: Frame) -> list[Frame]: ...
+def parts_of(source: Path | Frame) -> list[Path] | list[Frame]:
+    """The files of a folder that can be read, or the one file or frame itself; InputNotReady where there is none.
 
     What lies in folders that start with `_` or `.` is not read: it belongs to other programs.
     """
+    if isinstance(source, Frame):
+        return [source]
     if not source.is_dir():
         return [source_of(source).path]
     every = sorted(p for p in source.rglob("*") if p.is_file() and not _hidden(p.relative_to(source)))
@@ -96,12 +114,15 @@ def parts_of(source: Path) -> list[Path]:
     return parts
 
 
-def read(path: Path, kinds: Mapping[str, str]) -> pa.Table:
+def read(path: Path | Frame, kinds: Mapping[str, str]) -> pa.Table:
     """The columns of `kinds` that the file has, under these names.
 
     Columns of TEXT keep their letters where the format has no types. Raises ContractError for what cannot be read, a
     column that is there twice included.
     """
+    if isinstance(path, Frame):
+        names = _named(path, list(path.columns), kinds)
+        return path.table.select(list(names)).rename_columns(list(names.values()))
     source = source_of(path)
     try:
         if source.format == PARQUET:
@@ -115,8 +136,10 @@ def read(path: Path, kinds: Mapping[str, str]) -> pa.Table:
         raise unreadable(path, error) from None
 
 
-def columns(path: Path) -> list[str]:
+def columns(path: Path | Frame) -> list[str]:
     """The names of the file's columns as they are written; of JSON those of its first rows."""
+    if isinstance(path, Frame):
+        return list(path.columns)
     source = source_of(path)
     try:
         if source.format == PARQUET:
@@ -128,8 +151,10 @@ def columns(path: Path) -> list[str]:
         raise unreadable(path, error) from None
 
 
-def count(path: Path) -> int:
+def count(path: Path | Frame) -> int:
     """Rows of the file: exactly of Parquet, else about, by line ends or opening braces."""
+    if isinstance(path, Frame):
+        return int(path.table.num_rows)
     source = source_of(path)
     try:
         if source.format == PARQUET:
@@ -162,7 +187,7 @@ def unreadable(path: Path, error: BaseException) -> ContractError:
     return ContractError(f"{path} cannot be read: {reason}; write it again")
 
 
-def _named(path: Path, names: list[str], kinds: Mapping[str, str]) -> dict[str, str]:
+def _named(path: Path | Frame, names: list[str], kinds: Mapping[str, str]) -> dict[str, str]:
     """{column as it is written: its name among `kinds`}, in the order of the file."""
     wanted = {str(name): plain(str(name)) for name in names if plain(str(name)) in kinds}
     plain_names = [plain(str(name)) for name in names]

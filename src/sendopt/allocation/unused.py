@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from sendopt.allocation.problem import Problem, Texts
-from sendopt.allocation.tabular import plain
+from sendopt.allocation.tabular import Frame, plain
 from sendopt.config.limits_file import Finding, refuse
 from sendopt.config.yaml_tree import dotted
 from sendopt.domain.limits import Limits
@@ -96,7 +96,7 @@ def unused(limits: Limits, offered: Offered) -> Iterator[Finding]:
             yield ("campaigns", campaign), _nothing("campaign", campaign, offered.campaigns)
 
 
-def without_column(limits: Limits, columns: Collection[str], candidates: Path) -> Iterator[Finding]:
+def without_column(limits: Limits, columns: Collection[str], candidates: Path | Frame) -> Iterator[Finding]:
     """Every budget whose column the candidates do not have: it would count 0 for each send."""
     for column, path in BUDGETS.items():
         if getattr(limits, path[0]) is not None and column not in columns:
@@ -104,7 +104,7 @@ def without_column(limits: Limits, columns: Collection[str], candidates: Path) -
 
 
 def require_columns_used(
-    limits: Limits, path: Path, written: Sequence[str], known: Collection[str], expect: Expectation
+    limits: Limits, path: Path | Frame, written: Sequence[str], known: Collection[str], expect: Expectation
 ) -> list[str]:
     """Warnings of the columns `written` in the candidates: misspelt ones, and those that a budget lacks.
 
@@ -117,7 +117,7 @@ def require_columns_used(
     return warnings + [f"{dotted(place)}: {text}" for place, text in findings]
 
 
-def require_spelt(path: Path, written: Sequence[str], known: Collection[str], expect: Expectation) -> list[str]:
+def require_spelt(path: Path | Frame, written: Sequence[str], known: Collection[str], expect: Expectation) -> list[str]:
     """A warning for each column that is not read and looks like one of `known` that is not there."""
     lines = [f"column {name} is not read, did you mean {meant}?" for name, meant in misspelt(written, known)]
     if lines and not expect.allow_unused:
@@ -139,7 +139,7 @@ def misspelt(written: Sequence[str], known: Collection[str]) -> list[tuple[str, 
     return pairs
 
 
-def require_history_used(path: Path | None, offered: Offered, expect: Expectation) -> list[str]:
+def require_history_used(path: Path | Frame | None, offered: Offered, expect: Expectation) -> list[str]:
     """A warning where history is of other people; raises ContractError (exit 3) below the share that is expected."""
     rows, matched = offered.history_rows, offered.history_matched
     if path is None or rows == 0:
@@ -158,7 +158,7 @@ def require_history_used(path: Path | None, offered: Offered, expect: Expectatio
     return []
 
 
-def require_same_form(path: Path | None, history: Texts, candidates: Texts, expect: Expectation) -> list[str]:
+def require_same_form(path: Path | Frame | None, history: Texts, candidates: Texts, expect: Expectation) -> list[str]:
     """A warning where no id of the history is one of the candidates and would be, written alike; else nothing.
 
     Where that is a mistake, raises ContractError (exit 3). No id is shown.

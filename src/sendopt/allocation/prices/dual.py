@@ -30,14 +30,14 @@ QUICK = Effort(20_000, 100, 50_000, 60, 2)  # a fraction of a microsecond an ans
 SLOW = Effort(1_000, 60, 5_000, 40, 0)  # tens of them
 
 
-def least_bound(market: Market, effort: Effort, tolerance: float) -> list[Response]:
-    """Responses of all users on the way to the least bound, the best last."""
-    start = np.zeros(len(market.rows.names))
+def least_bound(market: Market, effort: Effort, tolerance: float, first: Floats | None = None) -> list[Response]:
+    """Responses of all users on the way to the least bound, the best last; from the prices `first` (R,) where given."""
+    start = np.zeros(len(market.rows.names)) if first is None else first
     if market.n_users <= effort.few:
         return sharpen(market, minimise(market, start, market.n_users, effort.few_passes, TOLERANCE), tolerance)
     sample = min(effort.sample, market.n_users // 2)
-    first = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
-    return correct(market, first, sample, effort.rounds, TOLERANCE)
+    prices = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
+    return correct(market, prices, sample, effort.rounds, TOLERANCE)
 
 
 def minimise(

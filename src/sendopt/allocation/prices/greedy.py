@@ -1,0 +1,184 @@
+"""The plan that needs no solver: sends by value, the largest first, each taken where it breaks no rule (model ¶9).
+
+It is what most teams would write, and stands beside a plan to show what planning together adds. It keeps every rule and
+every maximum; a minimum plays no part, and what it lacks is paid like any plan's. Tiers come in order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sendopt.allocation.prices.instance import DAY, ROLLING, Compiled, Instance
+from sendopt.allocation.prices.revise import ROUNDING, Left, left_by
+from sendopt.allocation.prices.sweep import NONE, Market
+from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, cost_of, counts_message, counts_past, opt_out_of
+from sendopt.allocation.problem import Ints, Problem
+from sendopt.compiled import entry, kernel
+
+
+def greedy_cells(problem: Problem, compiled: Compiled) -> Ints:
+    """Rows of `problem.cells` of the plan by value, ascending; `compiled` are the problem's arrays.
+
+    Equal values go by the hash order of users and messages, so that the order of input plays no part.
+    """
+    market = Market(compiled)
+    plan = greedy_plan(market, problem.messages.tier[problem.cells.message[compiled.cell]])
+    return np.sort(compiled.cell[plan[plan != NONE]])
+
+
+def greedy_plan(market: Market, tier: Ints) -> Ints:
+    """(U, width) cells of the plan by value; `tier` (C,) of each cell."""
+    d = market.d
+    plan = market.empty_plan()
+    left = left_by(market, np.zeros(len(market.rows.names)))
+    message = np.repeat(np.arange(len(d.channel)), np.diff(d.cell_start))
+    user = np.repeat(np.arange(market.n_users), np.diff(d.message_start))
+    sends = np.zeros(market.n_users, np.int64)
+    sent = np.full(plan.shape, NONE, np.int64)
+    for cells in _by_tier(tier):
+        order = cells[d.value[cells] > 0]
+        order = order[np.argsort(-d.value[order], kind="stable")]
+        take(d, order, message, user, left, plan, sent, sends)
+    return plan
+
+
+def _by_tier(tier: Ints) -> list[Ints]:
+    """The cells of each tier, the highest first."""
+    if len(tier) == 0 or tier.min() == tier.max():
+        return [np.arange(len(tier))]
+    return [np.flatnonzero(tier == number) for number in np.unique(tier)]
+
+
+# d the instance; u user, m message, c cell, h past send, j cap; n sends of the user so far
+@entry()
+def take(d: Instance, order: Ints, message: Ints, user: Ints, left: Left, plan: Ints, sent: Ints, sends: Ints) -> None:
+    """Takes each cell of `order` that fits into what is `left` and breaks no rule of its user.
+
+    `message` (C,) is of a cell, `user` (M,) of a message; `plan` and `sent` (U, width) get cells and messages,
+    `sends` (U,) their number.
+    """
+    for x in range(len(order)):
+        c = order[x]
+        m = message[c]
+        u = user[m]
+        n = sends[u]
+        if n >= plan.shape[1] or n >= d.most[u]:
+            continue
+        at, k = d.channel[m] * d.rules.n_slots + d.slot[c], d.campaign[m]
+        if left.capacity[at] < 1.0 or left.campaign[k] < 1.0:
+            continue
+        opt_out, cost = opt_out_of(d, c, m), cost_of(d, c, m)
+        if left.budgets[0] + ROUNDING < opt_out or left.budgets[1] + ROUNDING < cost:
+            continue
+        if not _stands_apart(d, c, m, plan[u], sent[u], n):
+            continue
+        if (n > 0 or d.past_start[u] < d.past_start[u + 1]) and not _keeps_rules(d, u, c, m, plan[u], sent[u], n):
+            continue
+        plan[u, n] = c
+        sent[u, n] = m
+        sends[u] = n + 1
+        left.capacity[at] -= 1.0
+        left.campaign[k] -= 1.0
+        left.budgets[0] -= opt_out
+        left.budgets[1] -= cost
+
+
+@kernel()
+def _stands_apart(d: Instance, c: int, m: int, cells: Ints, messages: Ints, n: int) -> bool:
+    """Is cell c of another message (and group) than the n sends, and a gap away from them?"""
+    for i in range(n):
+        if d.identity[messages[i]] == d.identity[m]:
+            return False
+        if abs(int(d.slot[cells[i]]) - int(d.slot[c])) * d.rules.slot_minutes < d.rules.gap_minutes:
+            return False
+    return True
+
+
+@kernel()
+def _keeps_rules(d: Instance, u: int, c: int, m: int, cells: Ints, messages: Ints, n: int) -> bool:
+    """Do caps and fatigue allow cell c beside the n sends, which may be before it and after it?"""
+    r = d.rules
+    minute = float(d.slot[c]) * r.slot_minutes
+    for j in range(len(r.cap_max)):
+        if counts_message(d, j, m):
+            if r.cap_period[j] == ROLLING:
+                if _is_crowded(d, u, j, minute, cells, messages, n):
+                    return False
+            elif _is_full_period(d, u, c, j, cells, messages, n):
+                return False
+    if r.max_points == np.inf:
+        return True
+    if _points(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+        return False
+    for i in range(n):
+        at = float(d.slot[cells[i]]) * r.slot_minutes
+        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+            return False
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        at = d.past_minute[h]
+        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+            return False
+    return True
+
+
+@kernel()
+def _is_crowded(d: Instance, u: int, j: int, minute: float, cells: Ints, messages: Ints, n: int) -> bool:
+    """Does a window of cap j hold too many with one more send at `minute`? It starts at that send or another one."""
+    r = d.rules
+    first, last = d.past_start[u], d.past_start[u + 1]
+    for s in range(n + 1 + last - first):
+        if s < n:
+            start = float(d.slot[cells[s]]) * r.slot_minutes
+        elif s == n:
+            start = minute
+        else:
+            start = d.past_minute[first + s - n - 1]
+        end = start + r.cap_window[j]
+        if start > minute or minute >= end:
+            continue
+        count = 1
+        for i in range(n):
+            at = float(d.slot[cells[i]]) * r.slot_minutes
+            if start <= at < end and counts_message(d, j, messages[i]):
+                count += 1
+        for h in range(first, last):
+            if start <= d.past_minute[h] < end and counts_past(d, j, h):
+                count += 1
+        if count > r.cap_max[j]:
+            return True
+    return False
+
+
+@kernel()
+def _is_full_period(d: Instance, u: int, c: int, j: int, cells: Ints, messages: Ints, n: int) -> bool:
+    """Does the calendar day or week of cap j hold too many with cell c?"""
+    week = d.rules.cap_period[j] != DAY
+    period = _period(week, d.local_day[c])
+    count = 1
+    for i in range(n):
+        if _period(week, d.local_day[cells[i]]) == period and counts_message(d, j, messages[i]):
+            count += 1
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        if _period(week, d.past_day[h]) == period and counts_past(d, j, h):
+            count += 1
+    return bool(count > d.rules.cap_max[j])
+
+
+@kernel()
+def _period(week: bool, day: int) -> int:
+    return (day + 3) // 7 if week else day  # 1970-01-01 was a Thursday
+
+
+@kernel()
+def _points(d: Instance, u: int, at: float, minute: float, m: int, cells: Ints, messages: Ints, n: int) -> float:
+    """Fatigue at `at` with message m sent at `minute`, of the sends until then."""
+    r = d.rules
+    total = d.fatigue[u] * 2.0 ** (-at / r.half_life) + r.points[d.channel[m]] * 2.0 ** (-(at - minute) / r.half_life)
+    for i in range(n):
+        sent = float(d.slot[cells[i]]) * r.slot_minutes
+        if sent <= at:
+            total += r.points[d.channel[messages[i]]] * 2.0 ** (-(at - sent) / r.half_life)
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        if 0.0 <= d.past_minute[h] <= at:
+            total += r.points[d.past_channel[h]] * 2.0 ** (-(at - d.past_minute[h]) / r.half_life)
+    return total
