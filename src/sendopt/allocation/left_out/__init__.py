@@ -47,11 +47,9 @@ def left_out(problem: Problem, solution: Solution) -> pa.Table:
     cells = view.best(np.flatnonzero(~sent[problem.cells.message]))
     message = problem.cells.message[cells]
     reason[message], detail[message] = view.why(cells)
-    users = problem.users[m.user[unsent]]
-    order = np.lexsort((m.message_id[unsent].astype(str), users.astype(str)))
-    rows = unsent[order]
-    columns = (users[order], m.message_id[rows], reason[rows], detail[rows])
-    return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+    columns = (problem.users[m.user[unsent]], m.message_id[unsent], reason[unsent], detail[unsent])
+    table = pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+    return table.sort_by([("user_id", "ascending"), ("message_id", "ascending")])
 
 
 def by_reason(table: pa.Table) -> dict[str, int]:
@@ -98,13 +96,16 @@ class _View:
 
     def adjusted(self, cells: Ints) -> Floats:
         """(Q,) value after the prices of what a cell uses."""
-        c = self.problem.cells
+        c, rows = self.problem.cells, self.rows
         message = c.message[cells]
-        worth = c.value[cells] + self.price[self.least_row[message]] - self.price[self.most_row[message]]
-        if len(cells):
-            worth = worth - self.price[self.by_slot[self.channel[message], c.slot[cells]]]
-        worth = worth - self.price[self.rows.opt_outs] * c.p_opt_out[cells]
-        return np.asarray(worth - self.price[self.rows.cost] * c.cost[cells])
+        worth = c.value[cells] - (self.price[self.most_row] - self.price[self.least_row])[message]
+        if len(cells) and self.by_slot.max() >= 0:
+            of_slot = self.price[self.by_slot].ravel()
+            worth -= of_slot[self.channel[message] * self.problem.n_slots + c.slot[cells]]
+        for row, use in ((rows.opt_outs, c.p_opt_out), (rows.cost, c.cost)):
+            if self.price[row] > 0:
+                worth -= self.price[row] * use[cells]
+        return np.asarray(worth, np.float64)
 
     def best(self, cells: Ints) -> Ints:
         """Of the cells of each message the best after prices, of positive value if there is one, the earliest slot."""
@@ -245,7 +246,7 @@ def _details(limits: Limits, broken: windows.Broken, kept: _Kept) -> Iterator[st
             yield f'{text}, "used": {used}, "limit": {limit}, "planned": {planned}'
         elif kind == windows.MIN_GAP:
             near, minute = campaigns[kept.sends.campaign[which]], float(kept.sends.minute[which])
-            to = f'"to_campaign": {near}, "to_minute": {minute!r}, "planned": {json.dumps(bool(planned))}'
+            to = f'"to_campaign": {near}, "to_minute": {minute!r}, "planned": {"true" if planned else "false"}'
             yield f', "rule": "min_gap", "minutes": {limits.min_gap_minutes}, {to}'
         elif kind == windows.FATIGUE and limits.fatigue is not None:
             yield f', "rule": "fatigue", "points": {points!r}, "limit": {limits.fatigue.max_points!r}'

@@ -30,14 +30,24 @@ QUICK = Effort(20_000, 100, 50_000, 60, 2)  # a fraction of a microsecond an ans
 SLOW = Effort(1_000, 60, 5_000, 40, 0)  # tens of them
 
 
-def least_bound(market: Market, effort: Effort, tolerance: float, first: Floats | None = None) -> list[Response]:
-    """Responses of all users on the way to the least bound, the best last; from the prices `first` (R,) where given."""
-    start = np.zeros(len(market.rows.names)) if first is None else first
+def least_bound(market: Market, effort: Effort, tolerance: float) -> list[Response]:
+    """Responses of all users on the way to the least bound, the best last."""
+    start = np.zeros(len(market.rows.names))
     if market.n_users <= effort.few:
         return sharpen(market, minimise(market, start, market.n_users, effort.few_passes, TOLERANCE), tolerance)
     sample = min(effort.sample, market.n_users // 2)
-    prices = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
-    return correct(market, prices, sample, effort.rounds, TOLERANCE)
+    first = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
+    return correct(market, first, sample, effort.rounds, TOLERANCE)
+
+
+def least_bound_from(market: Market, effort: Effort, tolerance: float, start: Floats) -> list[Response]:
+    """The same from prices (R,) that are near already: the sample need not find them, only correct them."""
+    if market.n_users <= effort.few:
+        return sharpen(market, minimise(market, start, market.n_users, effort.few_passes, TOLERANCE), tolerance)
+    sample = min(effort.sample, market.n_users // 2)
+    if effort.rounds == 0:
+        start = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
+    return correct(market, start, sample, effort.rounds, TOLERANCE)
 
 
 def minimise(

@@ -9,7 +9,7 @@ import numpy as np
 from sendopt.allocation.control import UNWATCHED, Cancelled, Control
 from sendopt.allocation.prices.core import improve
 from sendopt.allocation.prices.course import Course
-from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound
+from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound, least_bound_from
 from sendopt.allocation.prices.instance import Compiled, compile_problem
 from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
 from sendopt.allocation.prices.pace import pace
@@ -90,7 +90,11 @@ def search(market: Market, relative_gap: float, start: Floats | None = None) -> 
     course = market.course
     quick = bool((market.d.pairable & (market.d.most <= 2)).mean() > 0.5)
     course.enter("prices")
-    pool = least_bound(market, QUICK if quick else SLOW, relative_gap / 10, start)
+    effort, tolerance = QUICK if quick else SLOW, relative_gap / 10
+    if start is None:
+        pool = least_bound(market, effort, tolerance)
+    else:
+        pool = least_bound_from(market, effort, tolerance, start)
     best = pool[-1]
     plan = market.empty_plan()
     course.enter("plan")

@@ -6,14 +6,29 @@ every maximum; a minimum plays no part, and what it lacks is paid like any plan'
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sendopt.allocation.prices.instance import DAY, ROLLING, Compiled, Instance
 from sendopt.allocation.prices.revise import ROUNDING, Left, left_by
-from sendopt.allocation.prices.sweep import NONE, Market
+from sendopt.allocation.prices.sweep import NONE, Flags, Market
 from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, cost_of, counts_message, counts_past, opt_out_of
-from sendopt.allocation.problem import Ints, Problem
+from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.compiled import entry, kernel
+
+BANDS = (0.4, 0.7, 0.85, 0.95)  # quantiles of value between the bands
+SAMPLE = 20_000  # values that say where the bands are
+
+
+class Taken(NamedTuple):
+    """The plan so far, and what it leaves."""
+
+    plan: Ints  # (U, width) cells
+    sent: Ints  # (U, width) their messages
+    sends: Ints  # (U,)
+    is_sent: Flags  # (M,)
+    left: Left
 
 
 def greedy_cells(problem: Problem, compiled: Compiled) -> Ints:
@@ -27,42 +42,73 @@ def greedy_cells(problem: Problem, compiled: Compiled) -> Ints:
 
 
 def greedy_plan(market: Market, tier: Ints) -> Ints:
-    """(U, width) cells of the plan by value; `tier` (C,) of each cell."""
+    """(U, width) cells of the plan by value; `tier` (C,) of each cell.
+
+    Cells come by bands of value, so that most of them are never sorted: they have no room left when their band comes.
+    """
     d = market.d
-    plan = market.empty_plan()
-    left = left_by(market, np.zeros(len(market.rows.names)))
-    message = np.repeat(np.arange(len(d.channel)), np.diff(d.cell_start))
-    user = np.repeat(np.arange(market.n_users), np.diff(d.message_start))
-    sends = np.zeros(market.n_users, np.int64)
-    sent = np.full(plan.shape, NONE, np.int64)
-    for cells in _by_tier(tier):
-        order = cells[d.value[cells] > 0]
-        order = order[np.argsort(-d.value[order], kind="stable")]
-        take(d, order, message, user, left, plan, sent, sends)
-    return plan
+    taken = Taken(
+        plan=market.empty_plan(),
+        sent=np.full((market.n_users, market.width), NONE, np.int64),
+        sends=np.zeros(market.n_users, np.int64),
+        is_sent=np.zeros(len(d.channel), np.bool_),
+        left=left_by(market, np.zeros(len(market.rows.names))),
+    )
+    cells, messages, users = (np.empty(len(d.slot), np.int64) for _ in range(3))
+    numbers = np.unique(tier)
+    for number in numbers:
+        of_tier = np.empty(0, np.bool_) if len(numbers) == 1 else np.asarray(tier == number)
+        for low, high in _edges(d.value):
+            n = collect(d, low, high, of_tier, taken, cells, messages, users)
+            order = np.argsort(-d.value[cells[:n]], kind="stable")
+            take(d, cells[order], messages[order], users[order], taken)
+    return taken.plan
 
 
-def _by_tier(tier: Ints) -> list[Ints]:
-    """The cells of each tier, the highest first."""
-    if len(tier) == 0 or tier.min() == tier.max():
-        return [np.arange(len(tier))]
-    return [np.flatnonzero(tier == number) for number in np.unique(tier)]
+def _edges(value: Floats) -> list[tuple[float, float]]:
+    """(above, up to) of each band of value, the highest first; all above 0 are in one of them."""
+    some = value[:: max(1, len(value) // SAMPLE)]
+    some = some[some > 0]
+    inner = np.unique(np.quantile(some, BANDS)) if len(some) else np.empty(0)
+    edges = [0.0, *inner.tolist(), np.inf]
+    return list(zip(edges[-2::-1], edges[:0:-1], strict=True))
 
 
 # d the instance; u user, m message, c cell, h past send, j cap; n sends of the user so far
 @entry()
-def take(d: Instance, order: Ints, message: Ints, user: Ints, left: Left, plan: Ints, sent: Ints, sends: Ints) -> None:
-    """Takes each cell of `order` that fits into what is `left` and breaks no rule of its user.
+def collect(
+    d: Instance, low: float, high: float, of_tier: Flags, taken: Taken, cells: Ints, messages: Ints, users: Ints
+) -> int:
+    """Number of the cells worth more than `low` and at most `high` that may have room; they, messages and users go out.
 
-    `message` (C,) is of a cell, `user` (M,) of a message; `plan` and `sent` (U, width) get cells and messages,
-    `sends` (U,) their number.
+    `of_tier` (C,) says which cells count; where it is empty all do.
     """
-    for x in range(len(order)):
-        c = order[x]
-        m = message[c]
-        u = user[m]
-        n = sends[u]
-        if n >= plan.shape[1] or n >= d.most[u]:
+    n, slots = 0, d.rules.n_slots
+    left = taken.left
+    for u in range(len(d.most)):
+        if taken.sends[u] >= min(d.most[u], taken.plan.shape[1]):
+            continue
+        for m in range(d.message_start[u], d.message_start[u + 1]):
+            if taken.is_sent[m] or left.campaign[d.campaign[m]] < 1.0:
+                continue
+            first = d.channel[m] * slots
+            for c in range(d.cell_start[m], d.cell_start[m + 1]):
+                if low < d.value[c] <= high and left.capacity[first + d.slot[c]] >= 1.0:
+                    if len(of_tier) and not of_tier[c]:
+                        continue
+                    cells[n], messages[n], users[n] = c, m, u
+                    n += 1
+    return n
+
+
+@entry()
+def take(d: Instance, cells: Ints, messages: Ints, users: Ints, taken: Taken) -> None:
+    """Takes each of the cells, in this order, that fits into what is left and breaks no rule of its user."""
+    left = taken.left
+    for x in range(len(cells)):
+        c, m, u = cells[x], messages[x], users[x]
+        n = taken.sends[u]
+        if n >= min(d.most[u], taken.plan.shape[1]) or taken.is_sent[m]:
             continue
         at, k = d.channel[m] * d.rules.n_slots + d.slot[c], d.campaign[m]
         if left.capacity[at] < 1.0 or left.campaign[k] < 1.0:
@@ -70,13 +116,14 @@ def take(d: Instance, order: Ints, message: Ints, user: Ints, left: Left, plan: 
         opt_out, cost = opt_out_of(d, c, m), cost_of(d, c, m)
         if left.budgets[0] + ROUNDING < opt_out or left.budgets[1] + ROUNDING < cost:
             continue
-        if not _stands_apart(d, c, m, plan[u], sent[u], n):
+        plan, sent = taken.plan[u], taken.sent[u]
+        if not _stands_apart(d, c, m, plan, sent, n):
             continue
-        if (n > 0 or d.past_start[u] < d.past_start[u + 1]) and not _keeps_rules(d, u, c, m, plan[u], sent[u], n):
+        if (n > 0 or d.past_start[u] < d.past_start[u + 1]) and not _keeps_rules(d, u, c, m, plan, sent, n):
             continue
-        plan[u, n] = c
-        sent[u, n] = m
-        sends[u] = n + 1
+        plan[n], sent[n] = c, m
+        taken.sends[u] = n + 1
+        taken.is_sent[m] = True
         left.capacity[at] -= 1.0
         left.campaign[k] -= 1.0
         left.budgets[0] -= opt_out
