@@ -156,7 +156,7 @@ def solve(
     buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
     spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,
     gap: Annotated[
-        float | None, typer.Option(min=0, max=0.1, help="share of the objective at which the search may stop")
+        float | None, typer.Option(help="share of the objective, 0 to 0.1, at which the search may stop")
     ] = None,
     start_prices: Annotated[
         Path | None, typer.Option(help="solution.json of an earlier solve: its prices save passes")

@@ -50,9 +50,9 @@ def test_reasons_are_a_file_and_counts(tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"Left out: [a-z ]+ 1; each message with its reason is in plan/reasons.parquet\.", done.stdout)
     reasons = pd.read_parquet(tmp_path / "plan/reasons.parquet")
-    assert reasons[["user_id", "message_id", "reason"]].to_numpy().tolist() == [["ann", "m2", "capacity"]]
+    assert reasons[["user_id", "message_id", "reason"]].to_numpy().tolist() == [["ann", "m2", "min_gap"]]
     document = json.loads((tmp_path / "plan/solution.json").read_text())
-    assert document["left_out"] == {"capacity": 1}
+    assert document["left_out"] == {"min_gap": 1}
     done = solve(tmp_path, "--json")
     assert "left_out" not in json.loads(done.stdout)
     assert not (tmp_path / "plan/reasons.parquet").exists()  # it would be of the plan before
@@ -80,9 +80,9 @@ def test_prices_of_an_earlier_solve_start_the_next_one(tmp_path):
 @pytest.mark.parametrize(
     ("more", "code", "sentence"),
     [
-        (("--gap", "0.2"), 2, "0.2 is not in the range"),
-        (("--gap", "-1"), 2, "is not in the range"),
-        (("--gap", "nan"), 2, "gap"),
+        (("--gap", "0.2"), 2, "--gap: got 0.2, expected a share of the objective from 0 to 0.1"),
+        (("--gap", "-1"), 2, "--gap: got -1.0, expected a share"),
+        (("--gap", "nan"), 2, "--gap: got nan, expected a share"),
         (("--start-prices", "gone.json"), 75, "gone.json: no such file; give the solution.json of an earlier solve"),
         (
             ("--start-prices", "limits.yaml"),

@@ -55,9 +55,9 @@ def greedy_plan(market: Market, tier: Ints) -> Ints:
         left=left_by(market, np.zeros(len(market.rows.names))),
     )
     cells, messages, users = (np.empty(len(d.slot), np.int64) for _ in range(3))
-    numbers = np.unique(tier)
-    for number in numbers:
-        of_tier = np.empty(0, np.bool_) if len(numbers) == 1 else np.asarray(tier == number)
+    one = len(tier) > 0 and tier.min() == tier.max()
+    for number in tier[:1] if one else np.unique(tier):
+        of_tier = np.empty(0, np.bool_) if one else np.asarray(tier == number)
         for low, high in _edges(d.value):
             n = collect(d, low, high, of_tier, taken, cells, messages, users)
             order = np.argsort(-d.value[cells[:n]], kind="stable")
@@ -85,6 +85,7 @@ def collect(
     """
     n, slots = 0, d.rules.n_slots
     left = taken.left
+    opt_outs, cost = left.budgets[0] + ROUNDING, left.budgets[1] + ROUNDING
     for u in range(len(d.most)):
         if taken.sends[u] >= min(d.most[u], taken.plan.shape[1]):
             continue
@@ -95,6 +96,8 @@ def collect(
             for c in range(d.cell_start[m], d.cell_start[m + 1]):
                 if low < d.value[c] <= high and left.capacity[first + d.slot[c]] >= 1.0:
                     if len(of_tier) and not of_tier[c]:
+                        continue
+                    if opt_outs < opt_out_of(d, c, m) or cost < cost_of(d, c, m):
                         continue
                     cells[n], messages[n], users[n] = c, m, u
                     n += 1
