@@ -131,16 +131,19 @@ def test_what_was_left_out_is_counted_in_words(tmp_path):
 def test_the_first_interrupt_is_a_wish_and_the_second_ends(monkeypatch):
     ended = []
     monkeypatch.setattr(ending, "_on_signal", lambda number, _: ended.append(number))
-    before = signal.getsignal(signal.SIGINT)
-    finish = ending.Finish()
-    finish.listen()
-    finish.listen()
-    os.kill(os.getpid(), signal.SIGINT)
-    assert (finish.asked.is_set(), ended) == (True, [])
-    os.kill(os.getpid(), signal.SIGINT)
-    assert ended == [signal.SIGINT]
-    finish.end()
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        finish = ending.Finish()
+        finish.listen()
+        finish.listen()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (finish.asked.is_set(), ended) == (True, [])
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ended == [signal.SIGINT]
+        finish.end()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_wish_to_finish_ends_with_the_code_of_an_interrupt(capsys):
