@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from sendopt import ending, output, runtime
-from sendopt.allocation.unused import Expectation
 from sendopt.config.loader import load
+from sendopt.errors import ConfigError
 
 app = typer.Typer(
     name="sendopt",
@@ -157,6 +157,15 @@ def solve(
     method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
     buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
     spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,
+    gap: Annotated[
+        float | None, typer.Option(help="share of the objective, 0 to 0.1, at which the search may stop")
+    ] = None,
+    start_prices: Annotated[
+        Path | None, typer.Option(help="solution.json of an earlier solve: its prices save passes")
+    ] = None,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="write reasons.parquet: why each message that is not sent is not")
+    ] = False,
     check_prices: Annotated[
         int, typer.Option(min=0, help="solve again with so many of the limits worth most a tenth wider")
     ] = 0,
@@ -171,11 +180,17 @@ def solve(
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
 
     def work() -> None:
-        expect = Expectation(limits, allow_unused, min_history_match)
+        commands = _commands()
+        call = commands.SolveCall(
+            candidates, limits, out, history, method, gap, start_prices, reasons, allow_unused, min_history_match,
+            as_json,
+        )  # fmt: skip
         if candidates.is_dir() and check_prices == 0:
-            _commands().solve_folder(candidates, limits, out, history, method, buckets, spark, as_json, expect)
+            commands.solve_folder(call, buckets, spark)
+        elif not candidates.is_dir() and (buckets is not None or spark is not None):
+            raise ConfigError(f"--buckets and --spark are for a folder of Parquet, and {candidates} is none")
         else:
-            _commands().solve(candidates, limits, out, history, method, check_prices, as_json, buckets or spark, expect)
+            commands.solve(call, check_prices)
 
     _exit(work)
 

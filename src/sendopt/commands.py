@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from sendopt.domain.outside_text import printable
 from sendopt.domain.stages import CATALOGUE
 from sendopt.errors import ConfigError
 
-EXACT_GAP, EXACT_WORK = 1e-6, 600.0  # where the exact method is asked for: relative, and about seconds a program
 DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
 DEMO_DAYS = 60
 
@@ -89,77 +87,89 @@ def init(log: Path, out: Path | None, preset: str | None, zone: str | None, colu
         _print(line)
 
 
-def solve(
-    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, checked: int, as_json: bool,
-    of_folders: int | str | None, expect: Expectation,
-) -> None:  # fmt: skip
-    from sendopt import allocation
-    from sendopt.allocation import files
+@dataclass(frozen=True)
+class SolveCall:
+    """What `sendopt solve` is asked for."""
+
+    candidates: Path
+    limits: Path
+    out: Path
+    history: Path | None
+    method: str
+    gap: float | None
+    start_prices: Path | None
+    reasons: bool
+    allow_unused: bool
+    min_history_match: float
+    as_json: bool
+
+
+def solve(call: SolveCall, checked: int) -> None:
+    """One file: `sendopt.solve`, then its result on disk and in words."""
+    from sendopt import api, ending, live_line
     from sendopt.allocation.out_folder import require_out
-    from sendopt.config.limits_file import load_limits
-    from sendopt.config.schema import Allocation
 
-    if candidates.is_dir():
-        raise ConfigError(f"--check-prices is for one file, and {candidates} is a folder")
-    if of_folders is not None:
-        raise ConfigError(f"--buckets and --spark are for a folder of Parquet, and {candidates} is none")
-    largest = {"exact": 10**9, "prices": 0, "auto": Allocation().exact_max_users}
-    if method not in largest:
-        raise ConfigError(f"--method: got {method!r}, expected exact, prices or auto")
-    bounds = load_limits(limits)
-    require_out(out, [candidates, history])
-    clock = [time.monotonic()]
-
-    def lap() -> float:
-        clock.append(time.monotonic())
-        return clock[-1] - clock[-2]
-
-    problem, warnings = files.read_checked(candidates, bounds, history, expect)
-    seconds = {"read": lap()}
-    gap = EXACT_GAP if method == "exact" else Allocation().relative_gap
-    work = EXACT_WORK if method == "exact" else Allocation().exact_work
-    settings = Allocation(exact_max_users=largest[method], exact_work=work, relative_gap=gap)
-    solution = allocation.allocate(problem, settings)
-    seconds["solve"] = lap()
-    allocation.check(problem, solution)
-    seconds["audit"] = lap()
-    checks = allocation.check_prices(problem, solution, settings, checked)
-    seconds["check_prices"] = lap()
-    files.write_solution(out, problem, solution, seconds, checks, warnings)
-    if as_json:
-        output.document(files.as_json(solution, seconds, checks, warnings))
+    if call.candidates.is_dir():
+        raise ConfigError(f"--check-prices is for one file, and {call.candidates} is a folder")
+    require_out(call.out, [call.candidates, call.history])
+    with live_line.shown(not call.as_json) as line:
+        result = api.solve(
+            call.candidates, call.limits, call.history, method=call.method, gap=call.gap,
+            start_prices=call.start_prices, progress=line.progress, cancel=line.cancel,
+            allow_unused=call.allow_unused, min_history_match=call.min_history_match,
+        )  # fmt: skip
+    checks = result.check_prices(checked)
+    result.write(call.out, checks, call.reasons)
+    document = result.document(checks, call.reasons)
+    if call.as_json:
+        output.document(document)
         return
-    for line in [
-        *summary.of_solution(solution, len(solution.chosen), out),
+    for text in [
+        *summary.of_solution(result.solution, len(result.solution.chosen), call.out),
+        *summary.of_left_out(document.get("left_out", {}), call.out),
         *summary.of_checks(checks),
-        *summary.of_warnings(warnings),
+        *summary.of_warnings(result.warnings),
     ]:
-        _print(line)
+        _print(text)
+    if line.cancelled:
+        raise ending.Stopped("stopped by the keyboard; the best plan so far is written, audited and with its proof")
 
 
-def solve_folder(
-    candidates: Path, limits: Path, out: Path, history: Path | None, method: str, number: int | None,
-    master: str | None, as_json: bool, expect: Expectation,
-) -> None:  # fmt: skip
-    from sendopt.allocation import buckets
+def solve_folder(call: SolveCall, number: int | None, master: str | None) -> None:
+    """A folder: solved by buckets, on this machine or on Spark."""
+    from sendopt import api, live_line
+    from sendopt.allocation import buckets, start_prices
+    from sendopt.allocation.control import Control
     from sendopt.config.limits_file import load_limits
-    from sendopt.config.schema import Allocation
 
-    if method not in ("prices", "auto"):
-        raise ConfigError(f"--method: got {method!r} for a folder, which is solved by prices; give prices or auto")
-    found = load_limits(limits)
-    gap = Allocation().relative_gap
-    if master is None:
-        planned = buckets.solve_folder(candidates, history, found, out, gap, number, expect=expect)
-    else:
-        from sendopt.spark import solve_buckets
+    if call.method not in ("prices", "auto"):
+        raise ConfigError(f"--method: got {call.method!r} for a folder, which is solved by prices; give prices or auto")
+    if call.reasons:
+        raise ConfigError(f"--reasons is for one file, and {call.candidates} is a folder, whose users no place holds")
+    limits = load_limits(call.limits)
+    gap = api.relative_gap(call.gap, "prices")
+    expect = Expectation(call.limits, call.allow_unused, call.min_history_match)
+    first = start_prices.start_prices(call.start_prices)
+    with live_line.shown(not call.as_json, may_cancel=False) as line:
+        control = Control(first, line.progress)
+        if master is None:
+            planned = buckets.solve_folder(
+                call.candidates, call.history, limits, call.out, gap, number, expect=expect, control=control
+            )
+        else:
+            from sendopt.spark import solve_buckets
 
-        planned = solve_buckets.solve_folder(master, candidates, history, found, out, gap, number, expect)
-    if as_json:
+            planned = solve_buckets.solve_folder(
+                master, call.candidates, call.history, limits, call.out, gap, number, expect, control
+            )
+    if call.as_json:
         output.document(buckets.told_of(planned))
         return
-    for line in [*summary.of_solution(planned.solution, planned.sends, out), *summary.of_warnings(planned.warnings)]:
-        _print(line)
+    for text in [
+        *summary.of_solution(planned.solution, planned.sends, call.out),
+        *summary.of_warnings(planned.warnings),
+    ]:
+        _print(text)
 
 
 def evaluate(

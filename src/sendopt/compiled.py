@@ -17,7 +17,7 @@ from numba import njit
 from sendopt import private
 
 _PACKAGE = Path(__file__).parent
-_PACKAGES = (_PACKAGE / "allocation" / "prices", _PACKAGE / "propensity" / "forest")
+_PACKAGES = tuple(_PACKAGE / name for name in ("allocation/prices", "allocation/left_out", "propensity/forest"))
 _MODULES = tuple(_PACKAGE / "allocation" / name for name in ("audit_rules.py", "audit_search.py"))
 
 

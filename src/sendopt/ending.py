@@ -16,7 +16,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 PATIENCE_SECONDS = 8.0  # that blocks have to clean up after a signal
 CHILD_SECONDS = 4.0  # that children have to end after SIGTERM
@@ -48,6 +48,32 @@ def listen() -> None:
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(read,), name="ending", daemon=True).start()
+
+
+class Finish:
+    """Ctrl-C as a wish to finish early: from `listen` on the first one sets `asked`, the second ends the process."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._before: Any = None
+
+    def listen(self) -> None:
+        """Take the next Ctrl-C for the wish; nothing where it is ignored, or outside of the main thread."""
+        if self._before is None and threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            if self._before is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def end(self) -> None:
+        """Let Ctrl-C end the process again."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.asked.is_set():
+            _on_signal(number, frame)
+        self.asked.set()
 
 
 def stopped() -> tuple[str, int] | None:
@@ -93,14 +119,13 @@ def _last_word(kind: type[BaseException], error: BaseException, trace: Traceback
 
 def _watch(read: int) -> None:
     """End the process where the main thread has not, PATIENCE_SECONDS after a signal."""
-    while os.read(read, 1)[0] not in _SIGNALS:
-        pass
-    time.sleep(PATIENCE_SECONDS)
-    if "leaving" in _state or "signal" not in _state:
-        return
-    if ending := stopped():
-        sys.stderr.write(f"sendopt: {ending[0]}\n")
-        leave(ending[1])
+    while "leaving" not in _state:
+        if os.read(read, 1)[0] in _SIGNALS:
+            time.sleep(PATIENCE_SECONDS)
+            ending = None if "leaving" in _state else stopped()
+            if ending:
+                sys.stderr.write(f"sendopt: {ending[0]}\n")
+                leave(ending[1])
 
 
 def _end_children() -> None:

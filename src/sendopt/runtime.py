@@ -218,8 +218,8 @@ def guarded(work: Callable[[], None]) -> int:
     except SendoptError as error:
         _say(error.message if not isinstance(error, ConfigError) else str(error), error.exit_code, error.facts)
         return error.exit_code
-    except KeyboardInterrupt:
-        return _say_stopped(*(ending.stopped() or ("stopped by the keyboard", 130)))
+    except KeyboardInterrupt as stop:
+        return _say_stopped(*(ending.stopped() or (str(stop) or "stopped by the keyboard", 130)))
     except Exception as error:  # noqa: BLE001  the last line before the user
         if ended := ending.stopped():  # what breaks while a signal ends the process
             return _say_stopped(*ended)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def of_solution(solution: Solution, sends: int, out: Path) -> Iterator[str]:
         f"{sends:,} sends worth {solution.objective:,.4f}, proven within "
         f"{gap_words(solution.gap)} of the best possible ({solution.method}, {solution.termination})."
     )
-    yield from of_warnings(solution.warnings)
+    yield from _beside_greedy(solution)
     for name, missing in sorted(solution.shortfall.items()):
         yield f"  {name} lacks {missing:,} sends of its minimum."
     priced = sorted((p for p in solution.prices if p.price > 1e-9), key=lambda p: -p.price)
@@ -116,6 +116,25 @@ def of_solution(solution: Solution, sends: int, out: Path) -> Iterator[str]:
     if len(priced) > 5:
         yield f"  {len(priced) - 5:,} more prices are in {out / 'solution.json'}."
     yield f"  Plan: {out / 'plan.parquet'}"
+
+
+def _beside_greedy(solution: Solution) -> Iterator[str]:
+    """What planning adds to taking sends by value."""
+    if solution.greedy is None:
+        return
+    gain = solution.objective - solution.greedy
+    share = f" ({100 * gain / abs(solution.greedy):+.2f} %)" if solution.greedy else ""
+    yield (
+        f"  Taking sends by value, the largest first, under the same rules comes to {solution.greedy:,.4f}: planning "
+        f"adds {gain:,.4f}{share}."
+    )
+
+
+def of_left_out(counts: Mapping[str, int], out: Path) -> Iterator[str]:
+    """How many messages are not sent, and why."""
+    if counts:
+        words = "; ".join(f"{reasons.name(reason).lower()} {count:,}" for reason, count in counts.items())
+        yield f"  Left out: {words}; each message with its reason is in {out / 'reasons.parquet'}."
 
 
 def of_checks(checks: Sequence[PriceCheck]) -> Iterator[str]:

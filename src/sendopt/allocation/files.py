@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from sendopt.allocation import columns, same_ids, tabular, unused
 from sendopt.allocation.columns import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, Coded, More
 from sendopt.allocation.contract import require_feasible
-from sendopt.allocation.out_folder import MANIFEST, PLAN, both_or_neither
+from sendopt.allocation.out_folder import MANIFEST, both_or_neither
 from sendopt.allocation.price_check import PriceCheck
 from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem, Texts, empty_history
 from sendopt.allocation.solution import Solution
@@ -213,15 +213,8 @@ def require_horizon(
     return last
 
 
-def write_solution(
-    folder: Path,
-    problem: Problem,
-    solution: Solution,
-    seconds: dict[str, float],
-    checks: Sequence[PriceCheck] = (),
-    warnings: Sequence[str] = (),
-) -> None:
-    """`plan.parquet` and `solution.json` in `folder`, both or neither."""
+def plan_of(problem: Problem, solution: Solution) -> pa.Table:
+    """The sends of a plan: user_id, message_id, slot, in this order of rows' keys: user_id, slot, message_id."""
     message = problem.cells.message[solution.chosen]
     m = problem.messages
     plan = pd.DataFrame(
@@ -232,14 +225,19 @@ def write_solution(
         }
     ).sort_values(["user_id", "slot", "message_id"], ignore_index=True)
     schema = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
+    return pa.Table.from_pandas(plan, schema=schema, preserve_index=False)
+
+
+def write_solution(folder: Path, tables: Mapping[str, pa.Table], document: Mapping[str, Any]) -> None:
+    """`NAME.parquet` of each of `tables` and `solution.json` in `folder`, all or none; an earlier solve's go."""
     with both_or_neither(folder) as staged:
-        pq.write_table(pa.Table.from_pandas(plan, schema=schema, preserve_index=False), staged / PLAN)
-        text = json.dumps(as_json(solution, seconds, checks, warnings), indent=2)
-        (staged / MANIFEST).write_text(text + "\n")
+        for name, table in tables.items():
+            pq.write_table(table, staged / f"{name}.parquet")
+        (staged / MANIFEST).write_text(json.dumps(document, indent=2) + "\n")
 
 
 def as_json(
-    solution: Solution, seconds: dict[str, float], checks: Sequence[PriceCheck] = (), warnings: Sequence[str] = ()
+    solution: Solution, seconds: Mapping[str, float], checks: Sequence[PriceCheck] = (), warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What `solution.json` holds."""
     stated = (
@@ -256,13 +254,14 @@ def as_json(
     )
     return {
         **{name: getattr(solution, name) for name in stated},
+        "greedy": solution.greedy,
         "sends": len(solution.chosen),
         "tiers": [{"tier": t.tier, **{name: getattr(t, name) for name in stated}} for t in solution.tiers],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "prices": [{**vars(p), "gain_of_10_percent": p.gain_of_10_percent} for p in solution.prices],
         "shortfall": dict(sorted(solution.shortfall.items())),
         "price_checks": [vars(check) for check in checks],
-        "warnings": [*solution.warnings, *warnings],
+        "warnings": list(warnings),
     }
 
 

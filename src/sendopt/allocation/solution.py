@@ -59,13 +59,14 @@ class Solution:
     bound: float
     gap: float
     method: str  # exact | prices
-    termination: str  # optimal | gap_reached | passes_done | work_limit: the worst that any tier met
+    termination: str  # optimal | gap_reached | passes_done | work_limit | cancelled: the worst that any tier met
     cut_users: int  # whose search was cut, and who therefore enter the bound relaxed
     prices: tuple[Price, ...]  # of several tiers the highest
     shortfall: dict[str, int]  # campaign -> missing sends, only where > 0
     tiers: tuple[Tier, ...]  # in order
     bound_by_prices: float
     proof: str  # program where any tier's bound is the program's
+    greedy: float | None = None  # objective of the plan by value alone, for comparison; None: not asked for
 
     @property
     def warnings(self) -> tuple[str, ...]:

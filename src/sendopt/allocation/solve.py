@@ -4,41 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sendopt.allocation.contract import canonical, require_sound
+from sendopt.allocation.control import UNWATCHED, Control, Progress
 from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.exact import Exact, plan_exactly
-from sendopt.allocation.prices.engine import bound_by_prices, plan_by_prices, prepare
+from sendopt.allocation.prices.engine import arrays, bound_by_prices, plan_by_prices, prepare
+from sendopt.allocation.prices.greedy import greedy_cells
+from sendopt.allocation.prices.instance import Compiled
 from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.allocation.solution import Price, Solution, Tier
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.config.schema import Allocation
 
 _ROUNDING = 1e-9
+TERMINATIONS = ("optimal", "gap_reached", "passes_done", "work_limit", "cancelled")  # the worst last
 
 
-def allocate(problem: Problem, settings: Allocation) -> Solution:
+def allocate(problem: Problem, settings: Allocation, control: Control = UNWATCHED) -> Solution:
     """The plan for `problem`, the same whatever the order of its rows (¶14).
 
     Tiers are planned one after the other. Up to `settings.exact_max_users` users with something to send a tier is one
     integer program (method exact); above that, or where `settings.exact_work` does not pay for it, it is planned by
     prices (¶11, method prices; docs/adr/0007, 0018). A send is planned only if its value is > 0, even where a minimum
     is missed (¶6).
+    `control` watches the solve, starts its prices and may end it: then with the best plan so far (`cancelled`).
     Raises ContractError (exit 3), InfeasibleError (exit 4) for a min_sends over max_sends, SolverError (exit 5).
     """
     require_sound(problem)
     chosen = np.empty(0, np.int64)
     tiers = []
-    for number in tiers_of(problem):
+    numbers = tiers_of(problem)
+    across = rows_of(problem)
+    compiled = arrays(problem) if control.greedy else None
+    for number in numbers:
         part, rows = tier_problem(problem, number, chosen)
-        planned, tier = _plan_tier(part, number, settings)
+        planned, tier = _plan_tier(part, number, settings, control, compiled if len(numbers) == 1 else None)
         chosen = np.sort(np.concatenate([chosen, rows[planned]]))
         tiers.append(tier)
-    across = rows_of(problem)
-    return add_up(across, across.used(problem, chosen), chosen, tiers)
+    greedy = None if compiled is None else _greedy_objective(problem, across, compiled)
+    return replace(add_up(across, across.used(problem, chosen), chosen, tiers), greedy=greedy)
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,13 @@ class _Proof:
     cut: int
 
 
-def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Ints, Tier]:
+def _greedy_objective(problem: Problem, rows: Rows, compiled: Compiled) -> float:
+    return _option(problem, rows, greedy_cells(problem, compiled), "greedy").objective
+
+
+def _plan_tier(
+    problem: Problem, number: int, settings: Allocation, control: Control, compiled: Compiled | None
+) -> tuple[Ints, Tier]:
     """By one integer program where users are few; by prices where they are many, or where the program was not finished.
 
     Of two plans the better is kept, of two bounds the lower.
@@ -75,19 +89,20 @@ def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Int
     searched, warning = math.inf, ""
     termination = ""
     users = len(np.unique(problem.messages.user[problem.cells.message[problem.cells.value > 0]]))
-    if users <= settings.exact_max_users:
+    if users <= settings.exact_max_users and not control.cancelled():
+        control.report(Progress("exact", 0))
         ordered, cell_of = canonical(problem)
         exact = plan_exactly(ordered, settings)
         searched, termination = exact.bound, exact.status
         if exact.cells is not None:
             options.append(_option(problem, rows, np.sort(cell_of[exact.cells]), "exact"))
         if exact.prices is not None:
-            proven = bound_by_prices(prepare(problem)[1], exact.prices)
+            proven = bound_by_prices(prepare(problem, compiled)[1], exact.prices)
             proofs.append(_Proof(proven.prices, proven.bound, proven.cut))
         if exact.status in ("work_limit", "too_large"):
             warning = _taken_over(number, exact, settings)
     if not options or termination not in ("optimal", "gap_reached"):
-        priced = plan_by_prices(problem, settings.relative_gap)
+        priced = plan_by_prices(problem, settings.relative_gap, control, compiled)
         options.append(_option(problem, rows, priced.cells, "prices"))
         proofs.append(_Proof(priced.prices, priced.bound, priced.cut_users))
     best = max(options, key=lambda option: option.objective)  # the first of equals
@@ -99,6 +114,7 @@ def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Int
     if termination not in ("optimal", "gap_reached"):
         stopped = "work_limit" if best.method == "exact" else "passes_done"
         termination = "gap_reached" if gap <= settings.relative_gap else stopped
+        termination = "cancelled" if priced.cut_short else termination
     return best.cells, Tier(
         tier=number,
         value=best.value,
@@ -135,7 +151,7 @@ def add_up(rows: Rows, used: Floats, chosen: Ints, tiers: Sequence[Tier]) -> Sol
     """The solution of all `tiers`, whose sends and committed ones use `used` (R,) of `rows`."""
     value, penalty = (math.fsum(getattr(t, name) for t in tiers) for name in ("value", "penalty"))
     objective, bound = value - penalty, math.fsum(t.bound for t in tiers)
-    worst = max(tiers, key=lambda t: ("optimal", "gap_reached", "passes_done", "work_limit").index(t.termination))
+    worst = max(tiers, key=lambda t: TERMINATIONS.index(t.termination))
     return Solution(
         chosen=chosen,
         value=value,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from sendopt.config import wording
@@ -24,17 +26,38 @@ def load_limits(path: Path) -> SolveLimits:
         what = "a folder" if path.is_dir() else "no such file"
         raise ConfigError(f"{path}: {what}; give the limits as a YAML file (an empty one sets none)")
     tree, problems = read(path, str(path))
+    return _limits(str(path), tree, problems)
+
+
+def limits_of(mapping: Mapping[Any, Any], name: str = "limits") -> SolveLimits:
+    """The limits of a mapping laid out as the YAML file is; numbers of numpy count as Python's.
+
+    Raises ConfigError (exit 2) whose `problems` are all faults as `NAME: dotted.path: sentence`.
+    """
+    return _limits(name, Tree(_plain(mapping)), [])
+
+
+def _limits(name: str, tree: Tree | None, problems: list[Problem]) -> SolveLimits:
     limits = None
     if tree is not None:
         try:
             limits = SolveLimits.model_validate(tree.value)
         except ValidationError as error:
-            found = wording.findings(error, tree.value, SolveLimits.model_json_schema())
-            problems += [Problem(tree.mark(place) or Mark(str(path), 0), place, text) for place, text, _ in found]
+            faults = wording.findings(error, tree.value, SolveLimits.model_json_schema())
+            problems = problems + [Problem(tree.mark(at) or Mark(name, 0), at, text) for at, text, _ in faults]
     if problems or limits is None:
         lines = sentences(problems)
-        raise ConfigError(f"the limits {path} have {len(lines)} problem{'s' * (len(lines) > 1)}:", lines)
+        raise ConfigError(f"the limits {name} have {len(lines)} problem{'s' * (len(lines) > 1)}:", lines)
     return limits
+
+
+def _plain(value: Any) -> Any:
+    """`value` as a YAML file would hold it: plain maps, lists as tuples, Python's numbers."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_plain(entry) for entry in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def refuse(path: Path | None, findings: Sequence[Finding], advice: str) -> ConfigError:

@@ -31,6 +31,7 @@ from sendopt.allocation.columns import (
     require_there,
     typed,
 )
+from sendopt.allocation.control import UNWATCHED, Control
 from sendopt.allocation.out_folder import require_out
 from sendopt.allocation.tabular import PARQUET, parts_of, plain, source_of
 from sendopt.allocation.unused import Expectation
@@ -46,7 +47,7 @@ _WRITTEN = "bucket int"
 
 def solve_folder(
     master: str, source: Path, history: Path | None, limits: SolveLimits, out: Path, relative_gap: float,
-    buckets: int | None, expect: Expectation = NOTHING_EXPECTED,
+    buckets: int | None, expect: Expectation = NOTHING_EXPECTED, control: Control = UNWATCHED,
 ) -> Planned:  # fmt: skip
     """`sendopt.allocation.buckets.solve_folder` on a Spark master: the same plan, byte for byte.
 
@@ -59,7 +60,7 @@ def solve_folder(
     spark = open_session(SparkSettings(master=master), jvm_log.opened())
     try:
         writes, run = partial(write_buckets, spark), partial(over_buckets, spark)
-        return in_buckets(source, history, limits, out, relative_gap, buckets, writes, run, expect)
+        return in_buckets(source, history, limits, out, relative_gap, buckets, writes, run, expect, control)
     finally:
         spark.stop()
 

@@ -12,6 +12,7 @@ from sendopt.allocation.buckets.solve import SAMPLE_USERS, Planned, Run, one_aft
 from sendopt.allocation.buckets.split import number_of_buckets, split
 from sendopt.allocation.buckets.store import Summary, history_ids, is_bucketed, user_ids
 from sendopt.allocation.buckets.store import summaries as summaries_of
+from sendopt.allocation.control import UNWATCHED, Control
 from sendopt.allocation.out_folder import beside, require_out
 from sendopt.allocation.unused import Expectation, Offered
 from sendopt.domain.limits import SolveLimits
@@ -24,6 +25,7 @@ Split = Callable[[Path, Path | None, Path, int], None]
 def solve_folder(
     source: Path, history: Path | None, limits: SolveLimits, out: Path, relative_gap: float, buckets: int | None,
     splits: Split = split, run: Run = one_after_the_other, expect: Expectation = NOTHING_EXPECTED,
+    control: Control = UNWATCHED,
 ) -> Planned:  # fmt: skip
     """Plans the candidates in the files of `source` and writes `out`; see `solve_buckets`.
 
@@ -37,7 +39,7 @@ def solve_folder(
         if history is not None or buckets is not None:
             raise ConfigError(f"{source} holds buckets already, history included: leave out --buckets and --history")
         warnings = _require_used(source, source, None, limits, expect)
-        return solve_buckets(source, limits, out, relative_gap, run, warnings=warnings)
+        return solve_buckets(source, limits, out, relative_gap, run, warnings=warnings, control=control)
     warnings = files.require_columns(source, limits, history, expect)
     count = number_of_buckets(source, buckets)
     with beside(out, "buckets") as folder:
@@ -45,7 +47,9 @@ def solve_folder(
         splits(source, history, folder, count)
         spent = time.perf_counter() - clock
         warnings += _require_used(folder, source, history, limits, expect)
-        return solve_buckets(folder, limits, out, relative_gap, run, seconds_before={"split": spent}, warnings=warnings)
+        return solve_buckets(
+            folder, limits, out, relative_gap, run, seconds_before={"split": spent}, warnings=warnings, control=control
+        )
 
 
 def _require_used(

@@ -15,6 +15,7 @@ from sendopt.allocation.audit_parts import check_parts
 from sendopt.allocation.buckets.plan import Part, Task, TierPart, counting, market_of, plan_bucket
 from sendopt.allocation.buckets.shares import shares, total
 from sendopt.allocation.buckets.store import Summary, is_bucketed, read_buckets, summaries
+from sendopt.allocation.control import UNWATCHED, Control, Progress
 from sendopt.allocation.coupling import rows_of, uses_of_send
 from sendopt.allocation.files import as_json, require_days, require_horizon, require_limits
 from sendopt.allocation.out_folder import MANIFEST, PLAN, both_or_neither, require_out
@@ -23,6 +24,7 @@ from sendopt.allocation.prices.sweep import NONE
 from sendopt.allocation.problem import Cells, Floats, Messages, Problem
 from sendopt.allocation.solution import Solution, Tier
 from sendopt.allocation.solve import add_up
+from sendopt.allocation.start_prices import unmatched
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import Limits, SolveLimits
 
@@ -53,12 +55,13 @@ def one_after_the_other(work: Callable[[int], Part], buckets: int) -> Iterator[P
 def solve_buckets(
     folder: Path, limits: SolveLimits, out: Path, relative_gap: float, run: Run = one_after_the_other,
     *, audit: bool = True, sample_users: int = SAMPLE_USERS, own_prices: bool = True,
-    seconds_before: Mapping[str, float] | None = None, warnings: Sequence[str] = (),
+    seconds_before: Mapping[str, float] | None = None, warnings: Sequence[str] = (), control: Control = UNWATCHED,
 ) -> Planned:  # fmt: skip
     """Plans the buckets of `folder`; `out` gets `plan.parquet` (a folder, one file a bucket) and `solution.json`.
 
     Both or neither. `run` maps a function over the buckets' numbers, anywhere and in any order: the same bytes come
-    out. Raises ContractError (exit 3), InfeasibleError (exit 4), AuditError (exit 7).
+    out. Of `control` start prices and progress count, not the wish to end.
+    Raises ContractError (exit 3), InfeasibleError (exit 4), AuditError (exit 7).
     """
     require_limits(limits)
     require_out(out, [], in_parts=True)
@@ -68,9 +71,9 @@ def solve_buckets(
     with both_or_neither(out) as staged:
         task = _task(folder.resolve(), staged / PLAN, limits, told, audit, own_prices)
         (staged / PLAN).mkdir()
-        task = replace(task, prices=_common_prices(task, told, sample_users))
+        task = replace(task, prices=_common_prices(task, told, sample_users, control))
         priced = time.perf_counter()
-        parts = sorted(run(_Work(task), len(told)), key=lambda part: part.bucket)
+        parts = sorted(_counted(run(_Work(task), len(told)), control), key=lambda part: part.bucket)
         mapped = time.perf_counter()
         solution = _solution(task, parts, relative_gap)
         if audit:
@@ -79,7 +82,12 @@ def solve_buckets(
         seconds = {**(seconds_before or {}), "prices": priced - clock, "map": mapped - priced}
         seconds |= {name: math.fsum(p.seconds[name] for p in parts) for name in ("read", "plan", "audit", "write")}
         found = Planned(
-            solution, sum(p.sends for p in parts), sum(s.users for s in told), len(told), seconds, tuple(warnings)
+            solution,
+            sum(p.sends for p in parts),
+            sum(s.users for s in told),
+            len(told),
+            seconds,
+            (*warnings, *unmatched(control.start_prices, task.rows.names)),
         )
         (staged / MANIFEST).write_text(json.dumps(told_of(found), indent=2) + "\n")
     return found
@@ -131,7 +139,13 @@ def _task(folder: Path, out: Path, limits: SolveLimits, told: list[Summary], aud
     )  # fmt: skip
 
 
-def _common_prices(task: Task, told: list[Summary], sample_users: int) -> dict[int, Floats]:
+def _counted(parts: Iterable[Part], control: Control) -> Iterator[Part]:
+    for done, part in enumerate(parts, 1):
+        control.report(Progress("buckets", done))
+        yield part
+
+
+def _common_prices(task: Task, told: list[Summary], sample_users: int, control: Control) -> dict[int, Floats]:
     """Prices by tier that minimise the bound over the first buckets at their part of the limits."""
     everyone = sum(s.users for s in told)
     which = sampled(told, sample_users)
@@ -147,7 +161,7 @@ def _common_prices(task: Task, told: list[Summary], sample_users: int) -> dict[i
     for tier in tiers:
         part, rows = tier_problem(problem, tier, above)
         cell, market = market_of(part, task.rows, room, counting(task, tier))
-        plan, best = engine.solve(market, SAMPLE_GAP)
+        plan, best = engine.solve(market, SAMPLE_GAP, control.start(task.rows))
         prices[tier] = best.prices
         if tier != tiers[-1]:
             planned = np.sort(rows[cell[plan[plan != NONE]]])

@@ -40,6 +40,16 @@ def least_bound(market: Market, effort: Effort, tolerance: float) -> list[Respon
     return correct(market, first, sample, effort.rounds, TOLERANCE)
 
 
+def least_bound_from(market: Market, effort: Effort, tolerance: float, start: Floats) -> list[Response]:
+    """The same from prices (R,) that are near already: the sample need not find them, only correct them."""
+    if market.n_users <= effort.few:
+        return sharpen(market, minimise(market, start, market.n_users, effort.few_passes, TOLERANCE), tolerance)
+    sample = min(effort.sample, market.n_users // 2)
+    if effort.rounds == 0:
+        start = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
+    return correct(market, start, sample, effort.rounds, TOLERANCE)
+
+
 def minimise(
     market: Market, start: Floats, users: int, passes: int, tolerance: float, tilt: Floats | None = None
 ) -> list[Response]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sendopt.allocation.control import UNWATCHED, Cancelled, Control
 from sendopt.allocation.prices.core import improve
-from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound
+from sendopt.allocation.prices.course import Course
+from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound, least_bound_from
 from sendopt.allocation.prices.instance import Compiled, compile_problem
 from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
 from sendopt.allocation.prices.pace import pace
@@ -20,6 +22,7 @@ CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
 # of each pass: the gain, and whether users replace what they had in the plan of the pass before
 PACES = ((0.3, False), (0.3, False), (0.1, False), (0.1, True), (0.03, True), (0.03, True))
 FIRST_JUDGED = 4  # before, prices still move much
+JUDGES = 5_000  # users who say whether prices of another day are of use
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Priced:
     prices: Floats  # (R,) by the rows of `coupling.rows_of`
     bound: float
     cut_users: int
+    cut_short: bool = False  # by the caller
 
 
 def arrays(problem: Problem) -> Compiled:
@@ -41,9 +45,9 @@ def arrays(problem: Problem) -> Compiled:
     return compiled
 
 
-def prepare(problem: Problem) -> tuple[Compiled, Market]:
-    """The same, and the market of them."""
-    compiled = arrays(problem)
+def prepare(problem: Problem, known: Compiled | None = None) -> tuple[Compiled, Market]:
+    """The same, and the market of them; `known` are the problem's arrays where they are made already."""
+    compiled = known or arrays(problem)
     return compiled, Market(compiled)
 
 
@@ -52,28 +56,79 @@ def bound_by_prices(market: Market, prices: Floats) -> Response:
     return market.respond(market.on_grid(prices))
 
 
-def plan_by_prices(problem: Problem, relative_gap: float) -> Priced:
-    """A plan of any number of users with its bound."""
-    compiled, market = prepare(problem)
-    plan, best = solve(market, relative_gap)
+def plan_by_prices(
+    problem: Problem, relative_gap: float, control: Control = UNWATCHED, known: Compiled | None = None
+) -> Priced:
+    """A plan of any number of users with its bound; see `prepare` for `known`."""
+    compiled, market = prepare(problem, known)
+    market.course = Course(market.n_users, control)
+    plan, best = solve(market, relative_gap, control.start(compiled.rows))
     cells = compiled.cell[plan[plan != NONE]]
-    return Priced(np.sort(cells), best.prices, best.bound, best.cut)
+    return Priced(np.sort(cells), best.prices, best.bound, best.cut, market.course.cut_short)
 
 
-def solve(market: Market, relative_gap: float) -> tuple[Ints, Response]:
-    """(plan (U, width), the response whose prices prove the bound)."""
+def solve(market: Market, relative_gap: float, start: Floats | None = None) -> tuple[Ints, Response]:
+    """(plan (U, width), the response whose prices prove the bound); from the prices `start` (R,) where given.
+
+    Where the gap is not reached from them the search begins anew without them, and the better of both counts: prices
+    of another day never cost plan or proof. Where the caller cancels it is the best so far (`market.course`).
+    """
+    try:
+        if start is None:
+            return search(market, relative_gap)
+        plan, best = search(market, relative_gap, _useful(market, market.on_grid(start)))
+        if _gap(market, plan, best) > relative_gap:
+            other, proof = search(market, relative_gap)
+            plan, best = _better(market, other, plan), min(proof, best, key=lambda one: one.bound)
+        return plan, best
+    except Cancelled:
+        return _so_far(market, np.zeros(len(market.rows.names)) if start is None else market.on_grid(start))
+
+
+def search(market: Market, relative_gap: float, start: Floats | None = None) -> tuple[Ints, Response]:
+    """What `solve` returns, from one start."""
+    course = market.course
     quick = bool((market.d.pairable & (market.d.most <= 2)).mean() > 0.5)
-    pool = least_bound(market, QUICK if quick else SLOW, relative_gap / 10)
+    course.enter("prices")
+    effort, tolerance = QUICK if quick else SLOW, relative_gap / 10
+    if start is None:
+        pool = least_bound(market, effort, tolerance)
+    else:
+        pool = least_bound_from(market, effort, tolerance, start)
     best = pool[-1]
     plan = market.empty_plan()
+    course.enter("plan")
     if len(pool) > 1:
         plan = fitted(market, best.prices, *mixed_plan(market, pool))
+        course.planned(plan, objective(market, plan))
     if _gap(market, plan, best) > relative_gap:
+        course.enter("pacing")
         plan, best = paced(market, plan, best, relative_gap)
     if market.n_users <= CORE_USERS and _gap(market, plan, best) > relative_gap:
+        course.enter("choice")
         other = improve(market, best, pool, plan, relative_gap / 10)
         plan = _better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))
+        course.planned(plan, objective(market, plan))
     return plan, best
+
+
+def _useful(market: Market, start: Floats) -> Floats | None:
+    """`start` where its bound over the first users is less than that of no prices at all."""
+    users = min(market.n_users, JUDGES)
+    return start if market.respond(start, users).bound < market.respond(np.zeros(len(start)), users).bound else None
+
+
+def _so_far(market: Market, start: Floats) -> tuple[Ints, Response]:
+    """The best plan and bound of a search that was cut short; where there is none yet, those of one pass."""
+    course = market.course
+    if course.best is None or course.plan is None:
+        plan = market.empty_plan()
+        response = market.respond(course.prices(start), plan=plan)
+        plan = fitted(market, response.prices, plan, response.use.copy())
+        course.planned(plan, objective(market, plan))
+    assert course.best is not None
+    assert course.plan is not None
+    return course.plan, course.best
 
 
 def paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tuple[Ints, Response]:
@@ -86,6 +141,7 @@ def paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tu
             continue
         best = min(best, market.respond(base), key=lambda one: one.bound)
         plan = _better(market, plan, fitted(market, base, before.plan.copy(), before.use.copy()))
+        market.course.planned(plan, objective(market, plan))
         if _gap(market, plan, best) <= relative_gap:
             break
     return plan, best

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sendopt.allocation.prices.course import Course
 from sendopt.allocation.prices.instance import Compiled, Instance
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.scratch import CUT, FAST, SEARCHED, Prices, Scratch, scratch_for
@@ -107,6 +108,7 @@ class Market:
             if row >= 0 and len(of_sends):
                 self.mean_use[row] = max(float(of_sends.mean()), 1e-12)
         self.answers = 0  # of users, so far
+        self.course = Course(self.n_users)
 
     def prices(self, by_row: Floats) -> Prices:
         """The prices of a send, from those of the rows (R,)."""
@@ -132,6 +134,7 @@ class Market:
 
         Cells are written to `plan`, what they are worth to `worth`, where given.
         """
+        self.course.ask()
         n = self.n_users if users is None else users
         self.answers += n if who is None else int(who[:n].sum())
         p = self.prices(by_row)
@@ -158,12 +161,17 @@ class Market:
         rent = float((self.sign * by_row * self.rows.room).sum()) * (n / max(1, self.n_users))
         t = total.totals
         slow, searched, cut = (int(t[k]) for k in (_SLOW, _SEARCHED, _CUT))
-        return Response(by_row, float(t[_BOUND]) + rent, float(t[_VALUE]), self.use_of(total), slow, searched, cut)
+        bound, value = float(t[_BOUND]) + rent, float(t[_VALUE])
+        response = Response(by_row, bound, value, self.use_of(total), slow, searched, cut)
+        self.course.answered(n, response if who is None else None)
+        return response
 
     def answer(self, by_row: Floats, first: int, last: int, plan: Ints) -> Floats:
         """(R,) use of the responses of users first..last - 1, which are written to `plan`."""
+        self.course.ask()
         use = self._no_use()
         self.answers += last - first
+        self.course.answered(last - first, None)
         sweep(self.d, self.prices(by_row), first, last, self._scratch[0], plan, np.empty(0), use, np.empty(0, np.bool_))
         return self.use_of(use)
 

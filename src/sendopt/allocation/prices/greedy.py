@@ -1,0 +1,234 @@
+"""The plan that needs no solver: sends by value, the largest first, each taken where it breaks no rule (model ¶9).
+
+It is what most teams would write, and stands beside a plan to show what planning together adds. It keeps every rule and
+every maximum; a minimum plays no part, and what it lacks is paid like any plan's. Tiers come in order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sendopt.allocation.prices.instance import DAY, ROLLING, Compiled, Instance
+from sendopt.allocation.prices.revise import ROUNDING, Left, left_by
+from sendopt.allocation.prices.sweep import NONE, Flags, Market
+from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, cost_of, counts_message, counts_past, opt_out_of
+from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.compiled import entry, kernel
+
+BANDS = (0.4, 0.7, 0.85, 0.95)  # quantiles of value between the bands
+SAMPLE = 20_000  # values that say where the bands are
+
+
+class Taken(NamedTuple):
+    """The plan so far, and what it leaves."""
+
+    plan: Ints  # (U, width) cells
+    sent: Ints  # (U, width) their messages
+    sends: Ints  # (U,)
+    is_sent: Flags  # (M,)
+    left: Left
+
+
+def greedy_cells(problem: Problem, compiled: Compiled) -> Ints:
+    """Rows of `problem.cells` of the plan by value, ascending; `compiled` are the problem's arrays.
+
+    Equal values go by the hash order of users and messages, so that the order of input plays no part.
+    """
+    market = Market(compiled)
+    plan = greedy_plan(market, problem.messages.tier[problem.cells.message[compiled.cell]])
+    return np.sort(compiled.cell[plan[plan != NONE]])
+
+
+def greedy_plan(market: Market, tier: Ints) -> Ints:
+    """(U, width) cells of the plan by value; `tier` (C,) of each cell.
+
+    Cells come by bands of value, so that most of them are never sorted: they have no room left when their band comes.
+    """
+    d = market.d
+    taken = Taken(
+        plan=market.empty_plan(),
+        sent=np.full((market.n_users, market.width), NONE, np.int64),
+        sends=np.zeros(market.n_users, np.int64),
+        is_sent=np.zeros(len(d.channel), np.bool_),
+        left=left_by(market, np.zeros(len(market.rows.names))),
+    )
+    cells, messages, users = (np.empty(len(d.slot), np.int64) for _ in range(3))
+    one = len(tier) > 0 and tier.min() == tier.max()
+    for number in tier[:1] if one else np.unique(tier):
+        of_tier = np.empty(0, np.bool_) if one else np.asarray(tier == number)
+        for low, high in _edges(d.value):
+            n = collect(d, low, high, of_tier, taken, cells, messages, users)
+            order = np.argsort(-d.value[cells[:n]], kind="stable")
+            take(d, cells[order], messages[order], users[order], taken)
+    return taken.plan
+
+
+def _edges(value: Floats) -> list[tuple[float, float]]:
+    """(above, up to) of each band of value, the highest first; all above 0 are in one of them."""
+    some = value[:: max(1, len(value) // SAMPLE)]
+    some = some[some > 0]
+    inner = np.unique(np.quantile(some, BANDS)) if len(some) else np.empty(0)
+    edges = [0.0, *inner.tolist(), np.inf]
+    return list(zip(edges[-2::-1], edges[:0:-1], strict=True))
+
+
+# d the instance; u user, m message, c cell, h past send, j cap; n sends of the user so far
+@entry()
+def collect(
+    d: Instance, low: float, high: float, of_tier: Flags, taken: Taken, cells: Ints, messages: Ints, users: Ints
+) -> int:
+    """Number of the cells worth more than `low` and at most `high` that may have room; they, messages and users go out.
+
+    `of_tier` (C,) says which cells count; where it is empty all do.
+    """
+    n, slots = 0, d.rules.n_slots
+    left = taken.left
+    opt_outs, cost = left.budgets[0] + ROUNDING, left.budgets[1] + ROUNDING
+    for u in range(len(d.most)):
+        if taken.sends[u] >= min(d.most[u], taken.plan.shape[1]):
+            continue
+        for m in range(d.message_start[u], d.message_start[u + 1]):
+            if taken.is_sent[m] or left.campaign[d.campaign[m]] < 1.0:
+                continue
+            first = d.channel[m] * slots
+            for c in range(d.cell_start[m], d.cell_start[m + 1]):
+                if low < d.value[c] <= high and left.capacity[first + d.slot[c]] >= 1.0:
+                    if len(of_tier) and not of_tier[c]:
+                        continue
+                    if opt_outs < opt_out_of(d, c, m) or cost < cost_of(d, c, m):
+                        continue
+                    cells[n], messages[n], users[n] = c, m, u
+                    n += 1
+    return n
+
+
+@entry()
+def take(d: Instance, cells: Ints, messages: Ints, users: Ints, taken: Taken) -> None:
+    """Takes each of the cells, in this order, that fits into what is left and breaks no rule of its user."""
+    left = taken.left
+    for x in range(len(cells)):
+        c, m, u = cells[x], messages[x], users[x]
+        n = taken.sends[u]
+        if n >= min(d.most[u], taken.plan.shape[1]) or taken.is_sent[m]:
+            continue
+        at, k = d.channel[m] * d.rules.n_slots + d.slot[c], d.campaign[m]
+        if left.capacity[at] < 1.0 or left.campaign[k] < 1.0:
+            continue
+        opt_out, cost = opt_out_of(d, c, m), cost_of(d, c, m)
+        if left.budgets[0] + ROUNDING < opt_out or left.budgets[1] + ROUNDING < cost:
+            continue
+        plan, sent = taken.plan[u], taken.sent[u]
+        if not _stands_apart(d, c, m, plan, sent, n):
+            continue
+        if (n > 0 or d.past_start[u] < d.past_start[u + 1]) and not _keeps_rules(d, u, c, m, plan, sent, n):
+            continue
+        plan[n], sent[n] = c, m
+        taken.sends[u] = n + 1
+        taken.is_sent[m] = True
+        left.capacity[at] -= 1.0
+        left.campaign[k] -= 1.0
+        left.budgets[0] -= opt_out
+        left.budgets[1] -= cost
+
+
+@kernel()
+def _stands_apart(d: Instance, c: int, m: int, cells: Ints, messages: Ints, n: int) -> bool:
+    """Is cell c of another message (and group) than the n sends, and a gap away from them?"""
+    for i in range(n):
+        if d.identity[messages[i]] == d.identity[m]:
+            return False
+        if abs(int(d.slot[cells[i]]) - int(d.slot[c])) * d.rules.slot_minutes < d.rules.gap_minutes:
+            return False
+    return True
+
+
+@kernel()
+def _keeps_rules(d: Instance, u: int, c: int, m: int, cells: Ints, messages: Ints, n: int) -> bool:
+    """Do caps and fatigue allow cell c beside the n sends, which may be before it and after it?"""
+    r = d.rules
+    minute = float(d.slot[c]) * r.slot_minutes
+    for j in range(len(r.cap_max)):
+        if counts_message(d, j, m):
+            if r.cap_period[j] == ROLLING:
+                if _is_crowded(d, u, j, minute, cells, messages, n):
+                    return False
+            elif _is_full_period(d, u, c, j, cells, messages, n):
+                return False
+    if r.max_points == np.inf:
+        return True
+    if _points(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+        return False
+    for i in range(n):
+        at = float(d.slot[cells[i]]) * r.slot_minutes
+        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+            return False
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        at = d.past_minute[h]
+        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+            return False
+    return True
+
+
+@kernel()
+def _is_crowded(d: Instance, u: int, j: int, minute: float, cells: Ints, messages: Ints, n: int) -> bool:
+    """Does a window of cap j hold too many with one more send at `minute`? It starts at that send or another one."""
+    r = d.rules
+    first, last = d.past_start[u], d.past_start[u + 1]
+    for s in range(n + 1 + last - first):
+        if s < n:
+            start = float(d.slot[cells[s]]) * r.slot_minutes
+        elif s == n:
+            start = minute
+        else:
+            start = d.past_minute[first + s - n - 1]
+        end = start + r.cap_window[j]
+        if start > minute or minute >= end:
+            continue
+        count = 1
+        for i in range(n):
+            at = float(d.slot[cells[i]]) * r.slot_minutes
+            if start <= at < end and counts_message(d, j, messages[i]):
+                count += 1
+        for h in range(first, last):
+            if start <= d.past_minute[h] < end and counts_past(d, j, h):
+                count += 1
+        if count > r.cap_max[j]:
+            return True
+    return False
+
+
+@kernel()
+def _is_full_period(d: Instance, u: int, c: int, j: int, cells: Ints, messages: Ints, n: int) -> bool:
+    """Does the calendar day or week of cap j hold too many with cell c?"""
+    week = d.rules.cap_period[j] != DAY
+    period = _period(week, d.local_day[c])
+    count = 1
+    for i in range(n):
+        if _period(week, d.local_day[cells[i]]) == period and counts_message(d, j, messages[i]):
+            count += 1
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        if _period(week, d.past_day[h]) == period and counts_past(d, j, h):
+            count += 1
+    return bool(count > d.rules.cap_max[j])
+
+
+@kernel()
+def _period(week: bool, day: int) -> int:
+    return (day + 3) // 7 if week else day  # 1970-01-01 was a Thursday
+
+
+@kernel()
+def _points(d: Instance, u: int, at: float, minute: float, m: int, cells: Ints, messages: Ints, n: int) -> float:
+    """Fatigue at `at` with message m sent at `minute`, of the sends until then."""
+    r = d.rules
+    total = d.fatigue[u] * 2.0 ** (-at / r.half_life) + r.points[d.channel[m]] * 2.0 ** (-(at - minute) / r.half_life)
+    for i in range(n):
+        sent = float(d.slot[cells[i]]) * r.slot_minutes
+        if sent <= at:
+            total += r.points[d.channel[messages[i]]] * 2.0 ** (-(at - sent) / r.half_life)
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        if 0.0 <= d.past_minute[h] <= at:
+            total += r.points[d.past_channel[h]] * 2.0 ** (-(at - d.past_minute[h]) / r.half_life)
+    return total
