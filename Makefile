@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .PHONY: help demo demo-large test test-airflow test-nights test-spark test-rest test-fast test-long lint install airflow lock schema clean \
-	bench-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
+	bench-allocation bench-small bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
 	bench-calibration bench-uplift bench-weeks
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ bench-allocation: $(READY) .venv-bench/.ready ## the allocator beside its peers,
 	$(PY311) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
 	@touch $@
+
+bench-small: $(READY) ## plans by prices where few users decide and answers are dear; a minute on one core
+	$(BIN)/python benchmarks/small_instances.py
 
 bench-streaming: $(READY) ## users by the million, a bucket at a time; about twenty minutes and 4 GB of disk
 	$(BIN)/python benchmarks/streaming.py

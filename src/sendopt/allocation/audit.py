@@ -20,7 +20,7 @@ from sendopt.allocation.solution import Price, Solution
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.errors import AuditError
 
-TOLERANCE = 1e-6  # relative to max(1, |number|): above a solver's feasibility tolerance, below anything that matters
+TOLERANCE = 1e-6  # relative: above a solver's feasibility tolerance, below anything that matters
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def audit(problem: Problem, solution: Solution) -> Audit:
     objective = value - penalty
     violations += _misstatements(solution, value, penalty, {k: int(v) for k, v in shortfall.items()})
     violations += price_violations(book, solution.prices)
-    if solution.bound < objective - slack(objective):
+    if solution.bound < objective - worth_slack(value, penalty, float(problem.cells.value.max(initial=0.0))):
         violations.append(f"bound: {solution.bound:.9g} is below the objective {objective:.9g}")
     bound, cut, unproven = _bounds(problem, solution)
     return Audit((*violations, *unproven), value, objective, bound, cut)
@@ -91,14 +91,14 @@ def _bounds(problem: Problem, solution: Solution) -> tuple[float, int, list[str]
         prices = tier.prices if len(solution.tiers) > 1 else {p.row: p.price for p in solution.prices}
         stated = tier.bound if len(solution.tiers) > 1 else solution.bound
         bound, cut_here = weak_bound(part, ledger(part, mine.tolist()), prices, mine)
-        if cut_here == 0 and stated < bound - slack(bound):
+        if cut_here == 0 and stated < bound - worth_slack(bound, float(part.cells.value.max(initial=0.0))):
             name = f"bound of tier {tier.tier}" if len(solution.tiers) > 1 else "bound"
             found.append(f"{name}: the prices prove {bound:.9g}, not the stated {stated:.9g}")
         bounds.append(bound)
         cut += cut_here
         above = np.concatenate([above, rows[mine]])
     total = math.fsum(t.bound for t in solution.tiers)
-    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= slack(total):
+    if len(solution.tiers) > 1 and not abs(total - solution.bound) <= worth_slack(total, *bounds):
         found.append(f"bound: stated {solution.bound:.9g}, the tiers' sum is {total:.9g}")
     return math.fsum(bounds), cut, found
 
@@ -117,8 +117,21 @@ def check(problem: Problem, solution: Solution) -> Audit:
 
 
 def slack(number: float) -> float:
-    """What a stated number may differ from the recomputed one."""
+    """What a stated number of sends, opt-outs or money may differ from the recomputed one."""
     return TOLERANCE * max(1.0, abs(number))
+
+
+def worth_slack(*numbers: float) -> float:
+    """What a stated worth may differ from the recomputed one, in whatever unit the largest of `numbers` is."""
+    return TOLERANCE * max(map(abs, numbers))
+
+
+def gap_of(value: float, penalty: float, bound: float) -> float:
+    """The gap of ¶11: what is left to gain, relative to the larger of value and penalty, else to the bound."""
+    size = abs(value) if abs(value) >= penalty else penalty
+    if size == 0:
+        size = abs(bound)
+    return 0.0 if size == 0 else (bound - value + penalty) / size
 
 
 def _repeated_messages(problem: Problem, rows: list[int]) -> list[str]:
@@ -177,17 +190,17 @@ def _row_violations(problem: Problem, rows: list[int]) -> list[str]:
 
 
 def _misstatements(solution: Solution, value: float, penalty: float, shortfall: dict[str, int]) -> list[str]:
-    gap = (solution.bound - (value - penalty)) / max(1.0, abs(value))
+    size, gap = worth_slack(value, penalty), gap_of(value, penalty, solution.bound)
     stated = [
-        ("value", solution.value, value),
-        ("penalty", solution.penalty, penalty),
-        ("objective", solution.objective, value - penalty),
-        ("gap", solution.gap, gap),
+        ("value", solution.value, value, size),
+        ("penalty", solution.penalty, penalty, size),
+        ("objective", solution.objective, value - penalty, size),
+        ("gap", solution.gap, gap, slack(gap)),
     ]
     found = [
         f"{name}: stated {said:.9g}, recomputed {true:.9g}"
-        for name, said, true in stated
-        if not abs(said - true) <= slack(true)
+        for name, said, true, most in stated
+        if not abs(said - true) <= most
     ]
     if solution.shortfall != shortfall:
         found.append(f"shortfall: stated {solution.shortfall}, recomputed {shortfall}")
@@ -204,7 +217,7 @@ def price_violations(book: Ledger, prices: tuple[Price, ...]) -> list[str]:
         row = rows.get(p.row)
         if row is None:
             continue
-        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + slack(row.price)):
+        if not (math.isfinite(p.price) and 0 <= p.price <= row.price + worth_slack(row.price)):
             found.append(f"prices: {p.row} has price {p.price:.9g}, outside [0, {row.price:.9g}]")
         for name, said, true in (("limit", p.limit, row.limit), ("used", p.used, row.used)):
             if not abs(said - true) <= slack(true):

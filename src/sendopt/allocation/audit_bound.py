@@ -22,7 +22,7 @@ from sendopt.allocation.problem import Floats, Ints, Problem
 NODES_PER_USER = 3000  # feasibility checks; about a tenth of a second at worst
 MOST_IDENTITIES = 6  # told apart by the relaxation; with more the same message may count twice
 BLOCK = 2048  # users at once
-EQUAL = 1e-9
+EQUAL = 1e-9  # of what a user could earn
 
 Options = list[list[tuple[float, Send]]]  # per identity: (adjusted value > 0, send), best first
 
@@ -37,7 +37,7 @@ def weak_bound(problem: Problem, book: Ledger, prices: dict[str, float], chosen:
     owner = problem.messages.user[problem.cells.message]
     reached = np.bincount(owner[chosen], weights=np.maximum(adjusted[chosen], 0.0), minlength=len(problem.users))
     best = _relaxed(problem, useful, owner[useful], adjusted)
-    open_ = np.flatnonzero(best > reached + EQUAL * np.maximum(1.0, best))
+    open_ = np.flatnonzero(best > reached + EQUAL * best)
     cut = 0
     if len(open_):
         past = past_sends(problem)
@@ -179,7 +179,7 @@ def _best_response(
     alone = [[(a, send) for a, send in mine if not broken_user_rules(limits, [*past, send])] for mine in options]
     options = sorted((mine for mine in alone if mine), key=lambda mine: -mine[0][0])
     tops = [mine[0][0] for mine in options]
-    most, best, nodes = _most_sends(problem, past), reached, 0
+    most, best, nodes, equal = _most_sends(problem, past), reached, 0, EQUAL * relaxed
 
     def search(first: int, value: float, sends: list[Send]) -> None:
         nonlocal best, nodes
@@ -187,10 +187,10 @@ def _best_response(
         free = most - len(sends)
         for i in range(first, len(options)):
             rest = math.fsum(tops[i + 1 : i + free])
-            if free <= 0 or value + tops[i] + rest <= best + EQUAL or best >= relaxed - EQUAL:
+            if free <= 0 or value + tops[i] + rest <= best + equal or best >= relaxed - equal:
                 return
             for adjusted, send in options[i]:
-                if value + adjusted + rest <= best + EQUAL or nodes > NODES_PER_USER:
+                if value + adjusted + rest <= best + equal or nodes > NODES_PER_USER:
                     break
                 nodes += 1
                 extended = [*sends, send]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sendopt.allocation.audit import price_violations, slack, user_violations
+from sendopt.allocation.audit import gap_of, price_violations, slack, user_violations, worth_slack
 from sendopt.allocation.audit_bound import weak_bound
 from sendopt.allocation.audit_rules import Ledger, Row, ledger
 from sendopt.allocation.problem import Ints, Problem
@@ -92,7 +92,7 @@ def check_parts(empty: Problem, solution: Solution, parts: Sequence[AuditPart], 
     for name, row in rows.items():
         row.committed = math.fsum(sums[name])
     found = [sentence for part in parts for sentence in part.violations]
-    objectives, bounds = [], []
+    objectives, bounds, worths = [], [], []
     for tier in solution.tiers:
         left = {name: max(0.0, row.limit - row.committed - row.planned) for name, row in rows.items()}
         planned: dict[str, list[float]] = defaultdict(list)
@@ -104,16 +104,19 @@ def check_parts(empty: Problem, solution: Solution, parts: Sequence[AuditPart], 
         minimums = [name for name in book.minimums if minimum_tier.get(name) == tier.tier]
         missing = {name: max(0.0, (m := book.minimums[name]).limit - m.used) for name in minimums}
         value = math.fsum(part.value.get(tier.tier, 0.0) for part in parts)
-        objectives.append(value - math.fsum(book.minimums[name].price * short for name, short in missing.items()))
+        penalty = math.fsum(book.minimums[name].price * short for name, short in missing.items())
+        objectives.append(value - penalty)
+        worths += [value, penalty]
         rent = [tier.prices.get(name, 0.0) * left[name] for name in book.maximums]
         rent += [-tier.prices.get(f"campaign_min:{n}", 0.0) * left[f"campaign_min:{n}"] for n in minimums]
         bounds.append(math.fsum([*(part.best.get(tier.tier, 0.0) for part in parts), *rent]))
         cut = sum(part.cut.get(tier.tier, 0) for part in parts)
         told = f"tier {tier.tier}"
-        if not abs(tier.objective - objectives[-1]) <= slack(objectives[-1]):
+        most = worth_slack(value, penalty)
+        if not abs(tier.objective - objectives[-1]) <= most:
             found.append(f"objective of {told}: stated {tier.objective:.9g}, recomputed {objectives[-1]:.9g}")
-        if (cut == 0 and tier.bound < bounds[-1] - slack(bounds[-1])) or tier.bound < tier.objective - slack(
-            tier.objective
+        if (cut == 0 and tier.bound < bounds[-1] - max(most, worth_slack(bounds[-1]))) or (
+            tier.bound < tier.objective - most
         ):
             found.append(f"bound of {told}: stated {tier.bound:.9g}, the prices prove {bounds[-1]:.9g}")
         if any(not (math.isfinite(p) and p >= 0) for p in tier.prices.values()):
@@ -123,11 +126,12 @@ def check_parts(empty: Problem, solution: Solution, parts: Sequence[AuditPart], 
         if row.planned > room + slack(room):
             found.append(f"{name}: planned {row.planned:.9g}, room for {room:.9g} of {row.limit:.9g}")
     found += price_violations(book, solution.prices)
-    for name, stated, true in (
-        ("objective", solution.objective, math.fsum(objectives)),
-        ("gap", solution.gap, (solution.bound - solution.objective) / max(1.0, abs(solution.value))),
+    gap = gap_of(solution.value, solution.penalty, solution.bound)
+    for name, stated, true, most in (
+        ("objective", solution.objective, math.fsum(objectives), worth_slack(0.0, *worths)),
+        ("gap", solution.gap, gap, slack(gap)),
     ):
-        if not abs(stated - true) <= slack(true):
+        if not abs(stated - true) <= most:
             found.append(f"{name}: stated {stated:.9g}, recomputed {true:.9g}")
     if found:
         raise AuditError(

@@ -12,11 +12,10 @@ from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.exact import plan_exactly
 from sendopt.allocation.prices.engine import bound_by_prices, plan_by_prices, prepare
 from sendopt.allocation.problem import Floats, Ints, Problem
-from sendopt.allocation.solution import Price, Solution, Tier
+from sendopt.allocation.solution import Price, Solution, Tier, gap_of, proven_bound
 from sendopt.allocation.tiers import tier_problem, tiers_of
+from sendopt.allocation.unit import units_of
 from sendopt.config.schema import Allocation
-
-_ROUNDING = 1e-9
 
 
 def allocate(problem: Problem, settings: Allocation) -> Solution:
@@ -45,10 +44,12 @@ def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Int
     exact = None
     if users <= settings.exact_max_users:
         ordered, cell_of = canonical(problem)
-        exact = plan_exactly(ordered, settings)
+        units = units_of(ordered)
+        exact = plan_exactly(units.problem(ordered), settings)
     if exact is not None:
-        proof = bound_by_prices(prepare(problem)[1], exact.prices)
-        cells, bound, cut, prices = cell_of[exact.cells], min(exact.bound, proof.bound), proof.cut, proof.prices
+        proof = bound_by_prices(prepare(problem)[1], exact.prices * units.value / units.of_rows(rows))
+        bound = min(exact.bound * units.value, proof.bound)
+        cells, cut, prices = cell_of[exact.cells], proof.cut, proof.prices
         method = "exact"
     else:
         priced = plan_by_prices(problem, settings.relative_gap)
@@ -56,10 +57,9 @@ def _plan_tier(problem: Problem, number: int, settings: Allocation) -> tuple[Int
         method = "prices"
     value = math.fsum(problem.cells.value[cells].tolist())
     penalty = math.fsum((rows.missing(rows.used(problem, cells)) * rows.shortfall_price).tolist())
-    objective = value - penalty
-    if abs(bound - objective) <= _ROUNDING * max(1.0, abs(objective)):
-        bound = max(bound, objective)  # at the optimum the two are equal but for the order of a sum
-    gap = (bound - objective) / max(1.0, abs(value))
+    largest = float(problem.cells.value.max(initial=0.0))
+    objective, bound = value - penalty, proven_bound(value, penalty, bound, largest)
+    gap = gap_of(value, penalty, bound)
     by_gap = "gap_reached" if gap <= settings.relative_gap else "passes_done"
     termination = by_gap if exact is None else exact.status
     by_row = dict(zip(rows.names, prices.tolist(), strict=True))
@@ -77,7 +77,7 @@ def add_up(rows: Rows, used: Floats, chosen: Ints, tiers: Sequence[Tier]) -> Sol
         penalty=penalty,
         objective=objective,
         bound=bound,
-        gap=(bound - objective) / max(1.0, abs(value)),
+        gap=gap_of(value, penalty, bound),
         method=max(t.method for t in tiers),  # prices where any tier was planned by them
         termination=worst.termination,
         cut_users=sum(t.cut_users for t in tiers),

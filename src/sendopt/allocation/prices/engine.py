@@ -7,14 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from sendopt.allocation.prices.core import improve
-from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound
+from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound, size_of
+from sendopt.allocation.prices.few import FEW_USERS, decide
+from sendopt.allocation.prices.fit import better, fitted, objective
 from sendopt.allocation.prices.instance import Compiled, compile_problem
 from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
 from sendopt.allocation.prices.pace import pace
-from sendopt.allocation.prices.revise import fill, make_fit
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.prices.user_rules import strike_out
 from sendopt.allocation.problem import Floats, Ints, Problem
+
+__all__ = ["arrays", "bound_by_prices", "fitted", "objective", "paced", "plan_by_prices", "prepare", "solve"]
 
 CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
 # of each pass: the gain, and whether users replace what they had in the plan of the pass before
@@ -24,7 +27,7 @@ FIRST_JUDGED = 4  # before, prices still move much
 
 @dataclass(frozen=True)
 class Priced:
-    """A plan by prices and what they prove."""
+    """A plan by prices and what they prove, in the problem's units."""
 
     cells: Ints  # rows of Problem.cells, ascending
     prices: Floats  # (R,) by the rows of `coupling.rows_of`
@@ -48,20 +51,26 @@ def prepare(problem: Problem) -> tuple[Compiled, Market]:
 
 
 def bound_by_prices(market: Market, prices: Floats) -> Response:
-    """D(prices): no plan has a larger objective, for prices >= 0 and <= the shortfall price of a minimum."""
-    return market.respond(market.on_grid(prices))
+    """D(prices) in the problem's units: no plan has a larger objective.
+
+    `prices` (R,) >= 0, also in the problem's units; of a minimum at most its shortfall price.
+    """
+    return market.stated(market.respond(market.on_grid(market.own_prices(prices))))
 
 
 def plan_by_prices(problem: Problem, relative_gap: float) -> Priced:
     """A plan of any number of users with its bound."""
     compiled, market = prepare(problem)
     plan, best = solve(market, relative_gap)
+    best = market.stated(best)
     cells = compiled.cell[plan[plan != NONE]]
     return Priced(np.sort(cells), best.prices, best.bound, best.cut)
 
 
 def solve(market: Market, relative_gap: float) -> tuple[Ints, Response]:
-    """(plan (U, width), the response whose prices prove the bound)."""
+    """(plan (U, width), the response whose prices prove the bound, in the market's units)."""
+    if market.n_users <= FEW_USERS:
+        return decide(market, relative_gap)
     quick = bool((market.d.pairable & (market.d.most <= 2)).mean() > 0.5)
     pool = least_bound(market, QUICK if quick else SLOW, relative_gap / 10)
     best = pool[-1]
@@ -72,7 +81,7 @@ def solve(market: Market, relative_gap: float) -> tuple[Ints, Response]:
         plan, best = paced(market, plan, best, relative_gap)
     if market.n_users <= CORE_USERS and _gap(market, plan, best) > relative_gap:
         other = improve(market, best, pool, plan, relative_gap / 10)
-        plan = _better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))
+        plan = better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))
     return plan, best
 
 
@@ -85,28 +94,12 @@ def paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tu
         if turn < FIRST_JUDGED:
             continue
         best = min(best, market.respond(base), key=lambda one: one.bound)
-        plan = _better(market, plan, fitted(market, base, before.plan.copy(), before.use.copy()))
+        plan = better(market, plan, fitted(market, base, before.plan.copy(), before.use.copy()))
         if _gap(market, plan, best) <= relative_gap:
             break
     return plan, best
 
 
 def _gap(market: Market, plan: Ints, best: Response) -> float:
-    return (best.bound - objective(market, plan)) / max(1.0, best.value)
-
-
-def _better(market: Market, plan: Ints, other: Ints) -> Ints:
-    return max(plan, other, key=lambda one: objective(market, one))
-
-
-def objective(market: Market, plan: Ints) -> float:
-    """Value less the penalty of missing minimums."""
-    rows, use = market.rows, use_of_plan(market, plan)
-    penalty = (rows.missing(rows.committed + use) * rows.shortfall_price).sum()
-    return float(market.d.value[plan[plan != NONE]].sum() - penalty)
-
-
-def fitted(market: Market, prices: Floats, plan: Ints, use: Floats) -> Ints:
-    """`plan`, changed in place: what overfills a row moved or dropped, room that is left filled."""
-    fill(market, prices, plan, make_fit(market, prices, plan, use))
-    return plan
+    """Relative to what the users earn: a penalty that no plan avoids hides nothing."""
+    return (best.bound - objective(market, plan)) / size_of(market, best.value)
