@@ -9,7 +9,7 @@ PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.
 
 .PHONY: help demo demo-large test test-airflow test-nights test-spark test-rest test-fast test-long lint install airflow lock schema clean \
 	bench-allocation bench-audit fuzz-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
-	bench-calibration bench-uplift bench-weeks bench-notebook
+	bench-calibration bench-uplift bench-weeks bench-notebook bench-small
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -76,6 +76,9 @@ fuzz-allocation: $(READY) ## 300 small instances with odd rules beside an intege
 
 bench-notebook: $(READY) ## `sendopt.solve` from pandas beside the command on the same rows, 100,000 users; two minutes
 	$(BIN)/python benchmarks/notebook.py
+
+bench-small: $(READY) ## plans by prices where few users decide and answers are dear; a minute on one core
+	$(BIN)/python benchmarks/small_instances.py
 
 bench-streaming: $(READY) ## users by the million, a bucket at a time; about twenty minutes and 4 GB of disk
 	$(BIN)/python benchmarks/streaming.py

@@ -75,6 +75,7 @@ def measure(users: int, variant: str, seed: int, method: str, gap: float) -> dic
 
 def _prices(problem, gap: float):
     from sendopt.allocation.prices import engine
+    from sendopt.allocation.solution import gap_of
 
     clock = time.perf_counter()
     _, market = engine.prepare(problem)
@@ -84,13 +85,14 @@ def _prices(problem, gap: float):
     plan, best = engine.solve(market, gap)
     seconds = time.perf_counter() - clock
     passes = market.answers / market.n_users
-    reached = engine.objective(market, plan)
+    reached = engine.objective(market, plan) * market.unit
     clock = time.perf_counter()
     again = market.respond(best.prices)
     answer = (time.perf_counter() - clock) / market.n_users
-    value = float(market.d.value[plan[plan >= 0]].sum())
+    value, proof = float(market.d.value[plan[plan >= 0]].sum()) * market.unit, market.stated(best)
     return {
-        "prepare": prepare, "seconds": seconds, "objective": reached, "gap": (best.bound - reached) / max(1.0, value),
+        "prepare": prepare, "seconds": seconds, "objective": reached,
+        "gap": gap_of(value, value - reached, proof.bound),
         "us_per_user": answer * 1e6, "passes": passes, "priced": float((best.prices > 1e-9).mean()),
         "left": again.slow / market.n_users, "searched": again.searched / market.n_users, "cut": again.cut,
     }  # fmt: skip

@@ -141,10 +141,11 @@ def solve(
 
     `gap` is the share of the objective (0 to 0.1) at which the search may stop. `start_prices` are those of an earlier
     solve: a result, its `prices`, a mapping of row to price, or a solution.json; they save passes and cost neither plan
-    nor proof. `progress` is called with a `Progress` between passes. `cancel`, a function or a `threading.Event`, is
-    asked between passes: once it is true the best plan so far is returned, audited like any other, with termination
-    `cancelled`; there always is one. `allow_unused` makes warnings of limits and columns that match nothing.
-    `min_history_match` is the share of history rows whose user must have a candidate.
+    nor proof (up to 3,000 users need none, and they change nothing). `progress` is called with a `Progress` between
+    passes. `cancel`, a function or a `threading.Event`, is asked between passes: once it is true the best plan so far
+    is returned, audited like any other, with termination `cancelled`; there always is one. `allow_unused` makes
+    warnings of limits and columns that match nothing. `min_history_match` is the share of history rows whose user must
+    have a candidate.
 
     Raises ConfigError for limits and arguments, ContractError for data, InfeasibleError for limits that contradict each
     other, InputNotReady for a missing file, AuditError where the audit refuses the plan.

@@ -16,8 +16,10 @@ from sendopt.ingest import summary as ingest_summary
 from sendopt.measurement.experiment import BASELINE
 from sendopt.report.data import ReportData, load
 from sendopt.report.goal_parts import expected as expected_goals
-from sendopt.report.words import gap_words
+from sendopt.report.words import amount, gap_words
 from sendopt.runtime import StageReport
+
+LITTLE = 1e-9  # of a plan's worth: a limit whose room is worth no more has no price to speak of
 
 
 def stage_line(done: StageReport) -> str:
@@ -85,7 +87,9 @@ def _clock(night: ReportData) -> Iterator[str]:
 
 
 def _prices(night: ReportData) -> Iterator[str]:
-    priced = night.prices[night.prices["price"] > 1e-9].sort_values("price", ascending=False)
+    rows = night.prices
+    least = LITTLE * float(night.certificate["value"].abs().max()) if len(night.certificate) else 0.0
+    priced = rows[rows["price"] * rows["limit"].clip(lower=1.0) > least].sort_values("price", ascending=False)
     budgets = priced[priced["kind"] != "capacity"].head(3)
     words = "; ".join(_price_words(str(r["kind"]), str(r["row"]), float(r["price"])) for _, r in budgets.iterrows())
     full = int((priced["kind"] == "capacity").sum())
@@ -97,20 +101,26 @@ def _prices(night: ReportData) -> Iterator[str]:
 
 def _price_words(kind: str, row: str, price: float) -> str:
     if kind == "campaign_min":
-        return f"one more demanded by {row} costs {price:.3f}"
-    return f"one more of {row} is worth {price:.3f}"
+        return f"one more demanded by {row} costs {amount(price, 3)}"
+    return f"one more of {row} is worth {amount(price, 3)}"
+
+
+def _worth(value: float) -> str:
+    """Four decimals, or more digits where a plan is worth less than 1."""
+    return f"{value:,.4f}" if abs(value) >= 1 or value == 0 else amount(value, 5)
 
 
 def of_solution(solution: Solution, sends: int, out: Path) -> Iterator[str]:
     """The outcome of `sendopt solve` in a few sentences."""
     yield (
-        f"{sends:,} sends worth {solution.objective:,.4f}, proven within "
+        f"{sends:,} sends worth {_worth(solution.objective)}, proven within "
         f"{gap_words(solution.gap)} of the best possible ({solution.method}, {solution.termination})."
     )
     yield from _beside_greedy(solution)
     for name, missing in sorted(solution.shortfall.items()):
         yield f"  {name} lacks {missing:,} sends of its minimum."
-    priced = sorted((p for p in solution.prices if p.price > 1e-9), key=lambda p: -p.price)
+    least = LITTLE * max(abs(solution.value), solution.penalty)
+    priced = sorted((p for p in solution.prices if p.price * max(p.limit, 1.0) > least), key=lambda p: -p.price)
     for p in priced[:5]:
         yield f"  {_price_words(p.kind, p.row, p.price)}."
     if len(priced) > 5:

@@ -62,7 +62,9 @@ def test_a_best_response_is_the_best_of_all_a_users_plans(first: int, per_user: 
             m = p.cells.message[c]
             at = compiled.channels.index(p.messages.channel[m]) * slots + p.cells.slot[c]
             paid = capacity[at] + campaign[compiled.campaigns.index(p.messages.campaign[m])]
-            worth[i] = p.cells.value[c] - paid - prices.opt_outs * p.cells.p_opt_out[c] - prices.cost * p.cells.cost[c]
+            unit = compiled.units
+            value, opt_outs = p.cells.value[c] / unit.value, p.cells.p_opt_out[c] / unit.opt_outs
+            worth[i] = value - paid - prices.opt_outs * opt_outs - prices.cost * p.cells.cost[c] / unit.cost
         scratch = scratch_for(d)
         for u in range(len(d.most)):
             n, value, bound, _ = respond(d, prices, u, scratch)

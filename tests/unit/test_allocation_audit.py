@@ -170,5 +170,5 @@ def test_a_worthless_send_is_refused_in_a_solution_but_feasible_in_a_plan() -> N
     solution = allocate(p, EXACT)
     chosen = np.array([0])
     assert audit_plan(p, chosen) == ()
-    sent = replace(solution, chosen=chosen, value=-0.5, objective=-0.5, bound=0.0, gap=0.5)
+    sent = replace(solution, chosen=chosen, value=-0.5, objective=-0.5, bound=0.0, gap=1.0)
     assert audit(p, sent).violations == ("value: 1 planned sends are not worth sending (value <= 0, ¶6)",)

@@ -56,7 +56,7 @@ def test_any_start_prices_leave_the_plan_sound(seed, draws):
 
 
 def test_prices_of_the_day_itself_save_passes():
-    today = instance(3_000, seed=1)
+    today = instance(6_000, seed=1)
     _, market = engine.prepare(today)
     _, best = engine.solve(market, 1e-4)
     cold = market.answers

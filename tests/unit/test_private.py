@@ -114,7 +114,8 @@ def test_kernels_work_without_a_cache_where_no_folder_can_be_trusted(tmp_path, p
         (package / name).mkdir(parents=True)
     for name in ("compiled.py", "private.py"):
         (package / name).write_bytes((Path(private.__file__).parent / name).read_bytes())
-    (package / "__init__.py").write_text("")
+    for name in ("__init__.py", "allocation/audit_rules.py", "allocation/audit_search.py"):
+        (package / name).write_text("")
     (tmp_path / "use.py").write_text(KERNELS)
     home = tmp_path / "home"
     (home / ".cache").mkdir(parents=True)

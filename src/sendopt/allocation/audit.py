@@ -184,8 +184,9 @@ def worth_of_a_send(problem: Problem) -> float:
 
 
 def gap_of(value: float, penalty: float, bound: float) -> float:
-    """The gap of ¶11."""
-    return (bound - (value - penalty)) / max(1.0, abs(value))
+    """The gap of ¶11: what is left to gain, relative to the larger of value and penalty, else to the bound."""
+    size = max(abs(value), penalty) or abs(bound)
+    return (bound - (value - penalty)) / size if size else 0.0
 
 
 def _repeated_messages(problem: Problem, rows: Ints) -> list[str]:

@@ -22,7 +22,8 @@ _REASON_OF_KIND = {
     "opt_outs": "opt_out_budget",
     "cost": "cost_budget",
 }
-_ROUNDING = 1e-9  # of value - price: at the optimum a cell at the margin is worth exactly its price
+_ROUNDING = 1e-9  # of sends and budgets
+_EQUAL = 1e-9  # of a cell's value: at the optimum a cell at the margin is worth exactly its price
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def why_lost(problem: Problem, solution: Solution, configured: Limits | None = N
     sent_as = np.full(len(problem.messages.user), -1, np.int64)
     sent_as[message[solution.chosen]] = solution.chosen
     sent = np.flatnonzero(sent_as[message] >= 0)
-    better = sent[value[sent] > value[sent_as[message[sent]]] + _ROUNDING]
+    better = sent[value[sent] > value[sent_as[message[sent]]] * (1 + _EQUAL)]
     lost = {}
     for c in view.best(better, value).tolist():
         chosen = int(sent_as[message[c]])
@@ -113,7 +114,7 @@ class _View:
         if cells.value[cell] <= 0:
             return Why("negative_value", about)
         dearest = max(self._paid(cell, instead_of), default=None)
-        least = _ROUNDING if instead_of is None else float(self.adjusted[instead_of]) + _ROUNDING
+        least = float(_EQUAL * cells.value[cell]) + (0.0 if instead_of is None else float(self.adjusted[instead_of]))
         if dearest is not None and self.adjusted[cell] <= least:
             return self._limit_of(cell, dearest[1], about)
         sends = self._sends[self._user(cell)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sendopt.allocation.problem import Ints
 
 TENTH = 0.1  # of a limit
+ROUNDING = 1e-9  # of value or penalty: by so much two sums of the same numbers may differ
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Tier:
 
 @dataclass(frozen=True)
 class Solution:
-    """An integer plan and its proof: objective = value - penalty <= bound, gap = (bound - objective) / max(1, |value|).
+    """An integer plan and its proof: objective = value - penalty <= bound, and `gap` as `gap_of` has it.
 
     `bound` is the least that is proven: by prices (¶11), which the audit repeats, or by the search of the integer
     program, which it cannot (docs/adr/0018); `bound_by_prices` is the former.
@@ -72,3 +73,22 @@ class Solution:
     def warnings(self) -> tuple[str, ...]:
         """Sentences on tiers that were not planned by the method that was due."""
         return tuple(tier.warning for tier in self.tiers if tier.warning)
+
+
+def gap_of(value: float, penalty: float, bound: float) -> float:
+    """Return what a better plan could still gain, relative to the larger of the plan's value and penalty (model ¶11).
+
+    Where both are 0 it is relative to the bound: 1.0 says that nothing is planned and nothing proves that rightly so.
+    """
+    size = max(abs(value), penalty) or abs(bound)
+    return (bound - (value - penalty)) / size if size else 0.0
+
+
+def proven_bound(value: float, penalty: float, bound: float, unit: float = 0.0) -> float:
+    """Return `bound`, or the objective where the two are equal but for the order of a sum.
+
+    `unit` is the size of a single value: what the sums' parts are like where nothing is planned.
+    """
+    objective = value - penalty
+    close = abs(bound - objective) <= ROUNDING * max(abs(value), penalty, unit)
+    return max(bound, objective) if close else bound

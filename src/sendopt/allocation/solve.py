@@ -16,11 +16,10 @@ from sendopt.allocation.prices.engine import arrays, bound_by_prices, plan_by_pr
 from sendopt.allocation.prices.greedy import greedy_cells
 from sendopt.allocation.prices.instance import Compiled
 from sendopt.allocation.problem import Floats, Ints, Problem
-from sendopt.allocation.solution import Price, Solution, Tier
+from sendopt.allocation.solution import Price, Solution, Tier, gap_of, proven_bound
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.config.schema import Allocation
 
-_ROUNDING = 1e-9
 TERMINATIONS = ("optimal", "gap_reached", "passes_done", "work_limit", "cancelled")  # the worst last
 
 
@@ -108,9 +107,9 @@ def _plan_tier(
     best = max(options, key=lambda option: option.objective)  # the first of equals
     proof = min(proofs, key=lambda one: one.bound)
     bound = min(searched, proof.bound)
-    if abs(bound - best.objective) <= _ROUNDING * max(1.0, abs(best.objective)):
-        bound = max(bound, best.objective)  # at the optimum the two are equal but for the order of a sum
-    gap = (bound - best.objective) / max(1.0, abs(best.value))
+    largest = float(problem.cells.value.max(initial=0.0))
+    bound = proven_bound(best.value, best.penalty, bound, largest)
+    gap = gap_of(best.value, best.penalty, bound)
     if termination not in ("optimal", "gap_reached"):
         stopped = "work_limit" if best.method == "exact" else "passes_done"
         termination = "gap_reached" if gap <= settings.relative_gap else stopped
@@ -158,7 +157,7 @@ def add_up(rows: Rows, used: Floats, chosen: Ints, tiers: Sequence[Tier]) -> Sol
         penalty=penalty,
         objective=objective,
         bound=bound,
-        gap=(bound - objective) / max(1.0, abs(value)),
+        gap=gap_of(value, penalty, bound),
         method=max(t.method for t in tiers),  # prices where any tier was planned by them
         termination=worst.termination,
         cut_users=sum(t.cut_users for t in tiers),

@@ -256,7 +256,9 @@ def _worth(w: SlotWorth) -> str:
     outs = f"opts out with p = {w.p_opt_out:.4f}"
     text = f"opens with p = {w.p_open:.3f}, {goals}{outs}, worth {amount(w.value, 3)}"
     return text + (
-        f", {amount(w.net, 3)} after the prices of shared limits and minimums" if abs(w.value - w.net) > 1e-9 else ""
+        f", {amount(w.net, 3)} after the prices of shared limits and minimums"
+        if abs(w.value - w.net) > 1e-9 * abs(w.value)
+        else ""
     )
 
 

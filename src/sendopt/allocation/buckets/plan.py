@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from sendopt.allocation.audit_parts import AuditPart, audit_part
 from sendopt.allocation.buckets.store import read_buckets
 from sendopt.allocation.coupling import Rows
+from sendopt.allocation.prices.dual import size_of
 from sendopt.allocation.prices.engine import arrays, fitted, objective, paced
 from sendopt.allocation.prices.mixture import use_of_plan
 from sendopt.allocation.prices.sweep import NONE, Market, Response
@@ -75,13 +76,13 @@ def plan_bucket(task: Task, bucket: int) -> Part:
     for tier in tiers_of(problem) if len(problem.cells.slot) else []:
         part, rows = tier_problem(problem, tier, above)
         cell, market = market_of(part, task.rows, room, counting(task, tier))
-        response, plan = _plan(market, task.prices[tier], task.own_prices)
+        response, plan = _plan(market, market.own_prices(task.prices[tier]), task.own_prices)
         planned = plan[plan != NONE]
         chosen[tier] = np.sort(rows[cell[planned]])
         best = response.bound - math.fsum(market.sign * response.prices * market.rows.room)
-        value = math.fsum(market.d.value[planned].tolist())
-        use = use_of_plan(market, plan)
-        tiers[tier] = TierPart(value, use, best, response.cut)
+        value = math.fsum(market.d.value[planned].tolist()) * market.unit
+        use = use_of_plan(market, plan) * market.row_unit
+        tiers[tier] = TierPart(value, use, best * market.unit, response.cut)
         room = np.maximum(0.0, room - use)
         above = np.sort(np.concatenate([above, chosen[tier]]))
     clock.append(time.perf_counter())
@@ -119,7 +120,7 @@ def _plan(market: Market, prices: Floats, own_prices: bool) -> tuple[Response, I
     plan = market.empty_plan()
     common = market.respond(prices, plan=plan)
     plan = fitted(market, prices, plan, common.use)
-    if own_prices and common.bound - objective(market, plan) > GOOD * max(1.0, common.value):
+    if own_prices and common.bound - objective(market, plan) > GOOD * size_of(market, common.value):
         plan, _ = paced(market, plan, common, GOOD)
     return common, plan
 

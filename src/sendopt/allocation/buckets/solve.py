@@ -22,7 +22,7 @@ from sendopt.allocation.out_folder import MANIFEST, PLAN, both_or_neither, requi
 from sendopt.allocation.prices import engine
 from sendopt.allocation.prices.sweep import NONE
 from sendopt.allocation.problem import Cells, Floats, Messages, Problem
-from sendopt.allocation.solution import Solution, Tier
+from sendopt.allocation.solution import Solution, Tier, gap_of, proven_bound
 from sendopt.allocation.solve import add_up
 from sendopt.allocation.start_prices import unmatched
 from sendopt.allocation.tiers import tier_problem, tiers_of
@@ -161,8 +161,10 @@ def _common_prices(task: Task, told: list[Summary], sample_users: int, control: 
     for tier in tiers:
         part, rows = tier_problem(problem, tier, above)
         cell, market = market_of(part, task.rows, room, counting(task, tier))
-        plan, best = engine.solve(market, SAMPLE_GAP, control.start(task.rows))
-        prices[tier] = best.prices
+        start = control.start(task.rows)
+        own = None if start is None else market.own_prices(start)
+        plan, best = engine.solve(market, SAMPLE_GAP, own)
+        prices[tier] = market.stated(best).prices
         if tier != tiers[-1]:
             planned = np.sort(rows[cell[plan[plan != NONE]]])
             room = np.maximum(0.0, room - (task.rows.used(problem, planned) - task.rows.committed))
@@ -191,10 +193,8 @@ def _solution(task: Task, parts: list[Part], relative_gap: float) -> Solution:
         value = math.fsum(part.value for part in mine)
         penalty = math.fsum(rows.missing(used) * rows.shortfall_price * counts)
         bound = math.fsum([*(part.best for part in mine), *(sign * prices * room).tolist()])
-        objective = value - penalty
-        if abs(bound - objective) <= 1e-9 * max(1.0, abs(objective)):
-            bound = max(bound, objective)  # at the optimum the two are equal but for the order of a sum
-        gap = (bound - objective) / max(1.0, abs(value))
+        objective, bound = value - penalty, proven_bound(value, penalty, bound)
+        gap = gap_of(value, penalty, bound)
         ended = "gap_reached" if gap <= relative_gap else "passes_done"
         by_row = dict(zip(rows.names, prices.tolist(), strict=True))
         cut = sum(part.cut for part in mine)

@@ -7,12 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linprog, minimize
 
+from sendopt.allocation.prices.scratch import LEAST
 from sendopt.allocation.prices.sweep import Market, Response
-from sendopt.allocation.problem import Floats
+from sendopt.allocation.problem import Floats, Ints
 
 MEMORY = 20
 TOLERANCE = 1e-10  # of the bound; a step may gain little and the next one much
 CORRECTION_PASSES = 30
+CEILING = 16.0  # units: of a minimum's price, to begin with, and of what a user can be worth to a tolerance
+STEEPER = 8.0
+STUCK = 0.01
 CUTS = 80  # passes of cutting planes; only where a pass is cheap
 
 
@@ -30,13 +34,21 @@ QUICK = Effort(20_000, 100, 50_000, 60, 2)  # a fraction of a microsecond an ans
 SLOW = Effort(1_000, 60, 5_000, 40, 0)  # tens of them
 
 
+def size_of(market: Market, value: float, users: int | None = None) -> float:
+    """What gaps and tolerances are relative to: the value, yet no more than CEILING units a user.
+
+    One value of another size would end all work on the rest; a bound may be near 0, or far below it where a minimum
+    cannot be met.
+    """
+    return max(min(value, CEILING * (market.n_users if users is None else users)), LEAST)
+
+
 def least_bound(market: Market, effort: Effort, tolerance: float) -> list[Response]:
     """Responses of all users on the way to the least bound, the best last."""
-    start = np.zeros(len(market.rows.names))
     if market.n_users <= effort.few:
-        return sharpen(market, minimise(market, start, market.n_users, effort.few_passes, TOLERANCE), tolerance)
+        return sharpen(market, climb(market, market.n_users, effort.few_passes), tolerance)
     sample = min(effort.sample, market.n_users // 2)
-    first = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
+    first = climb(market, sample, effort.sample_passes)[-1].prices
     return correct(market, first, sample, effort.rounds, TOLERANCE)
 
 
@@ -50,12 +62,37 @@ def least_bound_from(market: Market, effort: Effort, tolerance: float, start: Fl
     return correct(market, start, sample, effort.rounds, TOLERANCE)
 
 
+def climb(market: Market, users: int, passes: int, plans: list[Ints] | None = None) -> list[Response]:
+    """Every response of the first `users` on the way from no prices to the least bound, which is the last.
+
+    A shortfall price may be a million times what a send is worth. A minimum that can be met needs no such price; one
+    that cannot drives its own price, and those of the rows that stand in its way, up in proportion. So minimums' prices
+    are held below a ceiling that rises only while some minimum is stuck at it, and each search starts where the last
+    two point to.
+    """
+    rows, ceiling = market.rows, CEILING
+    start = before = np.zeros(len(rows.names))
+    seen: list[Response] = []
+    while True:
+        seen += minimise(market, start, users, passes, TOLERANCE, ceiling=ceiling, plans=plans)
+        best = seen[-1].prices
+        stuck = rows.is_minimum & (best >= ceiling * (1 - STUCK)) & (market.most_price > ceiling)
+        if not stuck.any():
+            return seen
+        ahead = best + (best - before) * (STEEPER if before.any() else 0.0)
+        ceiling *= STEEPER
+        start = np.where(stuck, np.minimum(ceiling, market.most_price), np.clip(ahead, 0.0, market.most_price))
+        before = best
+
+
 def minimise(
-    market: Market, start: Floats, users: int, passes: int, tolerance: float, tilt: Floats | None = None
-) -> list[Response]:
+    market: Market, start: Floats, users: int, passes: int, tolerance: float, tilt: Floats | None = None,
+    ceiling: float = np.inf, plans: list[Ints] | None = None,
+) -> list[Response]:  # fmt: skip
     """Every response of the first `users` on the way, the best bound last.
 
-    Stops where passes gain less than `tolerance` of the bound. With a `tilt` (R,) the least of bound + tilt · prices.
+    Stops where passes gain less than `tolerance` of what users earn. With a `tilt` (R,) the least of bound + tilt ·
+    prices. No minimum's price is above `ceiling`. What users answer is added to `plans`.
     """
     rows = market.rows
     share = users / max(1, market.n_users)
@@ -65,20 +102,24 @@ def minimise(
     totals: list[float] = []
 
     def bound(y: Floats) -> tuple[float, Floats]:
-        found = market.respond(market.on_grid(y / scale), users)
+        plan = None if plans is None else market.empty_plan()
+        found = market.respond(market.on_grid(y / scale), users, plan)
         seen.append(found)
-        size = max(abs(seen[0].bound), 1e-9)  # so that the tolerance is relative to the first bound
+        if plans is not None and plan is not None:
+            plans.append(plan)
+        size = size_of(market, seen[0].value, users)
         slope = market.sign * (rows.room * share - found.use)
         total = found.bound
         if tilt is not None:
             slope = slope + tilt
             total += float(tilt @ found.prices)
         totals.append(total)
-        return total / size, slope / scale / size
+        return (total - totals[0]) / size, slope / scale / size
 
     if len(rows.names) == 0:
         return [market.respond(np.zeros(0), users)]
-    limits = [(0.0, None if np.isinf(most) else most * s) for most, s in zip(market.most_price, scale, strict=True)]
+    top = np.where(rows.is_minimum, np.minimum(market.most_price, ceiling), np.inf)
+    limits = [(0.0, None if np.isinf(most) else most * s) for most, s in zip(top, scale, strict=True)]
     minimize(
         bound, start * scale, jac=True, method="L-BFGS-B", bounds=limits,
         options={"maxfun": passes, "maxiter": passes, "maxcor": MEMORY, "ftol": tolerance, "gtol": 0.0},
@@ -109,7 +150,7 @@ def correct(market: Market, prices: Floats, users: int, rounds: int, tolerance: 
             best = found[-1]
         else:
             step *= 0.5
-        if 0 <= gain <= tolerance * abs(best.bound):
+        if 0 <= gain <= tolerance * size_of(market, best.value):
             break
     return [r for r in found if r is not best] + [best]
 
@@ -130,7 +171,8 @@ def sharpen(market: Market, seen: list[Response], tolerance: float) -> list[Resp
         slopes = np.array([sign * (rows.room - r.use) for r in found])
         at = np.array([r.prices for r in found])
         bounds = np.array([r.bound for r in found])
-        radius = share * (best.prices + 0.1 * best.prices.max(initial=0.0) + 1e-6)
+        of_send = np.minimum(best.prices * market.mean_use, CEILING)
+        radius = share * (of_send + 0.1 * of_send.max(initial=0.0) + 1e-6) / market.mean_use
         box = [
             (max(0.0, p - r), min(most, p + r))
             for p, r, most in zip(best.prices, radius, market.most_price, strict=True)
@@ -142,7 +184,7 @@ def sharpen(market: Market, seen: list[Response], tolerance: float) -> list[Resp
             bounds=[*box, (None, None)],
             method="highs",
         )
-        if model.x is None or best.bound - model.x[-1] <= tolerance * max(1.0, abs(best.bound)):
+        if model.x is None or best.bound - model.x[-1] <= tolerance * size_of(market, best.value):
             break
         found.append(market.respond(market.on_grid(np.asarray(model.x[:n], np.float64))))
         # trust the model further where it was right

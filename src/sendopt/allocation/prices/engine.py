@@ -9,14 +9,17 @@ import numpy as np
 from sendopt.allocation.control import UNWATCHED, Cancelled, Control
 from sendopt.allocation.prices.core import improve
 from sendopt.allocation.prices.course import Course
-from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound, least_bound_from
+from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound, least_bound_from, size_of
+from sendopt.allocation.prices.few import FEW_USERS, decide
+from sendopt.allocation.prices.fit import better, fitted, objective
 from sendopt.allocation.prices.instance import Compiled, compile_problem
 from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
 from sendopt.allocation.prices.pace import pace
-from sendopt.allocation.prices.revise import fill, make_fit
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.prices.user_rules import strike_out
 from sendopt.allocation.problem import Floats, Ints, Problem
+
+__all__ = ["arrays", "bound_by_prices", "fitted", "objective", "paced", "plan_by_prices", "prepare", "solve"]
 
 CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
 # of each pass: the gain, and whether users replace what they had in the plan of the pass before
@@ -27,7 +30,7 @@ JUDGES = 5_000  # users who say whether prices of another day are of use
 
 @dataclass(frozen=True)
 class Priced:
-    """A plan by prices and what they prove."""
+    """A plan by prices and what they prove, in the problem's units."""
 
     cells: Ints  # rows of Problem.cells, ascending
     prices: Floats  # (R,) by the rows of `coupling.rows_of`
@@ -52,8 +55,11 @@ def prepare(problem: Problem, known: Compiled | None = None) -> tuple[Compiled, 
 
 
 def bound_by_prices(market: Market, prices: Floats) -> Response:
-    """D(prices): no plan has a larger objective, for prices >= 0 and <= the shortfall price of a minimum."""
-    return market.respond(market.on_grid(prices))
+    """D(prices) in the problem's units: no plan has a larger objective.
+
+    `prices` (R,) >= 0, also in the problem's units; of a minimum at most its shortfall price.
+    """
+    return market.stated(market.respond(market.on_grid(market.own_prices(prices))))
 
 
 def plan_by_prices(
@@ -61,8 +67,10 @@ def plan_by_prices(
 ) -> Priced:
     """A plan of any number of users with its bound; see `prepare` for `known`."""
     compiled, market = prepare(problem, known)
-    market.course = Course(market.n_users, control)
-    plan, best = solve(market, relative_gap, control.start(compiled.rows))
+    market.course = Course(market.n_users, control, market.unit)
+    start = control.start(compiled.rows)
+    plan, best = solve(market, relative_gap, None if start is None else market.own_prices(start))
+    best = market.stated(best)
     cells = compiled.cell[plan[plan != NONE]]
     return Priced(np.sort(cells), best.prices, best.bound, best.cut, market.course.cut_short)
 
@@ -70,16 +78,18 @@ def plan_by_prices(
 def solve(market: Market, relative_gap: float, start: Floats | None = None) -> tuple[Ints, Response]:
     """(plan (U, width), the response whose prices prove the bound); from the prices `start` (R,) where given.
 
+    All in the market's units.
+
     Where the gap is not reached from them the search begins anew without them, and the better of both counts: prices
     of another day never cost plan or proof. Where the caller cancels it is the best so far (`market.course`).
     """
     try:
-        if start is None:
+        if start is None or market.n_users <= FEW_USERS:  # whole plans of few users are found without
             return search(market, relative_gap)
         plan, best = search(market, relative_gap, _useful(market, market.on_grid(start)))
         if _gap(market, plan, best) > relative_gap:
             other, proof = search(market, relative_gap)
-            plan, best = _better(market, other, plan), min(proof, best, key=lambda one: one.bound)
+            plan, best = better(market, other, plan), min(proof, best, key=lambda one: one.bound)
         return plan, best
     except Cancelled:
         return _so_far(market, np.zeros(len(market.rows.names)) if start is None else market.on_grid(start))
@@ -87,6 +97,8 @@ def solve(market: Market, relative_gap: float, start: Floats | None = None) -> t
 
 def search(market: Market, relative_gap: float, start: Floats | None = None) -> tuple[Ints, Response]:
     """What `solve` returns, from one start."""
+    if market.n_users <= FEW_USERS:
+        return decide(market, relative_gap)
     course = market.course
     quick = bool((market.d.pairable & (market.d.most <= 2)).mean() > 0.5)
     course.enter("prices")
@@ -107,7 +119,7 @@ def search(market: Market, relative_gap: float, start: Floats | None = None) -> 
     if market.n_users <= CORE_USERS and _gap(market, plan, best) > relative_gap:
         course.enter("choice")
         other = improve(market, best, pool, plan, relative_gap / 10)
-        plan = _better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))
+        plan = better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))
         course.planned(plan, objective(market, plan))
     return plan, best
 
@@ -140,7 +152,7 @@ def paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tu
         if turn < FIRST_JUDGED:
             continue
         best = min(best, market.respond(base), key=lambda one: one.bound)
-        plan = _better(market, plan, fitted(market, base, before.plan.copy(), before.use.copy()))
+        plan = better(market, plan, fitted(market, base, before.plan.copy(), before.use.copy()))
         market.course.planned(plan, objective(market, plan))
         if _gap(market, plan, best) <= relative_gap:
             break
@@ -148,21 +160,5 @@ def paced(market: Market, plan: Ints, best: Response, relative_gap: float) -> tu
 
 
 def _gap(market: Market, plan: Ints, best: Response) -> float:
-    return (best.bound - objective(market, plan)) / max(1.0, best.value)
-
-
-def _better(market: Market, plan: Ints, other: Ints) -> Ints:
-    return max(plan, other, key=lambda one: objective(market, one))
-
-
-def objective(market: Market, plan: Ints) -> float:
-    """Value less the penalty of missing minimums."""
-    rows, use = market.rows, use_of_plan(market, plan)
-    penalty = (rows.missing(rows.committed + use) * rows.shortfall_price).sum()
-    return float(market.d.value[plan[plan != NONE]].sum() - penalty)
-
-
-def fitted(market: Market, prices: Floats, plan: Ints, use: Floats) -> Ints:
-    """`plan`, changed in place: what overfills a row moved or dropped, room that is left filled."""
-    fill(market, prices, plan, make_fit(market, prices, plan, use))
-    return plan
+    """Relative to what the users earn: a penalty that no plan avoids hides nothing."""
+    return (best.bound - objective(market, plan)) / size_of(market, best.value)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.prices.arrange import agreed, arranged, taken
 from sendopt.allocation.problem import Floats, Ints, Problem, Texts
+from sendopt.allocation.unit import Units, unit_of
 from sendopt.domain.limits import Fatigue, Limits
 
 ALL, CHANNEL, CATEGORY, CAMPAIGN = range(4)  # what a cap counts
@@ -19,7 +20,9 @@ ROLLING, DAY, WEEK = range(3)  # over what it counts
 _HASH_KEY = "sendopt-users-v1"  # 16 bytes
 _UNLIMITED = 1 << 30
 _ROUNDING = 1e-6
-LEVELS = 40
+LEVELS, MORE_LEVELS = 40, 80  # of fatigue; more where there are more than
+FEW_SLOTS = 200
+FORGOTTEN = 3.0  # half-lives after which the least send's points count as none
 
 
 class Rules(NamedTuple):
@@ -39,14 +42,18 @@ class Rules(NamedTuple):
     points: Floats  # (channels,) fatigue points of a send
     max_points: float  # inf: no fatigue budget
     decay: Floats  # (n_slots,) what is left of points after so many slots
-    levels: int  # of fatigue that a relaxation may tell apart; 1: none
-    first_level: float  # log2 of the points that level 1 begins with, at plan start
+    levels: int  # of fatigue that a relaxation may tell apart at a time; 1: none
+    first_level: float  # log2 of the points that step 0 begins with, at plan start
     level_width: float
+    level_base: NDArray[np.int32]  # (n_slots,) the step that is level 1 in a slot; level 0 is whatever is below
     next_level: NDArray[np.int16]  # (slots * channels * levels) level after a send; -1 where it is one too many
 
 
 class Instance(NamedTuple):
-    """U users, M messages, C cells, H sends of the past. Users and messages stand in keyed-hash order (¶14)."""
+    """U users, M messages, C cells, H sends of the past. Users and messages stand in keyed-hash order (¶14).
+
+    Values, opt-outs and costs are counted in the units of `Compiled`.
+    """
 
     rules: Rules
     message_start: Ints  # (U + 1,) messages of a user
@@ -69,6 +76,7 @@ class Instance(NamedTuple):
     past_category: NDArray[np.int32]
     past_day: NDArray[np.int32]
     fatigue: Floats  # (U,) points at plan start, of the sends that are history and not committed
+    rent: Floats  # (M,) of each identity of a user, what sending it once may cost in a relaxation; kept between answers
     most: NDArray[np.int32]  # (U,) sends that a user's caps on everything allow
     plain: NDArray[np.bool_]  # (U,) gap, identity and `most` are all that can bind
     pairable: NDArray[np.bool_]  # (U,) each message stands alone, and what it uses does not depend on the slot
@@ -78,7 +86,8 @@ class Compiled(NamedTuple):
     """An instance and its way back to the problem."""
 
     instance: Instance
-    rows: Rows
+    rows: Rows  # as configured, in the problem's own numbers
+    units: Units  # of the instance
     channels: list[str]  # by code
     campaigns: list[str]  # by code
     user: Ints  # (U,) row of Problem.users
@@ -104,6 +113,10 @@ def compile_problem(problem: Problem) -> Compiled:
     past = _past(problem, user_rank, code, rules)
     single = np.diff(message_start) == _distinct(identity, of_user, len(users))
     value = taken(np.where(c.value > 0, c.value, -np.inf), cells, np.float64)
+    units = Units(unit_of(value), unit_of(opt_out["p_opt_out"]), unit_of(cost["cost"]))
+    value /= units.value
+    opt_out["p_opt_out"] /= units.opt_outs
+    cost["cost"] /= units.cost
     instance = Instance(
         rules=rules,
         message_start=message_start,
@@ -118,10 +131,11 @@ def compile_problem(problem: Problem) -> Compiled:
         **cost,
         local_day=taken(c.local_day, cells, np.int32) if calendar else np.empty(0, np.int32),
         **past,
+        rent=np.zeros(len(messages) if rules.levels > 1 else 0),
         plain=_plain(rules, past),
         pairable=single & (not opt_out["opt_out_by_cell"]) & (not cost["cost_by_cell"]) & (rules.spacing_minutes > 0),
     )
-    return Compiled(instance, rows_of(problem), code["channel"].names, code["campaign"].names, users, cells)
+    return Compiled(instance, rows_of(problem), units, code["channel"].names, code["campaign"].names, users, cells)
 
 
 def hash_order(names: Texts) -> Ints:
@@ -185,21 +199,32 @@ def _rules(problem: Problem, code: dict[str, _Codes]) -> Rules:
 def _levels(fatigue: Fatigue | None, points: Floats, n_slots: int, slot_minutes: int) -> dict[str, Any]:
     """Fatigue in steps, rounded down, so that a relaxation with them allows whatever the rule allows.
 
-    A level is log2(points) + time / half-life: between sends it stays as it is. Level 0 is no fatigue at all.
+    A step is log2(points) + time / half-life, in widths: between sends it stays as it is. A slot tells LEVELS of them
+    apart, so where the horizon has many half-lives, what is left of old sends falls below the slot's first one: level
+    0, no fatigue at all.
     """
     if fatigue is None or not (points > 0).any():
-        return {"levels": 1, "first_level": 0.0, "level_width": 1.0, "next_level": np.empty(0, np.int16)}
+        none = {"level_base": np.empty(0, np.int32), "next_level": np.empty(0, np.int16)}
+        return {"levels": 1, "first_level": 0.0, "level_width": 1.0, **none}
     time = np.arange(n_slots) * slot_minutes / (fatigue.half_life_hours * 60.0)
-    first = math.log2(points[points > 0].min())
-    width = (math.log2(fatigue.max_points) + time[-1] - first) / (LEVELS - 2) + _ROUNDING
-    at = first + (np.arange(LEVELS) - 1) * width
-    before = np.exp2(at[None, None, :] - time[:, None, None])
+    least, most = math.log2(points[points > 0].min()), math.log2(fatigue.max_points)
+    levels = LEVELS if n_slots <= FEW_SLOTS else MORE_LEVELS
+    forgets = time[-1] > FORGOTTEN
+    first = least - FORGOTTEN if forgets else least
+    width = (most - first + (0.0 if forgets else time[-1])) / (levels - 2) + _ROUNDING
+    base = np.floor(time / width) if forgets else np.zeros(n_slots)
+    at = first + (np.arange(levels)[None, :] - 1 + base[:, None]) * width
+    before = np.exp2(at - time[:, None])[:, None, :]
     before[:, :, 0] = 0.0
     after = before + points[None, :, None]
-    level = 1 + np.floor((np.log2(np.maximum(after, 1e-300)) + time[:, None, None] - first) / width - _ROUNDING)
-    level = np.where(points[None, :, None] > 0, np.clip(level, 1, LEVELS - 1), np.arange(LEVELS)[None, None, :])
+    step = np.floor((np.log2(np.maximum(after, 1e-300)) + time[:, None, None] - first) / width - _ROUNDING)
+    level = np.clip(1 + step - base[:, None, None], 0, levels - 1)
+    level = np.where(points[None, :, None] > 0, level, np.arange(levels)[None, None, :])
     level[after > fatigue.max_points + _ROUNDING] = -1
-    return {"levels": LEVELS, "first_level": first, "level_width": width, "next_level": level.astype(np.int16).ravel()}
+    return {
+        "levels": levels, "first_level": first, "level_width": width, "level_base": base.astype(np.int32),
+        "next_level": level.astype(np.int16).ravel(),
+    }  # fmt: skip
 
 
 def _spacing(limits: Limits, points: Floats) -> float:

@@ -8,51 +8,75 @@ from __future__ import annotations
 
 import numpy as np
 
+from sendopt.allocation.prices.fatigue import identities_of, level_in, step_of, tighten
 from sendopt.allocation.prices.instance import ALL, ROLLING, Instance
-from sendopt.allocation.prices.relaxation import level_of
-from sendopt.allocation.prices.scratch import CUT, LEAST, MAX_LABELS, SEARCHED, Scratch
+from sendopt.allocation.prices.scratch import CUT, LEAST, MAX_LABELS, MOST_NARROW, SEARCHED, Scratch
 from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, caps_allow, counts_message, may_join
 from sendopt.compiled import kernel
 
 _BITS = 62
 BEAM = 8  # labels of the first pass
+FIRST_TURNS, TURNS = 2, 10  # of rents, before and after it
 
 
 @kernel()
 def search(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> tuple[int, float, float, int]:
     """(sends, worth, bound on it, SEARCHED; or CUT where labels ran out); cells in w.best.
 
-    w.table and w.tired are those of the relaxation; a bound is the lesser of the two. A first pass keeps few labels: a
-    good plan early spares the second most of its labels.
+    w.table is that of the relaxation, w.tired that of `fatigue`; a bound is the lesser of the two. A first pass keeps
+    few labels: a good plan early spares the second most of its labels.
     """
-    caps = _binding_caps(d, u, w)
-    length, best, _, _ = _pass(d, u, w, groups, most, states, caps, BEAM, 0, 0.0)
-    return _pass(d, u, w, groups, most, states, caps, MAX_LABELS, length, best)
+    caps, high, relaxed, narrow = _binding_caps(d, u, w), 1, np.inf, w.limit[0]
+    if d.rules.levels > 1:
+        high, relaxed = tighten(d, u, w, groups, most, 0.0, FIRST_TURNS)
+    length, best, _ = _pass(d, u, w, groups, most, states, high, caps, BEAM, BEAM, 0, 0.0)
+    if d.rules.levels > 1 and relaxed > best + LEAST:
+        high, relaxed = tighten(d, u, w, groups, most, best, TURNS)
+    wide = MAX_LABELS if narrow == MOST_NARROW else narrow
+    length, best, bound = _pass(d, u, w, groups, most, states, high, caps, wide, narrow, length, best)
+    bound = max(best, min(bound, relaxed))
+    return length, best, bound, CUT if bound > best + LEAST else SEARCHED
 
 
 @kernel()
 def _pass(
-    d: Instance, u: int, w: Scratch, groups: int, most: int, states: int, caps: int, width: int, length: int,
-    best: float,
-) -> tuple[int, float, float, int]:  # fmt: skip
+    d: Instance, u: int, w: Scratch, groups: int, most: int, states: int, deep: int, caps: int, wide: int, narrow: int,
+    length: int, best: float,
+) -> tuple[int, float, float]:  # fmt: skip
+    """(sends, worth, bound on it). At most `wide` labels are open at a time, and `narrow` once so many were made.
+
+    What those that had to go might have reached enters the bound.
+    """
     lab = w.labels
     past = d.past_start[u + 1] > d.past_start[u]
-    high, start = most + 1, d.message_start[u]
-    lab.value[0], lab.points[0], lab.identities[0], lab.item[0], lab.parent[0] = 0.0, d.fatigue[u], 0, -1, -1
-    lab.sends[0], lab.next[0], lab.state[0], lab.level[0] = 0, 0, 0, level_of(d, d.fatigue[u], 0)
-    made, active = 1, 1
+    high, start, lost = most + 1, d.message_start[u], -np.inf
+    lab.value[0], lab.points[0], lab.identities[0], lab.item[0] = 0.0, d.fatigue[u], 0, -1
+    lab.sends[0], lab.next[0], lab.state[0], lab.step[0] = 0, 0, 0, step_of(d, d.fatigue[u], 0)
+    lab.rent[0] = 0.0
+    if d.rules.levels > 1:
+        for k in range(identities_of(d, u)):
+            lab.rent[0] += w.rent[k]
+    free, made, active = MAX_LABELS - 1, 1, 1
+    for k in range(free):
+        lab.free[k] = MAX_LABELS - 1 - k  # taken from the end
     lab.active[0] = 0
     for g in range(groups):
         kept = 0
         for x in range(active):
             a = lab.active[x]
-            reach = lab.value[a] + _bound(d, w, a, max(g, lab.next[a]), most, states)
+            reach = lab.value[a] + _bound(d, w, a, max(g, lab.next[a]), groups, most, states, deep)
             if reach > best + LEAST:
                 lab.active[kept] = a
                 lab.reach[kept] = reach
                 kept += 1
-        while kept > width:
-            kept = _drop_least(w, kept)
+            else:
+                lab.free[free] = a
+                free += 1
+        width = wide if made <= MAX_LABELS else narrow
+        if kept > width:
+            lost = max(lost, _narrow(w, kept, width, free))
+            free += kept - width
+            kept = width
         active = kept
         base = w.after[g] * states * high
         for x in range(kept):
@@ -64,61 +88,82 @@ def _pass(
                 to = w.moves[(w.message[i] - start) * states + state]
                 if to < 0 or value + w.worth[i] + w.table[base + to * high + left] <= best + LEAST:
                     continue
-                if made == MAX_LABELS:
-                    return length, best, _open_bound(d, w, g, active, most, states, best), CUT
-                if not _extend(d, u, w, a, i, to, made, past, caps):
+                if free == 0:
+                    lost = max(lost, lab.reach[x])
+                    break
+                new = lab.free[free - 1]
+                if not _extend(d, u, w, a, i, to, new, past, caps):
                     continue
-                lab.next[made] = w.after[g]
-                open_ = lab.value[made] + _bound(d, w, made, lab.next[made], most, states) > best + LEAST
-                if lab.value[made] > best:
-                    best, length = lab.value[made], _keep(w, made)
+                lab.next[new] = w.after[g]
+                reach = lab.value[new] + _bound(d, w, new, lab.next[new], groups, most, states, deep)
+                open_ = reach > best + LEAST
+                if lab.value[new] > best:
+                    best, length = lab.value[new], _keep(w, new)
                 if not open_ or left == 0:
                     continue
                 dominated = False
                 for y in range(active):
-                    if _dominates(d, w, lab.active[y], made, caps):
+                    if _dominates(d, w, lab.active[y], new, caps):
                         dominated = True
                         break
                 if not dominated:
-                    lab.active[active] = made
+                    lab.active[active] = new
                     active += 1
+                    free -= 1
                     made += 1
-    return length, best, best, SEARCHED
+    return length, best, max(best, lost)
 
 
 @kernel()
-def _drop_least(w: Scratch, n: int) -> int:
-    """Takes the label that may reach least out of the first n active ones."""
+def _narrow(w: Scratch, n: int, width: int, free: int) -> float:
+    """The most that the labels reach that go, so that `width` of the first n active ones stay: those that reach most.
+
+    Those that go are free from place `free` on.
+    """
     lab = w.labels
-    least = 0
-    for x in range(1, n):
-        if lab.reach[x] <= lab.reach[least]:
-            least = x
-    for x in range(least, n - 1):
-        lab.active[x], lab.reach[x] = lab.active[x + 1], lab.reach[x + 1]
-    return n - 1
+    low, high = lab.reach[0], lab.reach[0]
+    for x in range(n):
+        low, high = min(low, lab.reach[x]), max(high, lab.reach[x])
+    low -= 1.0
+    for _ in range(40):  # at most `width` reach above high
+        middle = 0.5 * (low + high)
+        above = 0
+        for x in range(n):
+            above += lab.reach[x] > middle
+        if above > width:
+            low = middle
+        else:
+            high = middle
+    above = 0
+    for x in range(n):
+        above += lab.reach[x] > high
+    level, kept, lost = width - above, 0, -np.inf  # of those that reach no more, the first so many
+    for x in range(n):
+        stays = lab.reach[x] > high
+        if not stays and lab.reach[x] > low and level > 0:
+            stays = True
+            level -= 1
+        if stays:
+            lab.active[kept], lab.reach[kept] = lab.active[x], lab.reach[x]
+            kept += 1
+        else:
+            lost = max(lost, lab.reach[x])
+            lab.free[free] = lab.active[x]
+            free += 1
+    return lost
 
 
 @kernel(inline="always")
-def _bound(d: Instance, w: Scratch, a: int, g: int, most: int, states: int) -> float:
+def _bound(d: Instance, w: Scratch, a: int, g: int, groups: int, most: int, states: int, deep: int) -> float:
     """The most that label a can still gain from group g on."""
     lab = w.labels
     high = most + 1
     left = most - lab.sends[a]
     found = w.table[(g * states + lab.state[a]) * high + left]
-    if d.rules.levels > 1:
-        found = min(found, w.tired[(g * d.rules.levels + lab.level[a]) * high + left])
-    return found
-
-
-@kernel()
-def _open_bound(d: Instance, w: Scratch, g: int, active: int, most: int, states: int, best: float) -> float:
-    """What no plan is above, where labels up to those that send in group g are known."""
-    lab = w.labels
-    found = best
-    for x in range(active):
-        a = lab.active[x]
-        found = max(found, lab.value[a] + _bound(d, w, a, max(g, lab.next[a]), most, states))
+    if d.rules.levels > 1 and g < groups:
+        level = level_in(d, lab.step[a], w.slot[w.first[g]])
+        rest = w.tired[(g * d.rules.levels + level) * deep + (left if deep > 1 else 0)]
+        found = min(found, rest + lab.rent[a])
     return found
 
 
@@ -159,21 +204,24 @@ def _extend(d: Instance, u: int, w: Scratch, a: int, i: int, state: int, to: int
         if points > r.max_points + POINTS_TOLERANCE:
             return False
     if past or caps > 0:
-        n, b = 0, a
-        while lab.item[b] >= 0:
-            w.path[n], w.place[n] = w.cell[lab.item[b]], w.message[lab.item[b]]
-            n += 1
-            b = lab.parent[b]
+        n = lab.sends[a]
+        for k in range(n):
+            w.path[k], w.place[k] = w.cell[lab.items[a, k]], w.message[lab.items[a, k]]
         if past and not may_join(d, u, w.cell[i], m, w.path, w.place, n):
             return False
         if not past and not caps_allow(d, u, w.cell[i], m, w.path, w.place, n):
             return False
     lab.value[to] = lab.value[a] + w.worth[i]
     lab.points[to] = points
-    lab.level[to] = level_of(d, points, w.slot[i])
+    if d.rules.levels > 1:
+        lab.step[to] = step_of(d, points, w.slot[i])
+        lab.rent[to] = lab.rent[a] - w.rent[d.identity[m]]
     lab.state[to] = state
     lab.identities[to] = lab.identities[a] | bit
-    lab.item[to], lab.parent[to] = i, a
+    for k in range(lab.sends[a]):
+        lab.items[to, k] = lab.items[a, k]
+    lab.items[to, lab.sends[a]] = i
+    lab.item[to] = i
     lab.sends[to] = lab.sends[a] + 1
     return True
 
@@ -181,10 +229,9 @@ def _extend(d: Instance, u: int, w: Scratch, a: int, i: int, state: int, to: int
 @kernel()
 def _has_identity(d: Instance, w: Scratch, a: int, identity: int) -> bool:
     lab = w.labels
-    while lab.item[a] >= 0:
-        if d.identity[w.message[lab.item[a]]] == identity:
+    for k in range(lab.sends[a]):  # noqa: SIM110  numba compiles loops, not generators
+        if d.identity[w.message[lab.items[a, k]]] == identity:
             return True
-        a = lab.parent[a]
     return False
 
 
@@ -200,11 +247,9 @@ def _dominates(d: Instance, w: Scratch, a: int, b: int, caps: int) -> bool:
         before = w.slot[lab.item[a]] if lab.item[a] >= 0 else 0
         if lab.points[a] * d.rules.decay[w.slot[lab.item[b]] - before] > lab.points[b]:
             return False
-    x = a
-    while lab.item[x] >= 0:
-        if not _has_identity(d, w, b, d.identity[w.message[lab.item[x]]]):
+    for k in range(lab.sends[a]):
+        if not _has_identity(d, w, b, d.identity[w.message[lab.items[a, k]]]):
             return False
-        x = lab.parent[x]
     for k in range(caps):  # noqa: SIM110  numba compiles loops, not generators
         if not _counts_no_more(d, w, a, b, lab.caps[k]):
             return False
@@ -215,16 +260,17 @@ def _dominates(d: Instance, w: Scratch, a: int, b: int, caps: int) -> bool:
 def _counts_no_more(d: Instance, w: Scratch, a: int, b: int, j: int) -> bool:
     """Of the sends that cap j counts, latest first: is each of a's matched by one of b's, no earlier?"""
     lab = w.labels
+    m, n = lab.sends[a] - 1, lab.sends[b] - 1
     while True:
-        while lab.item[a] >= 0 and not counts_message(d, j, w.message[lab.item[a]]):
-            a = lab.parent[a]
-        while lab.item[b] >= 0 and not counts_message(d, j, w.message[lab.item[b]]):
-            b = lab.parent[b]
-        if lab.item[a] < 0:
+        while m >= 0 and not counts_message(d, j, w.message[lab.items[a, m]]):
+            m -= 1
+        while n >= 0 and not counts_message(d, j, w.message[lab.items[b, n]]):
+            n -= 1
+        if m < 0:
             return True
-        if lab.item[b] < 0 or w.slot[lab.item[a]] > w.slot[lab.item[b]]:
+        if n < 0 or w.slot[lab.items[a, m]] > w.slot[lab.items[b, n]]:
             return False
-        a, b = lab.parent[a], lab.parent[b]
+        m, n = m - 1, n - 1
 
 
 @kernel()
@@ -232,7 +278,6 @@ def _keep(w: Scratch, a: int) -> int:
     """Label a's cells to w.best; their number."""
     lab = w.labels
     n = lab.sends[a]
-    for k in range(n - 1, -1, -1):
-        w.best[k] = w.cell[lab.item[a]]
-        a = lab.parent[a]
+    for k in range(n):
+        w.best[k] = w.cell[lab.items[a, k]]
     return n

@@ -64,19 +64,28 @@ def use_of_plan(market: Market, plan: Ints) -> Floats:
 
 def use_by_user(market: Market, plans: Ints) -> Floats:
     """(N, R) what each of N plans (N, any width) uses of the rows."""
+    use = np.zeros((len(plans), len(market.rows.names)))
+    plan, row, amount = uses_of_plans(market, plans)
+    np.add.at(use, (plan, row), amount)
+    return use
+
+
+def uses_of_plans(market: Market, plans: Ints) -> tuple[Ints, Ints, Floats]:
+    """(plan, row, amount) of everything that N plans (N, any width) use of the rows."""
     d, rows = market.d, market.rows
     owner, place = np.nonzero(plans != NONE)
     cells = plans[owner, place]
     messages = np.searchsorted(d.cell_start, cells, side="right") - 1
-    use = np.zeros((len(plans), len(rows.names) + 1))
     one = np.ones(len(cells))
     at = market.capacity_row[d.channel[messages].astype(np.int64) * d.rules.n_slots + d.slot[cells]]
-    for row, amount in (
+    parts = (
         (at, one),
         (market.max_row[d.campaign[messages]], one),
         (market.min_row[d.campaign[messages]], one),
         (np.full(len(cells), rows.opt_outs), d.p_opt_out[cells if d.opt_out_by_cell else messages]),
         (np.full(len(cells), rows.cost), d.cost[cells if d.cost_by_cell else messages]),
-    ):
-        np.add.at(use, (owner, row), amount)
-    return use[:, :-1]
+    )
+    row = np.concatenate([part for part, _ in parts])
+    amount = np.concatenate([part for _, part in parts])
+    keep = (row != NONE) & (amount != 0.0)
+    return np.tile(owner, len(parts))[keep], row[keep], amount[keep]

@@ -12,13 +12,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from sendopt.allocation.prices.dual import CEILING
 from sendopt.allocation.prices.mixture import use_of_plan
 from sendopt.allocation.prices.sweep import Market
 from sendopt.allocation.problem import Floats, Ints
 
 BLOCKS = 500
 LEAST_BLOCK = 8  # users
-FLOOR = 0.1  # of the mean price: a row without one gets its step from it
+FLOOR = 1.0  # of the mean price of a send: a row without one gets its step from it
+FIRST = 0.01  # where no row has a price
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,8 @@ def pace(market: Market, base: Floats, gain: float, before: Paced | None = None)
     n, rows = market.n_users, market.rows
     plan = market.empty_plan() if before is None else before.plan.copy()
     use = np.zeros(len(base)) if before is None else before.use.copy()
-    step = (
-        market.sign * gain * _price_scale(base) / np.sqrt(np.maximum(rows.room * market.mean_use, market.mean_use**2))
-    )
+    step = market.sign * gain * _price_scale(market, base)
+    step /= np.sqrt(np.maximum(rows.room * market.mean_use, market.mean_use**2))
     edges = np.unique(np.linspace(0, n, 1 + max(1, min(BLOCKS, n // LEAST_BLOCK))).astype(int))
     total = np.zeros(len(base))
     for first, last in pairwise(edges.tolist()):
@@ -54,6 +55,8 @@ def pace(market: Market, base: Floats, gain: float, before: Paced | None = None)
     return Paced(plan, use, market.on_grid(total))
 
 
-def _price_scale(base: Floats) -> Floats:
-    positive = base[base > 0]
-    return np.maximum(base, FLOOR * positive.mean() if len(positive) else 1e-3)
+def _price_scale(market: Market, base: Floats) -> Floats:
+    """(R,) what a price moves by: of the size of what a send pays, whatever a shortfall may cost."""
+    of_send = np.minimum(base * market.mean_use, CEILING)
+    positive = of_send[of_send > 0]
+    return np.maximum(of_send, FLOOR * positive.mean() if len(positive) else FIRST) / market.mean_use

@@ -156,50 +156,6 @@ def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked:
 
 
 @kernel()
-def fill_levels(d: Instance, w: Scratch, groups: int, most: int) -> None:
-    """tired[(g * levels + level) * (most + 1) + left]: the same, of fatigue's levels instead of what is tracked."""
-    high, levels = most + 1, d.rules.levels
-    width = high * levels
-    for x in range(width):
-        w.tired[groups * width + x] = 0.0
-    for g in range(groups - 1, -1, -1):
-        here, then = g * width, w.after[g] * width
-        for x in range(width):
-            w.tired[here + x] = w.tired[here + width + x]
-        for i in range(w.first[g], w.first[g + 1]):
-            if _is_beaten(d, w, g, i):
-                continue
-            worth, row = w.worth[i], (w.slot[i] * len(d.rules.points) + d.channel[w.message[i]]) * levels
-            for level in range(levels):
-                to = d.rules.next_level[row + level]
-                if to < 0:
-                    break  # nor may anyone more tired
-                own, target = here + level * high, then + to * high
-                for left in range(1, high):
-                    w.tired[own + left] = max(w.tired[own + left], worth + w.tired[target + left - 1])
-
-
-@kernel()
-def _is_beaten(d: Instance, w: Scratch, g: int, i: int) -> bool:
-    """Is another item of the group and channel worth more?"""
-    for k in range(w.first[g], w.first[g + 1]):
-        better = w.worth[k] > w.worth[i] or (w.worth[k] == w.worth[i] and k < i)
-        if better and d.channel[w.message[k]] == d.channel[w.message[i]]:
-            return True
-    return False
-
-
-@kernel()
-def level_of(d: Instance, points: float, slot: int) -> int:
-    """The level of `points` just after a send in `slot`."""
-    if d.rules.levels == 1 or points <= 0.0:
-        return 0
-    at = np.log2(points) + slot * d.rules.slot_minutes / d.rules.half_life
-    level = int(np.floor((at - d.rules.first_level) / d.rules.level_width)) + 1
-    return min(max(level, 0), d.rules.levels - 1)
-
-
-@kernel()
 def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> int:
     """Length of the relaxation's answer, its items in w.path in time order."""
     high = most + 1

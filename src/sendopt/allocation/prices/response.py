@@ -10,7 +10,6 @@ from sendopt.allocation.prices.instance import Instance
 from sendopt.allocation.prices.labels import search
 from sendopt.allocation.prices.pair import pair
 from sendopt.allocation.prices.relaxation import (
-    fill_levels,
     fill_table,
     find_groups,
     find_moves,
@@ -21,6 +20,8 @@ from sendopt.allocation.prices.relaxation import (
 from sendopt.allocation.prices.scratch import FAST, TRACKED, Prices, Scratch
 from sendopt.allocation.prices.user_rules import may_join
 from sendopt.compiled import entry, kernel
+
+WIDEST = 200_000  # items times states of a table, where fatigue's relaxation has another way to tell messages apart
 
 
 @entry(inline="always")
@@ -57,13 +58,11 @@ def _respond_generally(d: Instance, p: Prices, u: int, w: Scratch, path: int) ->
         length = trace(d, u, w, groups, most, states)
         known = tracked
         tracked, wider, broken = track_broken(d, u, w, length, tracked, states, most + 1)
-        if broken and tracked > known:
+        if broken and tracked > known and (d.rules.levels == 1 or n * wider * (most + 1) <= WIDEST):
             states, path = wider, TRACKED
             continue
         if not broken and _path_keeps_rules(d, u, w, length):
             return length, w.table[most], w.table[most], path
-        if d.rules.levels > 1:
-            fill_levels(d, w, groups, most)
         return search(d, u, w, groups, most, states)
 
 

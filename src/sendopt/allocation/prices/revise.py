@@ -202,9 +202,10 @@ def users_over(d: Instance, plan: Ints, left: Left, found: NDArray[np.bool_]) ->
                 found[u] = True
 
 
-def _revise(
+def revision(
     market: Market, pay: Pay, order: Ints, must: bool, apply: bool, plan: Ints, left: Left, gains: Floats
 ) -> int:
+    """`revise` with its working memory."""
     memory = np.empty(len(left.capacity)), np.empty(len(left.campaign)), np.empty(plan.shape[1], np.int64)
     return int(revise(market.d, pay, order, must, apply, plan, left, gains, market.scratch(), *memory))
 
@@ -213,7 +214,7 @@ def make_fit(market: Market, by_row: Floats, plan: Ints, use: Floats) -> Left:
     """What is left once no row is overfull; `plan` (U, width) is changed in place, users of least regret first."""
     left = left_by(market, use)
     prices = market.prices(by_row)
-    shortfall = _shortfall(market)
+    shortfall = shortfall_by_campaign(market)
     for attempt in range(EVICTIONS + 1):
         if not _is_over(left):
             return left
@@ -224,9 +225,9 @@ def make_fit(market: Market, by_row: Floats, plan: Ints, use: Floats) -> Left:
         pay = Pay(dearer, shortfall, 1.0, 1.0)
         gains = np.zeros(len(over))
         trial = Left(*(part.copy() for part in left))
-        _revise(market, pay, over, True, False, plan, trial, gains)
+        revision(market, pay, over, True, False, plan, trial, gains)
         order = over[np.lexsort((over, -gains))]
-        _revise(market, pay, order, True, True, plan, left, np.zeros(len(order)))
+        revision(market, pay, order, True, True, plan, left, np.zeros(len(order)))
     return left
 
 
@@ -249,17 +250,18 @@ def fill(market: Market, by_row: Floats, plan: Ints, left: Left) -> None:
     """Uses what is left: each user may take more or other sends; those who gain most come first."""
     everyone = np.arange(market.n_users)
     for turn, share in enumerate(FILLS):
-        pay = Pay(market.prices(by_row), _shortfall(market), share, share)
+        pay = Pay(market.prices(by_row), shortfall_by_campaign(market), share, share)
         gains = np.zeros(market.n_users)
         trial = Left(*(part.copy() for part in left))
-        if not _revise(market, pay, everyone, False, False, plan, trial, gains):
+        if not revision(market, pay, everyone, False, False, plan, trial, gains):
             continue
         who = np.flatnonzero(gains > ROUNDING)
         order = who[np.lexsort((who, -gains[who]))].astype(np.int64)
-        _revise(market, pay, order, False, True, plan, left, np.zeros(len(order)))
+        revision(market, pay, order, False, True, plan, left, np.zeros(len(order)))
         if turn > 0 and gains[who].sum() < LITTLE * market.d.value[plan[plan != NONE]].sum():
             return
 
 
-def _shortfall(market: Market) -> Floats:
+def shortfall_by_campaign(market: Market) -> Floats:
+    """(campaigns,) the price of a missing send."""
     return np.append(market.rows.shortfall_price, 0.0)[market.min_row]

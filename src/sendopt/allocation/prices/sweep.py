@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True)
 class Response:
-    """All users' best responses at one price vector."""
+    """All users' best responses at one price vector, in the market's units unless said otherwise."""
 
     prices: Floats  # (R,)
     bound: float  # D(prices) over the users asked
@@ -88,10 +88,12 @@ def message_of(d: Instance, u: int, c: int) -> int:
 
 
 class Market:
-    """The rows across users as the kernels see them, and sweeps over users."""
+    """The rows across users as the kernels see them, and sweeps over users. All in units of its own (`unit`)."""
 
     def __init__(self, compiled: Compiled, threads: int = 1) -> None:
-        d, rows = compiled.instance, compiled.rows
+        d, rows = compiled.instance, compiled.units.rows(compiled.rows)
+        self.unit = compiled.units.value
+        self.row_unit = compiled.units.of_rows(rows)  # (R,)
         self.d, self.rows, self.threads = d, rows, threads
         self.n_users = len(d.most)
         self.width = int(max(1, min(d.most.max(initial=0), np.diff(d.message_start).max(initial=0))))
@@ -109,6 +111,20 @@ class Market:
                 self.mean_use[row] = max(float(of_sends.mean()), 1e-12)
         self.answers = 0  # of users, so far
         self.course = Course(self.n_users)
+
+    def own_prices(self, stated: Floats) -> Floats:
+        """(R,) prices in the market's units, from those in the problem's."""
+        return stated / self.unit * self.row_unit
+
+    def stated(self, response: Response) -> Response:
+        """`response` in the problem's units."""
+        return replace(
+            response,
+            prices=response.prices * self.unit / self.row_unit,
+            bound=response.bound * self.unit,
+            value=response.value * self.unit,
+            use=response.use * self.row_unit,
+        )
 
     def prices(self, by_row: Floats) -> Prices:
         """The prices of a send, from those of the rows (R,)."""
