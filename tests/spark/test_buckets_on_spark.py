@@ -59,7 +59,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     past = {"user_id": [f"u{u}" for u in range(0, USERS, 3)]}
     past |= {name: ["push"] * len(past["user_id"]) for name in ("channel", "category", "campaign_id")}
     minutes = draw.integers(-600, 3000, len(past["user_id"])).astype(float)
-    pq.write_table(pa.table({**past, "minutes_before": minutes}), folder / "history.parquet")
+    past |= {"minutes_before": minutes, "p_opt_out": np.full(len(minutes), 0.002)}
+    pq.write_table(pa.table(past), folder / "history.parquet")
     (folder / "limits.yaml").write_text(LIMITS)
     done = solve(folder, "one")
     assert done.returncode == 0, done.stderr
