@@ -211,7 +211,7 @@ def test_every_conflict_that_delta_names_is_a_lost_race(spark, name):
 @pytest.mark.parametrize(
     "condition",
     ["DELTA_CONCURRENT_APPEND.WITHOUT_HINT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED",
-     "DELTA_MAX_COMMIT_RETRIES_EXCEEDED", "DELTA_CONCURRENT_TRANSACTION"],
+     "DELTA_MAX_COMMIT_RETRIES_EXCEEDED", "DELTA_CONCURRENT_TRANSACTION", "DELTA_TABLE_NOT_FOUND"],
 )  # fmt: skip
 def test_a_conflict_that_java_alone_names_is_a_lost_race(condition):
     assert isinstance(failures.translated(PySparkException(f"[{condition}] x"), ""), LakeBusy)

@@ -18,7 +18,7 @@ _LOST_RACE = re.compile(
     r"\b(?:Concurrent(?:Append|DeleteRead|DeleteDelete|Transaction|Write)|MetadataChanged|ProtocolChanged"
     r"|DeltaConcurrentModification)Exception\b"
     r"|\bDELTA_(?:CONCURRENT_\w+|METADATA_CHANGED|PROTOCOL_CHANGED|MAX_COMMIT_RETRIES_EXCEEDED|LOG_ALREADY_EXISTS"
-    r"|PATH_EXISTS|TABLE_ALREADY_EXISTS)\b"
+    r"|PATH_EXISTS|TABLE_ALREADY_EXISTS|TABLE_NOT_FOUND)\b"
 )
 
 
