@@ -75,6 +75,7 @@ def measure(users: int, variant: str, seed: int, method: str, gap: float) -> dic
 
 def _prices(problem, gap: float):
     from sendopt.allocation.prices import engine
+    from sendopt.allocation.prices.fit import objective
     from sendopt.allocation.solution import gap_of
 
     clock = time.perf_counter()
@@ -85,7 +86,7 @@ def _prices(problem, gap: float):
     plan, best = engine.solve(market, gap)
     seconds = time.perf_counter() - clock
     passes = market.answers / market.n_users
-    reached = engine.objective(market, plan) * market.unit
+    reached = objective(market, plan) * market.unit
     clock = time.perf_counter()
     again = market.respond(best.prices)
     answer = (time.perf_counter() - clock) / market.n_users

@@ -21,6 +21,7 @@ from sendopt.allocation.problem import Ints, Problem
 from sendopt.allocation.solution import Price, Solution, Tier
 from sendopt.errors import AuditError
 
+VIOLATIONS_NAMED = 20
 TOLERANCE = 1e-6  # relative to a number's size, at least one send's: above a solver's tolerance, below what matters
 OUTSIDE = "chosen: a row is outside the problem's cells"
 
@@ -131,11 +132,20 @@ def _tier_by_tier(problem: Problem, solution: Solution, unit: float) -> tuple[fl
         bounds.append(bound)
         cut_users += cut
         above = np.concatenate([above, rows[planned]])
-    for name in ("bound", "bound_by_prices"):
-        total, whole = math.fsum(getattr(t, name) for t in solution.tiers), getattr(solution, name)
-        if not abs(total - whole) <= slack(total, unit):
-            violations.append(f"{name}: stated {whole:.9g}, the tiers' sum is {total:.9g}")
-    return math.fsum(bounds), cut_users, violations
+    return math.fsum(bounds), cut_users, violations + not_the_sum_of_tiers(solution, unit)
+
+
+def not_the_sum_of_tiers(solution: Solution, unit: float) -> list[str]:
+    """Sentences for bounds that are not the sums of the tiers'."""
+    sums = [
+        (name, getattr(solution, name), math.fsum(getattr(tier, name) for tier in solution.tiers))
+        for name in ("bound", "bound_by_prices")
+    ]
+    return [
+        f"{name}: stated {stated:.9g}, the tiers' sum is {total:.9g}"
+        for name, stated, total in sums
+        if not abs(stated - total) <= slack(total, unit)
+    ]
 
 
 def unproven_bound(tier: Tier, unit: float) -> list[str]:
@@ -163,14 +173,20 @@ def _unlisted_prices(solution: Solution, tier: Tier) -> list[str]:
 def check(problem: Problem, solution: Solution) -> Audit:
     """The audit of `solution`; raises AuditError (exit 7) with every violation if there is one (¶12)."""
     result = audit(problem, solution)
-    if not result.ok:
-        raise AuditError(
-            f"allocation: the audit refused the plan for {len(result.violations)} reason(s): "
-            + "; ".join(result.violations)
-            + "; nothing may be published, please report this with the problem's inputs",
-            violations=list(result.violations),
-        )
+    require_no_violation(result.violations)
     return result
+
+
+def require_no_violation(violations: Sequence[str]) -> None:
+    """Raises AuditError (exit 7) that names the first of them and carries all."""
+    if not violations:
+        return
+    some = "; ".join(violations[:VIOLATIONS_NAMED]) + ("; …" if len(violations) > VIOLATIONS_NAMED else "")
+    raise AuditError(
+        f"allocation: the audit refused the plan for {len(violations)} reason(s): {some}; "
+        "nothing may be published, please report this with the problem's inputs",
+        violations=list(violations),
+    )
 
 
 def slack(number: float, unit: float = 1.0) -> float:
@@ -218,7 +234,7 @@ def row_violations(book: Ledger) -> list[str]:
     return [
         f"{name}: planned {row.planned:.9g}, room for {row.room:.9g} of {row.limit:.9g}"
         for name, row in book.maximums.items()
-        if row.planned > row.room + slack(row.room)
+        if row.planned > row.room * (1.0 + TOLERANCE)
     ]
 
 

@@ -13,6 +13,8 @@ from scipy.sparse import csr_matrix
 
 from sendopt.allocation.problem import Floats, Ints, Problem
 
+ROUNDING = 1e-9  # of sums of probabilities and money, relative
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -92,6 +94,11 @@ class Coupling(Rows):
         """(C,) value of each cell after paying the prices of what it uses; minimums pay it."""
         signed = np.where(self.is_minimum, -prices, prices)
         return np.asarray(values - self.use.T @ signed, dtype=np.float64)
+
+
+def up_to(limit: Floats) -> Floats:
+    """What sums under these limits may come to: rounding is relative, so that 0 admits nothing however small."""
+    return limit * (1.0 + ROUNDING)
 
 
 def rows_of(problem: Problem) -> Rows:

@@ -9,14 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sendopt.allocation.coupling import Coupling, coupling
+from sendopt.allocation.coupling import Coupling, coupling, up_to
 from sendopt.allocation.lp import CouplingRow, Model, Program
 from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.allocation.user_rows import user_rows
 from sendopt.allocation.work import Work
 from sendopt.config.schema import Allocation
-
-_ROUNDING = 1e-9
 
 Status = Literal["optimal", "gap_reached", "work_limit", "too_large"]
 
@@ -68,7 +66,7 @@ def program_of(problem: Problem) -> Program:
 def _affordable(rows: Coupling) -> NDArray[np.bool_]:
     """(C,) cells that use no more of any maximum than there is: half of another would be worth a bound far too high."""
     use = rows.use.tocoo()
-    dear = (use.data > rows.room[use.row] * (1 + _ROUNDING)) & ~rows.is_minimum[use.row]
+    dear = (use.data > up_to(rows.room)[use.row]) & ~rows.is_minimum[use.row]
     affordable = np.ones(rows.use.shape[1], np.bool_)
     affordable[use.col[dear]] = False
     return affordable

@@ -54,7 +54,7 @@ def read_checked(
     cells = _read(candidates, CANDIDATES, CANDIDATES_MORE)
     past = None if history is None else _read(history, HISTORY, HISTORY_MORE)
     problem, more = problem_of(candidates, cells, limits, history, past, expect)
-    committed = bool((problem.history.minutes_before <= 0).any())
+    committed = bool(problem.history.committed.any())
     return problem, warnings + more + require_committed_counted(history, limits, committed, expect)
 
 

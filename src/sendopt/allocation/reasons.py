@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sendopt.allocation.coupling import Coupling, coupling, rows_of
+from sendopt.allocation.coupling import Coupling, coupling, rows_of, up_to
 from sendopt.allocation.problem import Floats, Ints, Problem, Texts
 from sendopt.allocation.solution import Solution
 from sendopt.allocation.user_rows import past_sends, planned_send
@@ -22,7 +22,6 @@ _REASON_OF_KIND = {
     "opt_outs": "opt_out_budget",
     "cost": "cost_budget",
 }
-_ROUNDING = 1e-9  # of sends and budgets
 _EQUAL = 1e-9  # of a cell's value: at the optimum a cell at the margin is worth exactly its price
 
 
@@ -95,6 +94,7 @@ class _View:
             of = dict(zip(*_named_limits(problem, configured), strict=True))
             self._limit = np.array([of.get(n, x) for n, x in zip(self._rows.names, self._rows.limit, strict=True)])
             self._elsewhere = self._limit - self._rows.limit
+        self._most = up_to(self._rows.limit)
         self._sends = past_sends(problem)
         for c in solution.chosen.tolist():
             self._sends[self._user(c)].append(planned_send(problem, c))
@@ -125,7 +125,7 @@ class _View:
         broken = broken_rule(self._problem.limits, sends, new)
         if broken is not None:
             return Why(broken.reason, {**about, **detail(self._problem.limits, sends, new, broken)})
-        full = [r for r, use in self._uses(cell) if self._used[r] + use > self._rows.limit[r] + _ROUNDING]
+        full = [r for r, use in self._uses(cell) if self._used[r] + use > self._most[r]]
         return self._limit_of(cell, full[0], about) if full else Why("displaced", about)
 
     def _user(self, cell: int) -> int:

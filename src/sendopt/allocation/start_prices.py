@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from sendopt.allocation.out_folder import MANIFEST
 from sendopt.allocation.tabular import NUMBER, TEXT, Frame, read
 from sendopt.errors import ContractError, InputNotReady
 
@@ -23,7 +24,7 @@ def start_prices(source: Mapping[str, float] | Path | Frame | None) -> dict[str,
     if source is None:
         return {}
     if isinstance(source, Path):
-        source = source / "solution.json" if source.is_dir() else source
+        source = source / MANIFEST if source.is_dir() else source
         name, prices = str(source), _of_document(source)
     elif isinstance(source, Frame):
         name, prices = source.name, _of_table(source)

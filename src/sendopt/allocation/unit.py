@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sendopt.allocation.coupling import Rows
-from sendopt.allocation.problem import Floats, Problem
+from sendopt.allocation.problem import Floats
 
 SAMPLE = 1 << 16  # numbers that a median is taken of
 MOST_HALVINGS = 1000  # a unit and its reciprocal stay normal numbers
@@ -39,38 +39,6 @@ class Units(NamedTuple):
             committed=rows.committed / of_rows,
             shortfall_price=rows.shortfall_price / self.value,
         )
-
-    def problem(self, problem: Problem) -> Problem:
-        """`problem` counted in these units."""
-        c, limits = problem.cells, problem.limits
-        changes: dict[str, object] = {
-            "campaigns": {
-                name: bounds
-                if bounds.shortfall_price is None
-                else bounds.model_copy(update={"shortfall_price": bounds.shortfall_price / self.value})
-                for name, bounds in limits.campaigns.items()
-            }
-        }
-        if limits.opt_outs is not None:
-            most = limits.opt_outs.max_expected / self.opt_outs
-            changes["opt_outs"] = limits.opt_outs.model_copy(update={"max_expected": most})
-        if limits.cost is not None:
-            changes["cost"] = limits.cost.model_copy(update={"max_total": limits.cost.max_total / self.cost})
-        h = problem.history
-        return replace(
-            problem,
-            cells=replace(
-                c, value=c.value / self.value, p_opt_out=c.p_opt_out / self.opt_outs, cost=c.cost / self.cost
-            ),
-            history=replace(h, p_opt_out=h.p_opt_out / self.opt_outs, cost=h.cost / self.cost),
-            limits=limits.model_copy(update=changes),
-        )
-
-
-def units_of(problem: Problem) -> Units:
-    """The units for `problem`, whose cells must be in canonical order."""
-    c = problem.cells
-    return Units(unit_of(c.value), unit_of(c.p_opt_out), unit_of(c.cost))
 
 
 def unit_of(numbers: Floats) -> float:

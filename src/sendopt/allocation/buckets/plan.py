@@ -15,7 +15,8 @@ from sendopt.allocation.audit_parts import AuditPart, audit_part
 from sendopt.allocation.buckets.store import read_buckets
 from sendopt.allocation.coupling import Rows
 from sendopt.allocation.prices.dual import size_of
-from sendopt.allocation.prices.engine import arrays, fitted, objective, paced
+from sendopt.allocation.prices.engine import arrays, paced
+from sendopt.allocation.prices.fit import fitted, objective
 from sendopt.allocation.prices.mixture import use_of_plan
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.problem import Floats, Ints, Problem

@@ -14,14 +14,15 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sendopt.allocation.coupling import rows_of
+from sendopt.allocation.coupling import rows_of, up_to
 from sendopt.allocation.left_out import windows
+from sendopt.allocation.prices.instance import ALL, CAMPAIGN, CATEGORY, CHANNEL, DAY, ROLLING, WEEK
 from sendopt.allocation.problem import Floats, Ints, Problem, Texts
 from sendopt.allocation.solution import Solution
 from sendopt.domain.limits import Limits
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("user_id", "message_id", "reason", "detail")])
-_ROUNDING = 1e-9
+_EQUAL = 1e-9  # of a cell's value: at the optimum a cell at the margin is worth exactly its price
 _KINDS = ("capacity", "campaign_budget", "opt_out_budget", "cost_budget")  # reasons, in the order of the rows
 _USER_RULES = {
     windows.ALREADY_SENT: "already_sent",
@@ -131,8 +132,8 @@ class _View:
         pays = self.price[uses.row] * uses.amount
         dearest = 3 - np.argmax(pays[:, ::-1], axis=1)  # of equal ones the last row
         at = np.arange(len(cells))
-        too_dear = (pays[at, dearest] > 0) & (adjusted <= _ROUNDING)
-        full = self.used[uses.row] + uses.amount > self.limit[uses.row] + _ROUNDING
+        too_dear = (pays[at, dearest] > 0) & (adjusted <= _EQUAL * value)
+        full = self.used[uses.row] + uses.amount > up_to(self.limit)[uses.row]
         reason = np.full(len(cells), "displaced", object)
         about = [f'"slot": {s}, "value": {v!r}' for s, v in zip(c.slot[cells].tolist(), value.tolist(), strict=True)]
         detail = np.array([f"{{{text}}}" for text in about], object)
@@ -215,8 +216,8 @@ def _kept(problem: Problem, chosen: Ints, cells: Ints) -> _Kept:
 def _rules(limits: Limits, names: dict[str, list[str]]) -> windows.Rules:
     caps = list(limits.caps.values())
     scopes = [cap.scope.partition(":")[::2] for cap in caps]
-    kinds = {"all": windows.ALL, "channel": windows.CHANNEL, "category": windows.CATEGORY, "campaign": windows.CAMPAIGN}
-    periods = {None: windows.ROLLING, "day": windows.DAY, "week": windows.WEEK}
+    kinds = {"all": ALL, "channel": CHANNEL, "category": CATEGORY, "campaign": CAMPAIGN}
+    periods = {None: ROLLING, "day": DAY, "week": WEEK}
     fatigue = limits.fatigue
     by_channel = fatigue.points_per_send if fatigue else {}
     return windows.Rules(

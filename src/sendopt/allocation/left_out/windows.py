@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sendopt.allocation.prices.instance import ALL, CATEGORY, CHANNEL, ROLLING, WEEK
+from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, period
 from sendopt.allocation.problem import Floats, Ints
 from sendopt.compiled import entry, kernel
 
-ALL, CHANNEL, CATEGORY, CAMPAIGN = range(4)  # what a cap counts
-ROLLING, DAY, WEEK = range(3)  # over what
 NOTHING, ALREADY_SENT, USER_CAP, MIN_GAP, FATIGUE = range(5)  # what breaks
-POINTS_TOLERANCE = 1e-9
 Flags = NDArray[np.bool_]
 
 
@@ -70,11 +69,6 @@ def _counts(r: Rules, j: int, s: Sends, i: int) -> bool:
 
 
 @kernel()
-def _period(r: Rules, j: int, day: int) -> int:
-    return (day + 3) // 7 if r.period[j] == WEEK else day  # 1970-01-01 was a Thursday
-
-
-@kernel()
 def _in_window(r: Rules, j: int, s: Sends, first: int, last: int, start: float) -> tuple[int, int]:
     """(sends, planned ones) that cap j counts from `start` on, for its window."""
     count, planned = 0, 0
@@ -89,10 +83,11 @@ def _in_window(r: Rules, j: int, s: Sends, first: int, last: int, start: float) 
 def _fullest(r: Rules, j: int, s: Sends, first: int, last: int, new: Sends, q: int) -> tuple[int, int]:
     """(sends, planned ones) in the fullest window of cap j that would hold the new send, the earliest of several."""
     if r.period[j] != ROLLING:
-        period = _period(r, j, new.day[q])
+        week = r.period[j] == WEEK
+        own = period(week, new.day[q])
         count, planned = 0, 0
         for i in range(first, last):
-            if _period(r, j, s.day[i]) == period and _counts(r, j, s, i):
+            if period(week, s.day[i]) == own and _counts(r, j, s, i):
                 count += 1
                 planned += s.planned[i]
         return count, planned

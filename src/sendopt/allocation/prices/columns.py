@@ -10,20 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 
 from sendopt.allocation.prices.mixture import uses_of_plans
 from sendopt.allocation.prices.near import near_best
+from sendopt.allocation.prices.program import WHOLE, Program, least_cost
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.problem import Floats, Ints
 
 ROUNDS = 30  # of prices from a program
 IDLE = 3  # rounds that gain nothing
 TINY = 1e-9  # a share that is none
-WHOLE = 1e-6  # of a send: room of a row that counts sends, beyond what is whole
 
 
 @dataclass(frozen=True)
@@ -77,35 +76,20 @@ def solve_columns(market: Market, columns: Columns, integer: bool, gap: float = 
     none = csr_matrix((one_each.shape[0], len(short)))
     matrix = csc_matrix(vstack([hstack([columns.use.T, lack]), hstack([one_each, none])]))
     whole = np.where(rows.counts_sends & integer, WHOLE, 0.0)
-    lp = highspy.HighsLp()
-    lp.num_row_, lp.num_col_ = matrix.shape
-    lp.col_cost_ = np.r_[-columns.value, rows.shortfall_price[short]]
-    lp.col_lower_, lp.col_upper_ = np.zeros(n + len(short)), np.r_[np.ones(n), np.full(len(short), np.inf)]
-    lp.row_lower_ = np.r_[np.where(rows.is_minimum, rows.room, -np.inf), np.full(one_each.shape[0], -np.inf)]
-    lp.row_upper_ = np.r_[np.where(rows.is_minimum, np.inf, rows.room + whole), np.ones(one_each.shape[0])]
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    if integer:
-        kinds = [highspy.HighsVarType.kInteger] * n + [highspy.HighsVarType.kContinuous] * len(short)
-        lp.integrality_ = kinds
-    highs = highspy.Highs()
-    options = {"output_flag": False, "threads": 1, "random_seed": 0, "mip_rel_gap": 0.0, "mip_abs_gap": max(gap, 1e-6)}
-    if integer:
-        options["mip_max_nodes"] = nodes
-    for option, value in options.items():
-        highs.setOptionValue(option, value)
-    try:
-        highs.passModel(lp)
-        highs.run()
-        info, solution = highs.getInfo(), highs.getSolution()
-        if info.primal_solution_status != int(highspy.SolutionStatus.kSolutionStatusFeasible):
-            return None
-        prices = np.zeros(len(rows.names))
-        if not integer:
-            prices = np.maximum(0.0, -market.sign * np.array(solution.row_dual)[: len(prices)])
-        return Answer(np.array(solution.col_value)[:n], prices, -info.objective_function_value)
-    finally:
-        highspy.Highs.resetGlobalScheduler(True)  # its idle threads would abort the process at exit
+    program = Program(
+        cost=np.r_[-columns.value, rows.shortfall_price[short]],
+        top=np.r_[np.ones(n), np.full(len(short), np.inf)],
+        matrix=matrix,
+        lower=np.r_[np.where(rows.is_minimum, rows.room, -np.inf), np.full(one_each.shape[0], -np.inf)],
+        upper=np.r_[np.where(rows.is_minimum, np.inf, rows.room + whole), np.ones(one_each.shape[0])],
+        whole=n if integer else 0,
+    )
+    options = {"mip_rel_gap": 0.0, "mip_abs_gap": max(gap, 1e-6)}
+    found = least_cost(program, options | ({"mip_max_nodes": nodes} if integer else {}))
+    if found is None:
+        return None
+    dual = np.zeros(len(rows.names)) if integer else found.dual[: len(rows.names)]
+    return Answer(found.x[:n], np.maximum(0.0, -market.sign * dual), -found.cost)
 
 
 def generate(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix, vstack
 
 from sendopt.allocation.prices.mixture import use_by_user
+from sendopt.allocation.prices.program import WHOLE, Program, least_cost
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.problem import Floats, Ints
-from sendopt.allocation.work import INTERRUPT, Meter, Work
+from sendopt.allocation.work import Meter, Work
 
 MOST_USERS = 1500  # whose plan is decided anew; those of least regret
 VECTORS = 10  # prices shaken, for further plans near the optimum
@@ -88,15 +88,16 @@ def _program(
     lack = np.zeros((r, len(short)))
     lack[short, np.arange(len(short))] = 1.0
     matrix = csc_matrix(vstack([csr_matrix(np.hstack([use.T, lack])), _one_plan_each(of_user, columns)]))
-    whole = np.where(rows.counts_sends, 1e-6, 0.0)
+    whole = np.where(rows.counts_sends, WHOLE, 0.0)
     lower = np.r_[np.where(minimum, room, -np.inf), np.ones(len(ids))]
     upper = np.r_[np.where(minimum, np.inf, room + whole), np.ones(len(ids))]
     cost = np.r_[-value, rows.shortfall_price[short]]
     top = np.r_[np.ones(n), np.full(len(short), np.inf)]
-    x = _solve(cost, top, matrix, lower, upper, n, gap)
-    if x is None:
+    program = Program(cost, top, matrix, lower, upper, n)
+    found = least_cost(program, {"mip_rel_gap": gap}, Meter(WORK.checks(matrix.nnz)))
+    if found is None:
         return None
-    taken = x[:n] > 0.5
+    taken = found.x[:n] > 0.5
     result = plan.copy()
     result[users[taken]] = plans[taken]
     return result
@@ -105,34 +106,3 @@ def _program(
 def _one_plan_each(of_user: Ints, columns: int) -> csr_matrix:
     n = len(of_user)
     return csr_matrix((np.ones(n), (of_user, np.arange(n))), shape=(int(of_user.max()) + 1, columns))
-
-
-def _solve(
-    cost: Floats, top: Floats, matrix: csc_matrix, lower: Floats, upper: Floats, whole: int, gap: float
-) -> Floats | None:
-    """Least cost of x in [0, top] with lower <= matrix x <= upper, the first `whole` of them integers."""
-    lp = highspy.HighsLp()
-    lp.num_row_, lp.num_col_ = matrix.shape
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, np.zeros(len(cost)), top
-    lp.row_lower_, lp.row_upper_ = lower, upper
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    kinds = [highspy.HighsVarType.kInteger] * whole + [highspy.HighsVarType.kContinuous] * (len(cost) - whole)
-    lp.integrality_ = kinds
-    highs = highspy.Highs()
-    for option, value in (
-        ("output_flag", False),
-        ("threads", 1),
-        ("random_seed", 0),
-        ("mip_rel_gap", gap),
-    ):
-        highs.setOptionValue(option, value)
-    highs.setCallback(Meter(WORK.checks(matrix.nnz)), None)
-    highs.startCallback(INTERRUPT)
-    try:
-        highs.passModel(lp)
-        highs.run()
-        found = highs.getInfo().primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
-        return np.array(highs.getSolution().col_value) if found else None
-    finally:
-        highspy.Highs.resetGlobalScheduler(True)  # its idle threads would abort the process at exit

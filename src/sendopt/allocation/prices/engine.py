@@ -19,8 +19,6 @@ from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.prices.user_rules import strike_out
 from sendopt.allocation.problem import Floats, Ints, Problem
 
-__all__ = ["arrays", "bound_by_prices", "fitted", "objective", "paced", "plan_by_prices", "prepare", "solve"]
-
 CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
 # of each pass: the gain, and whether users replace what they had in the plan of the pass before
 PACES = ((0.3, False), (0.3, False), (0.1, False), (0.1, True), (0.03, True), (0.03, True))

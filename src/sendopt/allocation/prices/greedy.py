@@ -10,10 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sendopt.allocation.prices.instance import DAY, ROLLING, Compiled, Instance
-from sendopt.allocation.prices.revise import ROUNDING, Left, left_by
+from sendopt.allocation.prices.instance import ROLLING, Compiled, Instance
+from sendopt.allocation.prices.revise import Left, left_by
 from sendopt.allocation.prices.sweep import NONE, Flags, Market
-from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, cost_of, counts_message, counts_past, opt_out_of
+from sendopt.allocation.prices.user_rules import (
+    POINTS_TOLERANCE,
+    cost_of,
+    counts_message,
+    crowded,
+    full_period,
+    opt_out_of,
+    points_at,
+)
 from sendopt.allocation.problem import Floats, Ints, Problem
 from sendopt.compiled import entry, kernel
 
@@ -85,7 +93,7 @@ def collect(
     """
     n, slots = 0, d.rules.n_slots
     left = taken.left
-    opt_outs, cost = left.budgets[0] + ROUNDING, left.budgets[1] + ROUNDING
+    opt_outs, cost = left.budgets[0], left.budgets[1]
     for u in range(len(d.most)):
         if taken.sends[u] >= min(d.most[u], taken.plan.shape[1]):
             continue
@@ -117,7 +125,7 @@ def take(d: Instance, cells: Ints, messages: Ints, users: Ints, taken: Taken) ->
         if left.capacity[at] < 1.0 or left.campaign[k] < 1.0:
             continue
         opt_out, cost = opt_out_of(d, c, m), cost_of(d, c, m)
-        if left.budgets[0] + ROUNDING < opt_out or left.budgets[1] + ROUNDING < cost:
+        if left.budgets[0] < opt_out or left.budgets[1] < cost:
             continue
         plan, sent = taken.plan[u], taken.sent[u]
         if not _stands_apart(d, c, m, plan, sent, n):
@@ -152,83 +160,20 @@ def _keeps_rules(d: Instance, u: int, c: int, m: int, cells: Ints, messages: Int
     for j in range(len(r.cap_max)):
         if counts_message(d, j, m):
             if r.cap_period[j] == ROLLING:
-                if _is_crowded(d, u, j, minute, cells, messages, n):
+                if crowded(d, u, j, minute, cells, messages, n):
                     return False
-            elif _is_full_period(d, u, c, j, cells, messages, n):
+            elif full_period(d, u, c, j, cells, messages, n):
                 return False
     if r.max_points == np.inf:
         return True
-    if _points(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+    if points_at(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
         return False
     for i in range(n):
         at = float(d.slot[cells[i]]) * r.slot_minutes
-        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+        if at > minute and points_at(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
             return False
     for h in range(d.past_start[u], d.past_start[u + 1]):
         at = d.past_minute[h]
-        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+        if at > minute and points_at(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
             return False
     return True
-
-
-@kernel()
-def _is_crowded(d: Instance, u: int, j: int, minute: float, cells: Ints, messages: Ints, n: int) -> bool:
-    """Does a window of cap j hold too many with one more send at `minute`? It starts at that send or another one."""
-    r = d.rules
-    first, last = d.past_start[u], d.past_start[u + 1]
-    for s in range(n + 1 + last - first):
-        if s < n:
-            start = float(d.slot[cells[s]]) * r.slot_minutes
-        elif s == n:
-            start = minute
-        else:
-            start = d.past_minute[first + s - n - 1]
-        end = start + r.cap_window[j]
-        if start > minute or minute >= end:
-            continue
-        count = 1
-        for i in range(n):
-            at = float(d.slot[cells[i]]) * r.slot_minutes
-            if start <= at < end and counts_message(d, j, messages[i]):
-                count += 1
-        for h in range(first, last):
-            if start <= d.past_minute[h] < end and counts_past(d, j, h):
-                count += 1
-        if count > r.cap_max[j]:
-            return True
-    return False
-
-
-@kernel()
-def _is_full_period(d: Instance, u: int, c: int, j: int, cells: Ints, messages: Ints, n: int) -> bool:
-    """Does the calendar day or week of cap j hold too many with cell c?"""
-    week = d.rules.cap_period[j] != DAY
-    period = _period(week, d.local_day[c])
-    count = 1
-    for i in range(n):
-        if _period(week, d.local_day[cells[i]]) == period and counts_message(d, j, messages[i]):
-            count += 1
-    for h in range(d.past_start[u], d.past_start[u + 1]):
-        if _period(week, d.past_day[h]) == period and counts_past(d, j, h):
-            count += 1
-    return bool(count > d.rules.cap_max[j])
-
-
-@kernel()
-def _period(week: bool, day: int) -> int:
-    return (day + 3) // 7 if week else day  # 1970-01-01 was a Thursday
-
-
-@kernel()
-def _points(d: Instance, u: int, at: float, minute: float, m: int, cells: Ints, messages: Ints, n: int) -> float:
-    """Fatigue at `at` with message m sent at `minute`, of the sends until then."""
-    r = d.rules
-    total = d.fatigue[u] * 2.0 ** (-at / r.half_life) + r.points[d.channel[m]] * 2.0 ** (-(at - minute) / r.half_life)
-    for i in range(n):
-        sent = float(d.slot[cells[i]]) * r.slot_minutes
-        if sent <= at:
-            total += r.points[d.channel[messages[i]]] * 2.0 ** (-(at - sent) / r.half_life)
-    for h in range(d.past_start[u], d.past_start[u + 1]):
-        if 0.0 <= d.past_minute[h] <= at:
-            total += r.points[d.past_channel[h]] * 2.0 ** (-(at - d.past_minute[h]) / r.half_life)
-    return total

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from sendopt.allocation.coupling import ROUNDING
 from sendopt.allocation.prices.mixture import use_of_plan
-from sendopt.allocation.prices.revise import ROUNDING, Left, Pay, left_by, make_fit, revision, shortfall_by_campaign
+from sendopt.allocation.prices.revise import Left, Pay, left_by, make_fit, revision, shortfall_by_campaign
 from sendopt.allocation.prices.sweep import NONE, Market
 from sendopt.allocation.problem import Floats, Ints
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sendopt.allocation.coupling import ROUNDING, up_to
 from sendopt.allocation.prices.instance import Instance
 from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.scratch import LEAST, Prices, Scratch
@@ -15,7 +16,6 @@ from sendopt.allocation.prices.user_rules import cost_of, opt_out_of
 from sendopt.allocation.problem import Floats, Ints
 from sendopt.compiled import entry, kernel
 
-ROUNDING = 1e-9  # of sums of probabilities and money
 EVICTIONS = 12  # rounds; each makes what is still overfull dearer
 LITTLE = 1e-6  # of the plan's value: a round that gains no more is the last
 FILLS = (1.0, 0.9, 0.5, 0.0, 0.0)  # of the prices that a send into free room must be worth
@@ -27,7 +27,7 @@ class Left(NamedTuple):
     capacity: Floats
     campaign: Floats  # of the maximum
     missing: Floats  # (campaigns,) sends missing to the minimum; negative beyond it, -inf where there is none
-    budgets: Floats  # (2,) opt-outs, cost
+    budgets: Floats  # (2,) opt-outs, cost; with the rounding of their sums
 
 
 class Pay(NamedTuple):
@@ -45,9 +45,11 @@ def left_by(market: Market, use: Floats) -> Left:
     rows = market.rows
     missing = np.append(rest[:-1], -np.inf)
     return Left(
-        rest[market.capacity_row], rest[market.max_row], missing[market.min_row],
-        np.array([rest[rows.opt_outs], rest[rows.cost]]),
-    )  # fmt: skip
+        rest[market.capacity_row],
+        rest[market.max_row],
+        missing[market.min_row],
+        np.append(up_to(rows.room) - use, np.inf)[[rows.opt_outs, rows.cost]],
+    )
 
 
 @kernel()
@@ -91,7 +93,7 @@ def revise(
     for x in range(len(order)):
         u = order[x]
         n_old = 0
-        over = left.budgets[0] < -ROUNDING or left.budgets[1] < -ROUNDING
+        over = left.budgets[0] < 0.0 or left.budgets[1] < 0.0
         while n_old < plan.shape[1] and plan[u, n_old] != NONE:
             c = plan[u, n_old]
             old[n_old] = c
@@ -165,8 +167,8 @@ def _fits(d: Instance, c: int, m: int, left: Left) -> bool:
     return (
         left.capacity[d.channel[m] * d.rules.n_slots + d.slot[c]] >= 1.0
         and left.campaign[d.campaign[m]] >= 1.0
-        and left.budgets[0] + ROUNDING >= opt_out_of(d, c, m)
-        and left.budgets[1] + ROUNDING >= cost_of(d, c, m)
+        and left.budgets[0] >= opt_out_of(d, c, m)
+        and left.budgets[1] >= cost_of(d, c, m)
     )
 
 
@@ -196,8 +198,8 @@ def users_over(d: Instance, plan: Ints, left: Left, found: NDArray[np.bool_]) ->
             m = message_of(d, u, c)
             if (
                 _overfills(d, c, m, left)
-                or (left.budgets[0] < -ROUNDING and opt_out_of(d, c, m) > 0.0)
-                or (left.budgets[1] < -ROUNDING and cost_of(d, c, m) > 0.0)
+                or (left.budgets[0] < 0.0 and opt_out_of(d, c, m) > 0.0)
+                or (left.budgets[1] < 0.0 and cost_of(d, c, m) > 0.0)
             ):
                 found[u] = True
 
@@ -232,14 +234,15 @@ def make_fit(market: Market, by_row: Floats, plan: Ints, use: Floats) -> Left:
 
 
 def _is_over(left: Left) -> bool:
-    return bool(min(left.capacity.min(initial=0.0), left.campaign.min(initial=0.0), left.budgets.min()) < -ROUNDING)
+    sends = min(left.capacity.min(initial=0.0), left.campaign.min(initial=0.0))
+    return bool(sends < -ROUNDING or left.budgets.min() < 0.0)
 
 
 def _dearer(prices: Prices, left: Left, factor: float) -> Prices:
     """Budgets that are overfull at a higher price: no one row is shut where each send uses a little."""
 
     def more(price: float, rest: float) -> float:
-        if rest >= -ROUNDING:
+        if rest >= 0.0:
             return price
         return np.inf if np.isinf(factor) else max(price, LEAST) * 1.1 * factor
 

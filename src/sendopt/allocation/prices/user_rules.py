@@ -46,7 +46,7 @@ def counts_past(d: Instance, j: int, h: int) -> bool:
 
 
 @kernel()
-def _period(week: bool, day: int) -> int:
+def period(week: bool, day: int) -> int:
     return (day + _WEEK_OFFSET) // 7 if week else day
 
 
@@ -86,20 +86,28 @@ def caps_allow(
                     later = True
                 elif minute - d.past_minute[h] < window and counts_past(d, j, h):
                     count += 1
-            if count > r.cap_max[j] or (later and _crowded(d, u, j, minute, cells, messages, n)):
+            if count > r.cap_max[j] or (later and crowded(d, u, j, minute, cells, messages, n)):
                 return False
-        else:
-            week = r.cap_period[j] != DAY
-            mine = _period(week, d.local_day[c])
-            for i in range(n):
-                if _period(week, d.local_day[cells[i]]) == mine and counts_message(d, j, messages[i]):
-                    count += 1
-            for h in range(first, last):
-                if _period(week, d.past_day[h]) == mine and counts_past(d, j, h):
-                    count += 1
-            if count > r.cap_max[j]:
-                return False
+        elif full_period(d, u, c, j, cells, messages, n):
+            return False
     return True
+
+
+@kernel()
+def full_period(
+    d: Instance, u: int, c: int, j: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
+) -> bool:
+    """Does the calendar day or week of cap j hold too many with cell c beside the n planned sends?"""
+    week = d.rules.cap_period[j] != DAY
+    own = period(week, d.local_day[c])
+    count = 1
+    for i in range(n):
+        if period(week, d.local_day[cells[i]]) == own and counts_message(d, j, messages[i]):
+            count += 1
+    for h in range(d.past_start[u], d.past_start[u + 1]):
+        if period(week, d.past_day[h]) == own and counts_past(d, j, h):
+            count += 1
+    return bool(count > d.rules.cap_max[j])
 
 
 @kernel()
@@ -110,20 +118,20 @@ def _is_rested(
     if r.max_points == np.inf:
         return True
     minute = float(d.slot[c]) * r.slot_minutes
-    if _points(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+    if points_at(d, u, minute, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
         return False
     for h in range(d.past_start[u], d.past_start[u + 1]):
         at = d.past_minute[h]
-        if at > minute and _points(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
+        if at > minute and points_at(d, u, at, minute, m, cells, messages, n) > r.max_points + POINTS_TOLERANCE:
             return False
     return True
 
 
 @kernel()
-def _crowded(
+def crowded(
     d: Instance, u: int, j: int, minute: float, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
-    """Does a window of cap j that holds `minute` and reaches past it hold too many? Committed sends may be later."""
+    """Does a window of cap j that holds `minute` hold too many? It starts at one of the sends, some of them later."""
     r = d.rules
     first, last = d.past_start[u], d.past_start[u + 1]
     for s in range(n + 1 + last - first):
@@ -150,14 +158,16 @@ def _crowded(
 
 
 @kernel()
-def _points(
+def points_at(
     d: Instance, u: int, at: float, minute: float, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> float:
-    """Fatigue at `at` if message m is sent at `minute` beside the n planned sends."""
+    """Fatigue at `at` if message m is sent at `minute`, of the n planned sends those that are no later."""
     r = d.rules
     total = d.fatigue[u] * _decay(r, at) + r.points[d.channel[m]] * _decay(r, at - minute)
     for i in range(n):
-        total += r.points[d.channel[messages[i]]] * _decay(r, at - float(d.slot[cells[i]]) * r.slot_minutes)
+        sent = float(d.slot[cells[i]]) * r.slot_minutes
+        if sent <= at:
+            total += r.points[d.channel[messages[i]]] * _decay(r, at - sent)
     for h in range(d.past_start[u], d.past_start[u + 1]):
         if 0.0 <= d.past_minute[h] <= at:
             total += r.points[d.past_channel[h]] * _decay(r, at - d.past_minute[h])
