@@ -15,8 +15,9 @@ from sendopt.allocation.audit_parts import AuditPart, audit_part
 from sendopt.allocation.buckets.store import read_buckets
 from sendopt.allocation.coupling import Rows
 from sendopt.allocation.prices.dual import size_of
-from sendopt.allocation.prices.engine import arrays, paced
-from sendopt.allocation.prices.fit import fitted, objective
+from sendopt.allocation.prices.engine import arrays, paced, solve
+from sendopt.allocation.prices.few import FEW_USERS
+from sendopt.allocation.prices.fit import better, fitted, objective
 from sendopt.allocation.prices.mixture import use_of_plan
 from sendopt.allocation.prices.sweep import NONE, Market, Response
 from sendopt.allocation.problem import Floats, Ints, Problem
@@ -24,6 +25,7 @@ from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import SolveLimits
 
 GOOD = 1e-3  # of the value: a gap within the share that calls for no prices of one's own
+GOOD_OF_FEW = 1e-4  # where few users decide, what is left is chance
 SCHEMA = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
 
 
@@ -121,8 +123,11 @@ def _plan(market: Market, prices: Floats, own_prices: bool) -> tuple[Response, I
     plan = market.empty_plan()
     common = market.respond(prices, plan=plan)
     plan = fitted(market, prices, plan, common.use)
-    if own_prices and common.bound - objective(market, plan) > GOOD * size_of(market, common.value):
-        plan, _ = paced(market, plan, common, GOOD)
+    few = market.n_users <= FEW_USERS
+    wanted = GOOD_OF_FEW if few else GOOD
+    if own_prices and common.bound - objective(market, plan) > wanted * size_of(market, common.value):
+        own, _ = solve(market, wanted) if few else paced(market, plan, common, wanted)
+        plan = better(market, plan, own)
     return common, plan
 
 

@@ -14,6 +14,7 @@ from sendopt.allocation.problem import Floats, Ints
 MEMORY = 20
 TOLERANCE = 1e-10  # of the bound; a step may gain little and the next one much
 CORRECTION_PASSES = 30
+FIRST_STEP = 8.0  # the first step of all prices together is so long, in units times the square root of a row's sends
 CEILING = 16.0  # units: of a minimum's price, to begin with, and of what a user can be worth to a tolerance
 STEEPER = 8.0
 STUCK = 0.01
@@ -97,7 +98,7 @@ def minimise(
     rows = market.rows
     share = users / max(1, market.n_users)
     # rows of all sizes move alike
-    scale = np.sqrt(np.maximum(rows.room, 1.0) * market.mean_use * share)
+    scale = np.sqrt(np.maximum(rows.room * market.mean_use, market.mean_use**2) * share) / FIRST_STEP
     seen: list[Response] = []
     totals: list[float] = []
 

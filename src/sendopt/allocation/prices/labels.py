@@ -56,9 +56,7 @@ def _pass(
     if d.rules.levels > 1:
         for k in range(identities_of(d, u)):
             lab.rent[0] += w.rent[k]
-    free, made, active = MAX_LABELS - 1, 1, 1
-    for k in range(free):
-        lab.free[k] = MAX_LABELS - 1 - k  # taken from the end
+    free, fresh, made, active = 0, 1, 1, 1  # places given back, the first that was never used
     lab.active[0] = 0
     for g in range(groups):
         kept = 0
@@ -88,10 +86,10 @@ def _pass(
                 to = w.moves[(w.message[i] - start) * states + state]
                 if to < 0 or value + w.worth[i] + w.table[base + to * high + left] <= best + LEAST:
                     continue
-                if free == 0:
+                if free == 0 and fresh == MAX_LABELS:
                     lost = max(lost, lab.reach[x])
                     break
-                new = lab.free[free - 1]
+                new = lab.free[free - 1] if free > 0 else fresh
                 if not _extend(d, u, w, a, i, to, new, past, caps):
                     continue
                 lab.next[new] = w.after[g]
@@ -109,8 +107,11 @@ def _pass(
                 if not dominated:
                     lab.active[active] = new
                     active += 1
-                    free -= 1
                     made += 1
+                    if free > 0:
+                        free -= 1
+                    else:
+                        fresh += 1
     return length, best, max(best, lost)
 
 

@@ -40,8 +40,9 @@ def _weights(market: Market, pool: list[Response]) -> Floats:
     value = np.array([p.value for p in pool])
     sign = market.sign
     # beyond a maximum at more than its price; short of a minimum at its shortfall price
+    sends = float(use[rows.counts_sends].max(initial=1.0))
     penalty = np.where(
-        rows.is_minimum, rows.shortfall_price, 2.0 * pool[0].prices + value.max() / max(1.0, use.max(initial=0.0))
+        rows.is_minimum, rows.shortfall_price, 2.0 * pool[0].prices + value.max() / max(1.0, sends) / market.mean_use
     )
     found = linprog(
         np.r_[-value, penalty],

@@ -19,7 +19,8 @@ from sendopt.allocation.problem import Floats, Ints
 
 BLOCKS = 500
 LEAST_BLOCK = 8  # users
-FLOOR = 1.0  # of the mean price of a send: a row without one gets its step from it
+FLOOR = 1.5  # of the mean price of a send: a row without one gets its step from it
+FLOOR_OF_BUDGETS = 0.04
 FIRST = 0.01  # where no row has a price
 
 
@@ -59,4 +60,5 @@ def _price_scale(market: Market, base: Floats) -> Floats:
     """(R,) what a price moves by: of the size of what a send pays, whatever a shortfall may cost."""
     of_send = np.minimum(base * market.mean_use, CEILING)
     positive = of_send[of_send > 0]
-    return np.maximum(of_send, FLOOR * positive.mean() if len(positive) else FIRST) / market.mean_use
+    least = np.where(market.rows.counts_sends, FLOOR, FLOOR_OF_BUDGETS)
+    return np.maximum(of_send, least * positive.mean() if len(positive) else FIRST) / market.mean_use
