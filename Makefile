@@ -77,7 +77,7 @@ fuzz-allocation: $(READY) ## 300 small instances with odd rules beside an intege
 bench-notebook: $(READY) ## `sendopt.solve` from pandas beside the command on the same rows, 100,000 users; two minutes
 	$(BIN)/python benchmarks/notebook.py
 
-bench-small: $(READY) ## plans by prices where few users decide and answers are dear; a minute on one core
+bench-small: $(READY) ## plans by prices where few users decide and answers are dear; five minutes on one core
 	$(BIN)/python benchmarks/small_instances.py
 
 bench-streaming: $(READY) ## users by the million, a bucket at a time; about twenty minutes and 4 GB of disk

@@ -20,6 +20,8 @@ def serve(market: Market, by_row: Floats, plan: Ints) -> tuple[Ints, Left] | Non
 
     It may be worth less than `plan`.
     """
+    if not market.rows.is_minimum.any():
+        return None
     left = left_by(market, use_of_plan(market, plan))
     price = shortfall_by_campaign(market)
     missing = np.where(price > 0, np.maximum(left.missing, 0.0), 0.0)
