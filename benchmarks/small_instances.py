@@ -1,7 +1,7 @@
 """Plans by prices where few users decide and answers are dear: gap, CPU, answers, users searched (`make bench-small`).
 
-Each line is a process of its own on one core. `gap` is certified: part of it lies between the bound and what any plan of
-whole sends can reach.
+Each line is a process of its own on one core. `gap` is certified: part of it lies between the bound and what any plan
+of whole sends can reach.
 """
 
 from __future__ import annotations
