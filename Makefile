@@ -32,8 +32,8 @@ demo: $(READY) ## a simulated world of 2,000 people, one whole night, a summary 
 demo-large: $(READY) ## the same with 5,000 people
 	@$(BIN)/sendopt demo --users 5000
 
-test: lint ## the whole suite but for test-long, three parts at a time, the same that .ci/run runs
-	$(MAKE) --jobs=3 --output-sync=target --no-print-directory test-nights test-spark test-airflow test-rest
+test: lint ## the whole suite but for test-long, two parts at a time, the longest first; .ci/run runs it
+	$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-spark test-nights test-rest test-airflow
 
 test-nights:
 	$(PYTEST) -m "not long" tests/nights

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +26,7 @@ from sendopt.report.explain import explain_user
 from sendopt.summary import of_night
 
 pytestmark = pytest.mark.slow
+USERS = 120
 PLAUSIBLE = ("Europe/Berlin", "Europe/Helsinki", "Europe/London")
 KEPT = {"runs": ["plan_date", "stage", "plan_version"]}  # the rest of a run is about itself: times, versions, ids
 
@@ -35,7 +39,7 @@ def number(request):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, number):
     folder = tmp_path_factory.mktemp("nights")
-    make_world(folder, users=120, days=21)
+    make_world(folder, users=USERS, days=21)
     forget_zones(folder)
     return folder
 
@@ -62,13 +66,14 @@ def settings(home):
 def nights(spark, home, settings, number):
     """Night D twice with a snapshot after each, then the next ones on delivered logs; the snapshots and dates.
 
-    Of the evening after the last night only what reads logs and measures runs: the first night is mature then.
+    `sendopt demo` plans it first, in a process of its own, then the suite's session. Of the evening after the last
+    night only what reads logs and measures runs: the first night is mature then.
     """
     first = date(2026, 3, 29)
     dates = [first + timedelta(days=n) for n in range(number)]
     snapshots = []
-    for _ in range(2):
-        run_night(spark, settings, home, first)
+    for plan in (partial(demo, home), partial(run_night, spark, settings, home, first)):
+        plan()
         snapshots.append({name: row_hashes(settings, name) for name in TABLES})
     for day in dates[1:]:
         play(home / "world" / "raw", settings, day - timedelta(days=1))
@@ -76,6 +81,17 @@ def nights(spark, home, settings, number):
     play(home / "world" / "raw", settings, dates[-1])
     run_night(spark, settings, home, dates[-1] + timedelta(days=1), ["ingest", "measure"])
     return dates, snapshots
+
+
+def demo(home: Path) -> None:
+    """What a newcomer runs, here in the world that stands there already."""
+    command = Path(sys.executable).with_name("sendopt")
+    done = subprocess.run(
+        [command, "demo", "--users", f"{USERS}", "--conf", home / "conf"], cwd=home, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"open {home}/out/report.html" in done.stdout
+    assert "messages planned for" in done.stdout
 
 
 def run_night(spark, settings, home: Path, day: date, stages=tuple(runtime.STAGES)):
