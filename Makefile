@@ -23,7 +23,7 @@ $(READY): requirements.lock pyproject.toml
 		$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@tools/quietly "Installing sendopt" \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@tools/quietly "Fetching Delta's jars (13 MB, checked by SHA-256)" $(BIN)/python -m sendopt.spark.jars
+	@tools/quietly "Fetching Delta's jars (13 MB, checked by SHA-256)" $(BIN)/python -m sendopt.spark.engine.jars
 	@touch $@
 
 demo: $(READY) ## a simulated world of 2,000 people, one whole night, a summary and out/report.html

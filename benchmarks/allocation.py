@@ -92,11 +92,17 @@ def _prices(problem, gap: float):
     answer = (time.perf_counter() - clock) / market.n_users
     value, proof = float(market.d.value[plan[plan >= 0]].sum()) * market.unit, market.stated(best)
     return {
-        "prepare": prepare, "seconds": seconds, "objective": reached,
+        "prepare": prepare,
+        "seconds": seconds,
+        "objective": reached,
         "gap": gap_of(value, value - reached, proof.bound),
-        "us_per_user": answer * 1e6, "passes": passes, "priced": float((best.prices > 1e-9).mean()),
-        "left": again.slow / market.n_users, "searched": again.searched / market.n_users, "cut": again.cut,
-    }  # fmt: skip
+        "us_per_user": answer * 1e6,
+        "passes": passes,
+        "priced": float((best.prices > 1e-9).mean()),
+        "left": again.slow / market.n_users,
+        "searched": again.searched / market.n_users,
+        "cut": again.cut,
+    }
 
 
 def main() -> None:
@@ -110,12 +116,26 @@ def main() -> None:
     if given.one:
         say(json.dumps(measure(*json.loads(given.one))))
         return
-    say(f"{platform.machine()}, Python {platform.python_version()}, " + ", ".join(
-        f"{name} {version(name)}" for name in ("numpy", "numba", "scipy", "highspy", "pulp")))  # fmt: skip
+    say(
+        f"{platform.machine()}, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "scipy", "highspy", "pulp"))
+    )
     heads = [
-        "users", "instance", "method", "seconds", "prepare", "objective", "gap", "µs/user", "passes", "priced", "left",
-        "searched", "cut", "MiB",
-    ]  # fmt: skip
+        "users",
+        "instance",
+        "method",
+        "seconds",
+        "prepare",
+        "objective",
+        "gap",
+        "µs/user",
+        "passes",
+        "priced",
+        "left",
+        "searched",
+        "cut",
+        "MiB",
+    ]
     say("\n| " + " | ".join(heads) + " |")
     say("|---" * len(heads) + "|")
     done: dict[tuple[int, str, int, str], float] = {}
@@ -130,8 +150,10 @@ def main() -> None:
         if (1_000, name, seed, "PuLP+HiGHS") in done and (1_000, name, seed, "prices") in done
     ]
     if ratios:
-        say(f"\nPuLP+HiGHS takes {statistics.median(ratios):.0f} times as long at 1,000 users "
-            f"(median of {len(ratios)}, {min(ratios):.0f} to {max(ratios):.0f})")  # fmt: skip
+        say(
+            f"\nPuLP+HiGHS takes {statistics.median(ratios):.0f} times as long at 1,000 users "
+            f"(median of {len(ratios)}, {min(ratios):.0f} to {max(ratios):.0f})"
+        )
 
 
 def run(users: int, variant: str, seed: int, method: str, gap: float) -> dict[str, float]:
@@ -153,14 +175,22 @@ def line(users: int, variant: str, method: str, runs: list[dict[str, float]]) ->
     one = runs[0]
     span = "" if len(runs) == 1 else f" ({seconds[0]:.2f}–{seconds[-1]:.2f})"
     cells = [
-        f"{users:,}", variant, method, f"{statistics.median(seconds):.2f}{span}",
+        f"{users:,}",
+        variant,
+        method,
+        f"{statistics.median(seconds):.2f}{span}",
         f"{statistics.median(r['prepare'] for r in runs):.2f}",
         f"{one['objective']:,.3f}" if "objective" in one else str(one["note"]),
-    ]  # fmt: skip
+    ]
     formats = {
-        "gap": ".1e", "us_per_user": ".2f", "passes": ".0f", "priced": ".0%", "left": ".0%", "searched": ".0%",
+        "gap": ".1e",
+        "us_per_user": ".2f",
+        "passes": ".0f",
+        "priced": ".0%",
+        "left": ".0%",
+        "searched": ".0%",
         "cut": "d",
-    }  # fmt: skip
+    }
     cells += [format(one[name], how) if name in one else "" for name, how in formats.items()]
     return "| " + " | ".join([*cells, str(one["grown_mib"])]) + " |"
 

@@ -52,7 +52,7 @@ def measure(kind: str, users: int) -> dict[str, float]:
 def run(paths: tuple[Path, Path, Path]) -> dict[str, float]:
     """The steps of `sendopt solve` that come before writing."""
     from sendopt.allocation import allocate, check
-    from sendopt.allocation.files import read_problem
+    from sendopt.allocation.tables.files import read_problem
     from sendopt.config.limits_file import load_limits
     from sendopt.config.schema import Allocation
 

@@ -23,21 +23,31 @@ from scoring import say
 from weeks_loop import CONF, DEMO_USERS, START, base_settings, located, scaled
 
 from sendopt.config.schema import Settings, Training
+from sendopt.night.runtime import run_in
 from sendopt.propensity import line, model
 from sendopt.propensity.calibration import HIGH, LOW, ratios
-from sendopt.propensity.evaluation import log_loss
-from sendopt.runtime import run_in
 from sendopt.simulation import delivery
 from sendopt.simulation.world import World
-from sendopt.spark.session import open_session
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
-from sendopt.spark.train_propensity import training_rows
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.engine.session import open_session
+from sendopt.spark.night import Night
+from sendopt.spark.propensity.train_propensity import training_rows
+from sendopt.stats.losses import log_loss
 
 HISTORY_DAYS = 60
 WORLDS = ["8000:20", "2000:20", "2000:1", "2000:2", "2000:3"]
-HEAD = ("people", "seed", "line", "test sends", "log loss over the truth's", "truth / expected", "observed / expected",
-        "groups by truth", "furthest", "groups by observed")  # fmt: skip
+HEAD = (
+    "people",
+    "seed",
+    "line",
+    "test sends",
+    "log loss over the truth's",
+    "truth / expected",
+    "observed / expected",
+    "groups by truth",
+    "furthest",
+    "groups by observed",
+)
 
 
 def labelled(home: Path, users: int, seed: int, spark: SparkSession, base: Settings) -> pd.DataFrame:
@@ -99,11 +109,17 @@ def measured(rows: pd.DataFrame, settings: Training, users: int, seed: int) -> I
         calibrated = sum(group["calibrated"] for group in seen_groups)
         excess = (log_loss(truth, p) - log_loss(truth, truth)).mean()
         yield (
-            f"{users:,}", str(seed), name, f"{len(test):,}", f"{excess:.4f}", f"{overall['ratio']:.3f}",
-            f"{seen['ratio']:.3f} [{seen['low']:.3f}, {seen['high']:.3f}]", f"{sum(inside)} of {len(inside)} inside",
+            f"{users:,}",
+            str(seed),
+            name,
+            f"{len(test):,}",
+            f"{excess:.4f}",
+            f"{overall['ratio']:.3f}",
+            f"{seen['ratio']:.3f} [{seen['low']:.3f}, {seen['high']:.3f}]",
+            f"{sum(inside)} of {len(inside)} inside",
             f"{furthest['by']} {furthest['name']}: {furthest['ratio']:.3f}",
             f"{calibrated} of {len(seen_groups)} reach in",
-        )  # fmt: skip
+        )
 
 
 def main() -> None:

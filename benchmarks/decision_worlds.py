@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from sendopt.measurement.decisions import Decisions
+from sendopt.timing.decisions import Decisions
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from decision_worlds import DecisionWorld, campaigns, kept, shuffled, world
 
-from sendopt.measurement import policies, timing
-from sendopt.measurement.decisions import Decisions
+from sendopt.timing import gain, policies
+from sendopt.timing.decisions import Decisions
 
 MOST_FALSE = 16 / 200
 SAMPLES = 1000
@@ -27,7 +27,7 @@ def claims(make: Made, runs: int) -> dict[str, int]:
     """Verdicts by kind over `runs` seeds, and how often personal beat uniform, which proves nothing."""
     found = dict.fromkeys(("shown", "not_shown", "harmful", "refused", "beats_uniform"), 0)
     for seed in range(runs):
-        result = timing.evaluate(make(seed), samples=SAMPLES, trees=False)
+        result = gain.evaluate(make(seed), samples=SAMPLES, trees=False)
         found[result.kind] += 1
         personal = [p for p in result.policies if p.name == policies.PERSONAL]
         found["beats_uniform"] += bool(personal) and (personal[0].minus_uniform["snips"].low or 0) > 0
@@ -45,7 +45,7 @@ def coverage(runs: int, samples: int = SAMPLES, **settings: object) -> dict[str,
         log = made.log
         first, rest = log.rows(log.in_first_part), log.rows(~log.in_first_part)
         learned = policies.fit(first, rest, log.supported, len(made.if_sent), 7, trees=False)
-        values, _ = timing._values(rest, learned, ["uniform", *learned.choices], 7, samples)
+        values, _ = gain._values(rest, learned, ["uniform", *learned.choices], 7, samples)
         personal = next(v for v in values if v.name == policies.PERSONAL)
         truth = {name: _truth(made, rest, learned.choices[name]) for name in (policies.PERSONAL, learned.common)}
         estimates = {**personal.by, "difference": personal.minus_common["snips"]}
@@ -65,10 +65,10 @@ def common_claims(runs: int, samples: int = SAMPLES, **settings: object) -> dict
     found = dict.fromkeys(("claimed", "inside"), 0)
     for seed in range(runs):
         made: DecisionWorld = world(20_000 + seed, free=1.0, **settings)
-        result = timing.evaluate(made.log, samples=samples, trees=False)
+        result = gain.evaluate(made.log, samples=samples, trees=False)
         time_of_day = result.common_time
         assert time_of_day is not None
-        assert result.kind == timing.REFUSED
+        assert result.kind == gain.REFUSED
         true = float(made.if_sent[:, made.log.slots.index(time_of_day.slot)].mean())
         found["claimed"] += time_of_day.minus_uniform.low > 0
         found["inside"] += time_of_day.value.low <= true <= time_of_day.value.high
@@ -142,8 +142,8 @@ def main() -> None:
 
 
 def _read(log: Path, source: Path) -> Decisions:
-    from sendopt.evaluation.log import read_log
     from sendopt.ingest import load_mapping
+    from sendopt.timing.log import read_log
 
     found = read_log(log, load_mapping(source), "open", 24.0).decisions
     if found is None:

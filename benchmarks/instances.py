@@ -38,9 +38,15 @@ GENERATORS = {"smooth": smooth, "rough": rough, "stepped": stepped}
 
 
 def instance(
-    users: int, *, seed: int = 0, scores: str = "smooth", per_user: int = 3, days: int = 1, limits: str = "plain",
+    users: int,
+    *,
+    seed: int = 0,
+    scores: str = "smooth",
+    per_user: int = 3,
+    days: int = 1,
+    limits: str = "plain",
     with_history: float = 0.0,
-) -> Problem:  # fmt: skip
+) -> Problem:
     """A problem of 65 coupling rows a day: 24 slots of capacity, 40 campaigns, opt-outs.
 
     `limits`: plain (2 a day, 4 h apart), scoped (that and caps by week and category), many (4 a day, 2 h apart), week

@@ -13,9 +13,10 @@ import numpy as np
 import pulp
 from scipy.sparse import csc_matrix, save_npz
 
-from sendopt.allocation import Problem, lp
-from sendopt.allocation.exact import program_of
-from sendopt.allocation.lp import Program
+from sendopt.allocation import Problem
+from sendopt.allocation.exact import program as exact_program
+from sendopt.allocation.exact.plan import program_of
+from sendopt.allocation.exact.program import Program
 
 GAP = 1e-5
 SECONDS = 900
@@ -35,7 +36,7 @@ def solve(problem: Problem, method: str) -> dict[str, float | str]:
 
 
 def _pulp(program: Program, method: str) -> dict[str, float | str]:
-    model, _, _ = lp._build(program, True)
+    model, _, _ = exact_program._build(program, True)
     one = {"msg": False, "threads": 1, "gapRel": GAP, "timeLimit": SECONDS}
     model.solve(pulp.PULP_CBC_CMD(**one) if method == "PuLP+CBC" else pulp.HiGHS(**one))
     value = pulp.value(model.objective)

@@ -28,10 +28,24 @@ PEERS = Path(__file__).parent.parent / ".venv-bench/lib/python3.11/site-packages
 SIZES = ((4_000, 24), (600, 168))  # users, slots
 ROUNDS = 5
 USER = (
-    "channel", "category", "channel_rate", "category_rate", "rate_7d", "rate_30d", "rate_90d", "sends_7d", "sends_30d",
-    "mature_30d", "mature_90d", "sessions_7d", "sessions_30d", "days_since_send", "days_since_open",
-    "days_since_session", "fatigue_points",
-)  # fmt: skip
+    "channel",
+    "category",
+    "channel_rate",
+    "category_rate",
+    "rate_7d",
+    "rate_30d",
+    "rate_90d",
+    "sends_7d",
+    "sends_30d",
+    "mature_30d",
+    "mature_90d",
+    "sessions_7d",
+    "sessions_30d",
+    "days_since_send",
+    "days_since_open",
+    "days_since_session",
+    "fatigue_points",
+)
 SLOT = ("local_hour", "weekday", "weekend", "hour_rate")
 BOTH = ("user_hour_mature", "user_hour_rate", "user_daypart_rate", "user_hour_activity", "user_weekpart_activity")
 KINDS = {**dict.fromkeys(USER, "user"), **dict.fromkeys(SLOT, "slot"), **dict.fromkeys(BOTH, "user_slot")}
@@ -54,10 +68,22 @@ def world(n_users: int, n_slots: int, seed: int):
         for known, mean in ((0.9, 3), (0.7, 9), (0.8, 2))
     ]
     user = np.column_stack(
-        [channel, category, 0.1 + 0.02 * channel, 0.05 + 0.03 * category, *rates, n7 + draw.poisson(1, n_users),
-         n30 + draw.poisson(1, n_users), n30, n90, draw.poisson(50 * level), draw.poisson(200 * level), *since,
-         draw.exponential(0.7, n_users)]
-    ).astype(np.float64)  # fmt: skip
+        [
+            channel,
+            category,
+            0.1 + 0.02 * channel,
+            0.05 + 0.03 * category,
+            *rates,
+            n7 + draw.poisson(1, n_users),
+            n30 + draw.poisson(1, n_users),
+            n30,
+            n90,
+            draw.poisson(50 * level),
+            draw.poisson(200 * level),
+            *since,
+            draw.exponential(0.7, n_users),
+        ]
+    ).astype(np.float64)
     apart = np.minimum((hour - favourite[:, None]) % 24, (favourite[:, None] - hour) % 24)
     p = np.clip(1.8 * level[:, None] * np.exp(-apart / 4), 0.001, 0.95)
     seen = draw.poisson(1.2, p.shape)
@@ -65,10 +91,15 @@ def world(n_users: int, n_slots: int, seed: int):
     opened = draw.binomial(seen, p)
     prior = 4 * level[:, None]
     both = np.stack(
-        [seen, (opened + prior) / (seen + 4), (opened + draw.binomial(near - seen, p) + prior) / (near + 4),
-         (draw.poisson(20 * p) + 0.8) / (200 * level[:, None] + 20), (draw.poisson(10 * p) + 0.8) / (5 * prior + 20)],
+        [
+            seen,
+            (opened + prior) / (seen + 4),
+            (opened + draw.binomial(near - seen, p) + prior) / (near + 4),
+            (draw.poisson(20 * p) + 0.8) / (200 * level[:, None] + 20),
+            (draw.poisson(10 * p) + 0.8) / (5 * prior + 20),
+        ],
         axis=2,
-    )  # fmt: skip
+    )
     p = p * (1 + 0.2 * channel[:, None]) * (0.6 + 0.1 * category[:, None]) * np.exp(-0.2 * user[:, -1:])
     return user, slot, both.astype(np.float64), np.clip(p, 0, 1)
 
@@ -79,8 +110,15 @@ def model() -> lgb.Booster:
     draw = np.random.default_rng(3)
     u, s = draw.integers(0, len(user), 200_000), draw.integers(0, len(slot), 200_000)
     x = np.concatenate([user[u], slot[s], both[u, s]], axis=1)
-    settings = {"objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.05, "min_data_in_leaf": 50,
-                "num_threads": 1, "verbosity": -1, "seed": 1}  # fmt: skip
+    settings = {
+        "objective": "binary",
+        "num_leaves": LEAVES,
+        "learning_rate": 0.05,
+        "min_data_in_leaf": 50,
+        "num_threads": 1,
+        "verbosity": -1,
+        "seed": 1,
+    }
     data = lgb.Dataset(x, draw.random(len(u)) < p[u, s], feature_name=list(KINDS), categorical_feature=[0, 1])
     return lgb.train(settings, data, TREES)
 

@@ -30,17 +30,25 @@ from sendopt.domain.tables import SLOT_FEATURES, TABLES, USER_FEATURES, USER_SLO
 from sendopt.propensity.line import NUMBERS, Line, Term
 from sendopt.propensity.model import Card, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
-from sendopt.spark import score_slots
-from sendopt.spark.build_features import stored_features
-from sendopt.spark.session import open_session
-from sendopt.spark.slot_scorer import fast_scores, forest_of
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.engine.session import open_session
+from sendopt.spark.features.build_features import stored_features
+from sendopt.spark.night import Night
+from sendopt.spark.propensity import score_slots
+from sendopt.spark.propensity.slot_scorer import fast_scores, forest_of
 from sendopt.tracking import Registered
 
 PLAN_DATE = dt.date(2026, 4, 7)
-ZONES = ("Europe/London", "Europe/Berlin", "Europe/Athens", "America/New_York", "America/Chicago", "America/Denver",
-         "America/Los_Angeles", "Asia/Kolkata")  # fmt: skip
+ZONES = (
+    "Europe/London",
+    "Europe/Berlin",
+    "Europe/Athens",
+    "America/New_York",
+    "America/Chicago",
+    "America/Denver",
+    "America/Los_Angeles",
+    "Asia/Kolkata",
+)
 WORDS = {"channel": ("email", "push", "sms"), "category": ("a", "b", "c", "d", "e", "f")}
 TERMS = (
     *(number for number in NUMBERS if number[0] in KINDS),
@@ -72,18 +80,29 @@ def store(folder: Path, n_users: int) -> None:
         _write(folder, "user_features", columns)
     places = np.arange(48)
     of_slot = {"hour_rate": slot[:, 3]}
-    _write(folder, "slot_features", {
-        "plan_date": pa.array([PLAN_DATE] * 48, pa.date32()),
-        "local_hour": pa.array(places % 24, pa.int32()), "weekend": pa.array(places >= 24),
-        **{c.name: _numbers(of_slot.get(c.name, np.zeros(48)), c.type) for c in SLOT_FEATURES},
-    })  # fmt: skip
+    _write(
+        folder,
+        "slot_features",
+        {
+            "plan_date": pa.array([PLAN_DATE] * 48, pa.date32()),
+            "local_hour": pa.array(places % 24, pa.int32()),
+            "weekend": pa.array(places >= 24),
+            **{c.name: _numbers(of_slot.get(c.name, np.zeros(48)), c.type) for c in SLOT_FEATURES},
+        },
+    )
     kinds = [("all", "all", 0.12), ("channel", "push", 0.12), ("category", "b", 0.08)]
-    _write(folder, "group_features", {
-        "plan_date": pa.array([PLAN_DATE] * 3, pa.date32()),
-        "kind": pa.array([k for k, _, _ in kinds]), "name": pa.array([n for _, n, _ in kinds]),
-        "group_mature": pa.array([1000] * 3), "group_successes": pa.array([120] * 3),
-        "group_rate": pa.array([r for _, _, r in kinds]),
-    })  # fmt: skip
+    _write(
+        folder,
+        "group_features",
+        {
+            "plan_date": pa.array([PLAN_DATE] * 3, pa.date32()),
+            "kind": pa.array([k for k, _, _ in kinds]),
+            "name": pa.array([n for _, n, _ in kinds]),
+            "group_mature": pa.array([1000] * 3),
+            "group_successes": pa.array([120] * 3),
+            "group_rate": pa.array([r for _, _, r in kinds]),
+        },
+    )
 
 
 def _numbers(values, kind: str) -> pa.Array:

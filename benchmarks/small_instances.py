@@ -149,11 +149,18 @@ def measure(name: str, seed: int, gap: float) -> dict[str, float | str]:
     again = market.respond(market.own_prices(best.prices))
     value = float(market.d.value[plan[plan >= 0]].sum()) * market.unit
     return {
-        "users": market.n_users, "cells": len(problem.cells.slot), "objective": reached, "bound": best.bound,
-        "gap": gap_of(value, value - reached, best.bound), "cpu": cpu, "ms_per_user": 1e3 * cpu / market.n_users,
-        "answers": answers / market.n_users, "searched": again.searched / market.n_users, "cut": again.cut,
+        "users": market.n_users,
+        "cells": len(problem.cells.slot),
+        "objective": reached,
+        "bound": best.bound,
+        "gap": gap_of(value, value - reached, best.bound),
+        "cpu": cpu,
+        "ms_per_user": 1e3 * cpu / market.n_users,
+        "answers": answers / market.n_users,
+        "searched": again.searched / market.n_users,
+        "cut": again.cut,
         "missing": value - reached,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -173,10 +180,17 @@ def main() -> None:
         if given.only in name:
             r = run(name, seed, 1e-3 if name.startswith("week") else given.gap)
             cells = [
-                name, str(seed), f"{r['users']:,}", f"{r['objective']:,.4f}", f"{100 * r['gap']:.4f} %",
-                f"{r['cpu']:.2f}", f"{r['ms_per_user']:.1f}", f"{r['answers']:.0f}", f"{r['searched']:.0%}",
+                name,
+                str(seed),
+                f"{r['users']:,}",
+                f"{r['objective']:,.4f}",
+                f"{100 * r['gap']:.4f} %",
+                f"{r['cpu']:.2f}",
+                f"{r['ms_per_user']:.1f}",
+                f"{r['answers']:.0f}",
+                f"{r['searched']:.0%}",
                 str(r["cut"]),
-            ]  # fmt: skip
+            ]
             sys.stdout.write("| " + " | ".join(cells) + " |\n")
             sys.stdout.flush()
 
@@ -186,8 +200,11 @@ def run(name: str, seed: int, gap: float) -> dict[str, float]:
     path = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     done = subprocess.run(
         [sys.executable, __file__, "--one", json.dumps([name, seed, gap])],
-        env={**os.environ, **ONE_CORE, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, **ONE_CORE, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(f"{name}, seed {seed}:\n{done.stderr}")
     measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

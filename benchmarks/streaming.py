@@ -108,10 +108,16 @@ def measure(folder: Path, audit: bool) -> dict[str, float]:
     seconds, busy = time.perf_counter() - clock, time.process_time() - busy
     grown = _peak_mib() - before
     return {
-        "users": found.users, "buckets": found.buckets, "sends": found.sends, "seconds": seconds, "busy": busy,
-        "objective": found.solution.objective, "gap": found.solution.gap, "grown_mib": round(grown),
+        "users": found.users,
+        "buckets": found.buckets,
+        "sends": found.sends,
+        "seconds": seconds,
+        "busy": busy,
+        "objective": found.solution.objective,
+        "gap": found.solution.gap,
+        "grown_mib": round(grown),
         **{name: round(value, 2) for name, value in found.seconds.items()},
-    }  # fmt: skip
+    }
 
 
 def _peak_mib() -> float:
@@ -132,8 +138,8 @@ def on_spark(folder: Path, master: str, runs: int) -> list[dict[str, float]]:
 
     from sendopt.allocation.buckets import solve_buckets
     from sendopt.config.schema import SparkSettings
-    from sendopt.spark.session import open_session
-    from sendopt.spark.solve_buckets import over_buckets
+    from sendopt.spark.allocation.solve_buckets import over_buckets
+    from sendopt.spark.engine.session import open_session
 
     spark = open_session(SparkSettings(master=master))
     found = []
@@ -181,8 +187,10 @@ def main() -> None:
         if given.spark:
             folder = home / f"{given.scores}-{min(given.largest, 10**6)}"
             for i, done in enumerate(on_spark(folder, given.spark, 3)):
-                say(f"Spark {given.spark}, run {i + 1}: prices {done['prices']:.1f} s, map {done['map']:.1f} s, "
-                    f"gap {done['gap']:.1e}, objective {done['objective']:,.3f}")  # fmt: skip
+                say(
+                    f"Spark {given.spark}, run {i + 1}: prices {done['prices']:.1f} s, map {done['map']:.1f} s, "
+                    f"gap {done['gap']:.1e}, objective {done['objective']:,.3f}"
+                )
 
 
 def run(folder: Path, audit: bool) -> dict[str, float]:
@@ -198,9 +206,17 @@ def run(folder: Path, audit: bool) -> dict[str, float]:
 def line(r: dict[str, float]) -> str:
     """A row of the table."""
     cells = [
-        f"{r['users']:,}", str(r["buckets"]), f"{r['seconds']:.2f}", f"{r['busy']:.2f}", f"{r['read']:.2f}",
-        f"{r['prices']:.2f}", f"{r['objective']:,.3f}", f"{r['gap']:.1e}", f"{r['sends']:,}", str(r["grown_mib"]),
-    ]  # fmt: skip
+        f"{r['users']:,}",
+        str(r["buckets"]),
+        f"{r['seconds']:.2f}",
+        f"{r['busy']:.2f}",
+        f"{r['read']:.2f}",
+        f"{r['prices']:.2f}",
+        f"{r['objective']:,.3f}",
+        f"{r['gap']:.1e}",
+        f"{r['sends']:,}",
+        str(r["grown_mib"]),
+    ]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -25,16 +25,25 @@ from sendopt.ingest import load_mapping
 from sendopt.propensity.uplift import train_uplift
 from sendopt.simulation.decisions import GOAL_HOURS, decision_points
 from sendopt.simulation.world import World
-from sendopt.spark import uplift
-from sendopt.spark.ingest import ingest
-from sendopt.spark.session import open_session
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.engine.session import open_session
+from sendopt.spark.ingest.ingest import ingest
+from sendopt.spark.night import Night
+from sendopt.spark.propensity import uplift
 
 HEARTSTEPS = CONF.parents[1] / "shared" / "data" / "heartsteps_v1" / "decisions.csv"
 PEOPLE, DAYS, SEED = 1_000, 30, 5
-HEAD = ("log", "points", "people", "learner", "Qini of S, of T, unseen people", "Qini, later days", "all sent, later",
-        "all sent, before", "in truth, all days")  # fmt: skip
+HEAD = (
+    "log",
+    "points",
+    "people",
+    "learner",
+    "Qini of S, of T, unseen people",
+    "Qini, later days",
+    "all sent, later",
+    "all sent, before",
+    "in truth, all days",
+)
 
 
 def simulated(home: Path) -> tuple[Path, Path, Settings, date, float]:
@@ -65,13 +74,16 @@ def measured(spark: SparkSession, name: str, log: Callable[[Path], Any]) -> tupl
     unseen, test = said["validation"], said["test"]
     before = unseen[said["learner"]]
     return (
-        name, f"{len(points):,}", str(points["user_id"].nunique()), said["learner"].upper(),
+        name,
+        f"{len(points):,}",
+        str(points["user_id"].nunique()),
+        said["learner"].upper(),
         f"{unseen['s']['coefficient']:.4f}, {unseen['t']['coefficient']:.4f}",
         f"{test['coefficient']:.4f} [{test['low']:.4f}, {test['high']:.4f}]",
         f"{test['effect']:.3f} [{test['effect_low']:.3f}, {test['effect_high']:.3f}]",
         f"{before['effect']:.3f} [{before['effect_low']:.3f}, {before['effect_high']:.3f}]",
         "–" if truth is None else f"{truth:.3f}",
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

@@ -28,12 +28,12 @@ from weeks_loop import (
     days,
     without_half_of_the_opens,
     without_sessions_of_some,
-)  # fmt: skip
+)
 
+from sendopt.night.runtime import StageReport
 from sendopt.propensity.calibration import HIGH, LOW, ratio_interval, ratios
 from sendopt.report.data import read_table
-from sendopt.runtime import StageReport
-from sendopt.spark.session import open_session
+from sendopt.spark.engine.session import open_session
 
 WEEK = 7
 Reports = dict[str, StageReport]

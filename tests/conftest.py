@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from sendopt.spark.tables import Lake
+    from sendopt.spark.engine.lake import Lake
 
 REPO = Path(__file__).resolve().parents[1]
 HEARTSTEPS = REPO.parent / "shared" / "data" / "heartsteps_v1" / "decisions.csv"
@@ -27,7 +27,7 @@ settings.load_profile("any_machine")
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     from sendopt.config.schema import SparkSettings
-    from sendopt.spark.session import open_session
+    from sendopt.spark.engine.session import open_session
 
     session = open_session(SparkSettings(master="local[2]", shuffle_partitions=2, conf=FEW_ROWS))
     yield session
@@ -36,7 +36,7 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    from sendopt.spark.tables import Lake
+    from sendopt.spark.engine.lake import Lake
 
     return Lake(spark, str(tmp_path / "lake"))
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from sendopt.propensity.logistic import expit, logit
+from sendopt.stats.logistic import expit, logit
 
 CHANNELS, CATEGORIES = np.array(["email", "push"]), np.array(["news", "offers", "tips"])
 PRIOR = 20.0

@@ -17,8 +17,8 @@ from sendopt.domain.stages import STAGES
 from sendopt.domain.tables import TABLES
 
 if TYPE_CHECKING:
-    from sendopt.spark.stage import Night
-    from sendopt.spark.tables import Lake
+    from sendopt.spark.engine.lake import Lake
+    from sendopt.spark.night import Night
 
 PLAN_DATE = date(2026, 5, 4)
 EVENING = datetime(2026, 5, 3, 23, 0, tzinfo=UTC)  # as_of
@@ -56,14 +56,22 @@ def person(user: str, **changes: Any) -> dict[str, Any]:
 def send(user: str, key: str, at: datetime, **changes: Any) -> dict[str, Any]:
     """A row of the log: sent, by push, of a campaign that is not planned."""
     return {
-        "send_key": key, "user_id": user, "notification_id": key, "campaign_id": "old", "channel": "push",
-        "category": "old", "sent_at_utc": at.replace(tzinfo=None), "available": True, "sent": True, "source": "app",
+        "send_key": key,
+        "user_id": user,
+        "notification_id": key,
+        "campaign_id": "old",
+        "channel": "push",
+        "category": "old",
+        "sent_at_utc": at.replace(tzinfo=None),
+        "available": True,
+        "sent": True,
+        "source": "app",
         **changes,
-    }  # fmt: skip
+    }
 
 
 def night_of(lake: Lake, conf: Settings | None = None, now: datetime = EVENING, day: date = PLAN_DATE) -> Night:
-    from sendopt.spark.stage import Night
+    from sendopt.spark.night import Night
 
     return Night(lake.recording(), conf or settings(), day, Path("conf"), clock=Clock(now))
 
@@ -80,8 +88,10 @@ def scored(night: Night, people: Sequence[dict[str, Any]], version: str = VERSIO
     put(lake, "slot_features", [{"plan_date": day, "local_hour": h, "hour_sends": 100} for h in range(24)])
     scores = [
         {"user_id": u, "slot": s, "channel": c, "category": k, "p_open": 0.1 + s / 100, "p_opt_out": 0.0, **stamp}
-        for u in users for s in range(night.n_slots) for c, k in pairs
-    ]  # fmt: skip
+        for u in users
+        for s in range(night.n_slots)
+        for c, k in pairs
+    ]
     put(lake, "slot_scores", scores)
     record(night, "score_slots", facts, version)
 
@@ -89,15 +99,20 @@ def scored(night: Night, people: Sequence[dict[str, Any]], version: str = VERSIO
 def record(night: Night, stage: str, facts: dict[str, Any], version: str = VERSION) -> None:
     """What the runtime keeps of a stage's run."""
     row = {
-        "plan_date": night.plan_date, "stage": stage, "plan_version": version, "facts": json.dumps(facts),
-        "delta_versions": "{}", "dropped_by_reason": "{}",
-    }  # fmt: skip
+        "plan_date": night.plan_date,
+        "stage": stage,
+        "plan_version": version,
+        "facts": json.dumps(facts),
+        "delta_versions": "{}",
+        "dropped_by_reason": "{}",
+    }
     put(night.lake, "runs", [row], only=f"plan_date = '{night.plan_date}' AND stage = '{stage}'")
 
 
 def allocated(lake: Lake, people: Sequence[dict[str, Any]], conf: Settings | None = None, day: date = PLAN_DATE) -> int:
     """Run the night of these people up to allocate; the number of sends allocated."""
-    from sendopt.spark import allocate, build_candidates
+    from sendopt.spark.allocation import allocate
+    from sendopt.spark.candidates import build_candidates
 
     as_of = EVENING + timedelta(days=(day - PLAN_DATE).days)
     scored(night_of(lake, conf, as_of, day), people, VERSION if day == PLAN_DATE else str(day))

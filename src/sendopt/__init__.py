@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sendopt.ending import listen_early
+from sendopt.process.ending import listen_early
 
 listen_early()  # before all else: what a command imports takes seconds to load
 

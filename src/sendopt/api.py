@@ -15,12 +15,13 @@ import pandas as pd
 import pyarrow as pa
 
 from sendopt import allocation, frames
-from sendopt.allocation import Audit, PriceCheck, Problem, Solution, Tier, columns, files
-from sendopt.allocation import start_prices as starts
+from sendopt.allocation import Audit, PriceCheck, Problem, Solution, Tier
 from sendopt.allocation.control import Control, Progress
-from sendopt.allocation.left_out import by_reason, left_out
-from sendopt.allocation.tabular import Frame
-from sendopt.allocation.unused import Expectation
+from sendopt.allocation.reasons.left_out import by_reason, left_out
+from sendopt.allocation.tables import columns, files
+from sendopt.allocation.tables import start_prices as starts
+from sendopt.allocation.tables.tabular import Frame
+from sendopt.allocation.tables.unused import Expectation
 from sendopt.config.limits_file import limits_of, load_limits
 from sendopt.config.schema import Allocation
 from sendopt.domain.limits import SolveLimits
@@ -117,22 +118,45 @@ class Result(Generic[F]):
 
 @overload
 def solve(
-    candidates: pd.DataFrame, limits: Limits, history: object = None, *, method: str = "auto", gap: float | None = None,
-    start_prices: Any = None, progress: Callable[[Progress], None] | None = None, cancel: Cancel | None = None,
-    allow_unused: bool = False, min_history_match: float = 0.0,
-) -> Result[pd.DataFrame]: ...  # fmt: skip
+    candidates: pd.DataFrame,
+    limits: Limits,
+    history: object = None,
+    *,
+    method: str = "auto",
+    gap: float | None = None,
+    start_prices: Any = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: Cancel | None = None,
+    allow_unused: bool = False,
+    min_history_match: float = 0.0,
+) -> Result[pd.DataFrame]: ...
 @overload
 def solve(
-    candidates: frames.ArrowStream | str | os.PathLike[str], limits: Limits, history: object = None, *,
-    method: str = "auto", gap: float | None = None, start_prices: Any = None,
-    progress: Callable[[Progress], None] | None = None, cancel: Cancel | None = None, allow_unused: bool = False,
+    candidates: frames.ArrowStream | str | os.PathLike[str],
+    limits: Limits,
+    history: object = None,
+    *,
+    method: str = "auto",
+    gap: float | None = None,
+    start_prices: Any = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: Cancel | None = None,
+    allow_unused: bool = False,
     min_history_match: float = 0.0,
-) -> Result[Any]: ...  # fmt: skip
+) -> Result[Any]: ...
 def solve(
-    candidates: object, limits: Limits, history: object = None, *, method: str = "auto", gap: float | None = None,
-    start_prices: Any = None, progress: Callable[[Progress], None] | None = None, cancel: Cancel | None = None,
-    allow_unused: bool = False, min_history_match: float = 0.0,
-) -> Result[Any]:  # fmt: skip
+    candidates: object,
+    limits: Limits,
+    history: object = None,
+    *,
+    method: str = "auto",
+    gap: float | None = None,
+    start_prices: Any = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: Cancel | None = None,
+    allow_unused: bool = False,
+    min_history_match: float = 0.0,
+) -> Result[Any]:
     """Return the plan of scored candidates under limits, audited, with a proof of how good it is.
 
     `candidates` and `history` are frames of pandas, polars, Arrow or any library with Arrow's C stream, or paths of

@@ -18,6 +18,7 @@ from sendopt.config.schema import Campaign, QuietHours
 from sendopt.domain.consent import EVERY_CATEGORY
 from sendopt.domain.plausible import Wall
 from sendopt.domain.slots import Minutes, inside, outside
+from sendopt.stats.arrays import Flags
 
 # In order of precedence: the first that applies is the row's reason.
 REASONS = (
@@ -37,8 +38,6 @@ REASONS = (
 )
 
 LOCAL_RULES = ("quiet_hours", "window", "no_support")  # by precedence
-
-Flags = NDArray[np.bool_]
 
 
 def refusals(

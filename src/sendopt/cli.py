@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from sendopt import ending, output, runtime
 from sendopt.config.loader import load
 from sendopt.errors import ConfigError
+from sendopt.night import runtime
+from sendopt.process import ending, output
 
 app = typer.Typer(
     name="sendopt",
@@ -58,7 +60,7 @@ def night(
 
     def work() -> None:
         times = runtime.Times.of(now)
-        document = _commands().night(runtime.parse_date(plan_date), load(conf, env), conf, times, train, as_json)
+        document = _command("night").night(runtime.parse_date(plan_date), load(conf, env), conf, times, train, as_json)
         if as_json:
             output.document(document)
 
@@ -75,7 +77,7 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Read raw logs into the silver tables; bad rows go to quarantine, each with its reason."""
-    _exit(lambda: _commands().ingest(source, data, load(conf, env), runtime.Times.of(now), as_json))
+    _exit(lambda: _command("ingest").ingest(source, data, load(conf, env), runtime.Times.of(now), as_json))
 
 
 @app.command()
@@ -93,7 +95,7 @@ def init(
     as_json: Annotated[bool, typer.Option("--json", help="the proposal as JSON instead of prose")] = False,
 ) -> None:
     """Propose mapping, source and the smallest settings for a log of your own, from what it holds."""
-    _exit(lambda: _commands().init(log, out, preset, zone, column or [], as_json))
+    _exit(lambda: _command("init").init(log, out, preset, zone, column or [], as_json))
 
 
 @app.command()
@@ -103,7 +105,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check every setting at once, with file, line and remedy, and say what the settings mean for a night."""
-    _exit(lambda: _commands().check(conf, env, as_json))
+    _exit(lambda: _command("check").check(conf, env, as_json))
 
 
 @app.command()
@@ -119,7 +121,7 @@ def explain(
 
     def work() -> None:
         day = runtime.parse_date(plan_date) if plan_date else None
-        _commands().explain(user, message, day, load(conf, env), as_json)
+        _command("explain").explain(user, message, day, load(conf, env), as_json)
 
     _exit(work)
 
@@ -180,17 +182,26 @@ def solve(
     """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
 
     def work() -> None:
-        commands = _commands()
-        call = commands.SolveCall(
-            candidates, limits, out, history, method, gap, start_prices, reasons, allow_unused, min_history_match,
+        command = _command("solve")
+        call = command.SolveCall(
+            candidates,
+            limits,
+            out,
+            history,
+            method,
+            gap,
+            start_prices,
+            reasons,
+            allow_unused,
+            min_history_match,
             as_json,
-        )  # fmt: skip
+        )
         if candidates.is_dir() and check_prices == 0:
-            commands.solve_folder(call, buckets, spark)
+            command.solve_folder(call, buckets, spark)
         elif not candidates.is_dir() and (buckets is not None or spark is not None):
             raise ConfigError(f"--buckets and --spark are for a folder of Parquet, and {candidates} is none")
         else:
-            commands.solve(call, check_prices)
+            command.solve(call, check_prices)
 
     _exit(work)
 
@@ -219,7 +230,7 @@ def evaluate(
         "max_refused_fraction": max_refused_fraction,
         "max_unmatched_interactions": max_unmatched_interactions,
     }
-    _exit(lambda: _commands().evaluate(decisions, source, out, label, window_hours, shares, as_json))
+    _exit(lambda: _command("evaluate").evaluate(decisions, source, out, label, window_hours, shares, as_json))
 
 
 @app.command()
@@ -231,7 +242,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Simulate a small world, plan its next night, and show what came out."""
-    _exit(lambda: _commands().demo(users, nights, conf, env, as_json))
+    _exit(lambda: _command("demo").demo(users, nights, conf, env, as_json))
 
 
 @app.command()
@@ -259,11 +270,9 @@ def rollback(
     _exit(work)
 
 
-def _commands() -> ModuleType:
-    """Loaded when a command runs, so that help and errors of the command line come at once."""
-    from sendopt import commands
-
-    return commands
+def _command(name: str) -> ModuleType:
+    """Its module, loaded when a command runs, so that help and errors of the command line come at once."""
+    return import_module(f"sendopt.commands.{name}")
 
 
 def _exit(work: Callable[[], None]) -> None:

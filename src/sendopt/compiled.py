@@ -14,11 +14,13 @@ from pathlib import Path
 import numba
 from numba import njit
 
-from sendopt import private
+from sendopt.process import private
 
 _PACKAGE = Path(__file__).parent
-_PACKAGES = tuple(_PACKAGE / name for name in ("allocation/prices", "allocation/left_out", "propensity/forest"))
-_MODULES = tuple(_PACKAGE / "allocation" / name for name in ("audit_rules.py", "audit_search.py"))
+_PACKAGES = tuple(_PACKAGE / name for name in ("allocation/prices", "propensity/forest"))
+_MODULES = tuple(
+    _PACKAGE / "allocation" / name for name in ("audit/user_rules.py", "audit/search.py", "reasons/windows.py")
+)
 
 
 def compiled_files() -> list[Path]:

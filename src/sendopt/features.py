@@ -198,9 +198,14 @@ class Reference:
         return found
 
     def user_slot(
-        self, plan_date: date, user: str, hour: int, weekend: bool,
-        mine: dict[str, float | int | None], common: dict[str, float | int],
-    ) -> dict[str, float | int]:  # fmt: skip
+        self,
+        plan_date: date,
+        user: str,
+        hour: int,
+        weekend: bool,
+        mine: dict[str, float | int | None],
+        common: dict[str, float | int],
+    ) -> dict[str, float | int]:
         """The features of a user at a local hour, given the user's and the hour's own."""
         everyone = self._mature(plan_date)
         sends = everyone[everyone.user_id == user]
@@ -290,10 +295,12 @@ def _exposures(sends: pd.DataFrame, interactions: pd.DataFrame, rules: Rules) ->
     rows["mature_at"] = rows["at"] + rules.success.window
     wanted = pd.DataFrame(
         {
-            "send_key": interactions.send_key, "kind": interactions.kind, "at": _microseconds(interactions.at_utc),
+            "send_key": interactions.send_key,
+            "kind": interactions.kind,
+            "at": _microseconds(interactions.at_utc),
             "machine": _flags(interactions, "machine", False),
         }
-    )  # fmt: skip
+    )
     judged = judge(rows[["send_key", "user_id", "at"]], wanted, rules.success)
     rows["label"] = judged.success.astype("int64")
     rows["suspected"] = judged.suspected

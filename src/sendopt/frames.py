@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 import pyarrow as pa
 
-from sendopt.allocation.tabular import Frame, plain
+from sendopt.allocation.tables.tabular import Frame, plain
 from sendopt.errors import ContractError
 
 Made = Callable[[pa.Table], Any]  # a result from a table

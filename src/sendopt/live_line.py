@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sendopt.allocation.control import Progress
-from sendopt.ending import Finish
+from sendopt.process.ending import Finish
 
 PHASES = {
     "prices": "looking for prices",

@@ -12,12 +12,12 @@ from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Settings
 from sendopt.domain import reasons
 from sendopt.domain.clock import in_words
+from sendopt.experiment.arms import BASELINE
 from sendopt.ingest import summary as ingest_summary
-from sendopt.measurement.experiment import BASELINE
+from sendopt.night.runtime import StageReport
 from sendopt.report.data import ReportData, load
-from sendopt.report.goal_parts import expected as expected_goals
-from sendopt.report.words import amount, gap_words
-from sendopt.runtime import StageReport
+from sendopt.report.kit.words import amount, gap_words
+from sendopt.report.night.goal_parts import expected as expected_goals
 
 LITTLE = 1e-9  # of a plan's worth: a limit whose room is worth no more has no price to speak of
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from sendopt import compiled, errors
 from sendopt.domain.stages import STAGES
-from sendopt.runtime import REPORT
+from sendopt.night.runtime import REPORT
 
 REPO = Path(__file__).resolve().parents[2]
 JOBS = sorted((REPO / "jobs").glob("*.py"))
@@ -21,14 +24,14 @@ SOURCES = [p for d in ("src", "jobs", "airflow_dags") for p in sorted((REPO / d)
 
 def test_jobs_and_stages_have_the_same_names():
     assert {p.stem for p in JOBS} == {*STAGES, REPORT}
-    assert all((REPO / "src" / "sendopt" / "spark" / f"{s}.py").is_file() for s in STAGES)
+    assert all(find_spec(stage.module) for stage in STAGES.values())
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda p: p.stem)
 def test_a_job_is_thin(path):
     assert len(path.read_text().splitlines()) <= 20
     imported = {n.module for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)}
-    assert imported == {"sendopt.runtime"}
+    assert imported == {"sendopt.night.runtime"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(REPO)))
@@ -44,6 +47,41 @@ def test_layers_hold():
         [str(Path(sys.executable).with_name("lint-imports"))], cwd=REPO, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+PLANTED = {  # by contract, a file and an import that it forbids
+    "layers": ("domain/slots.py", "from sendopt.report import render"),
+    "engines": ("stats/losses.py", "import pyspark"),
+    "mlflow": ("spark/night.py", "import mlflow"),
+    "pickle": ("config/places.py", "import pickle"),
+    "airflow": ("night/runtime.py", "import airflow"),
+    "audit": ("allocation/audit/tiers.py", "from sendopt.allocation.tiers import tier_problem"),
+    "spark": ("spark/engine/keys.py", "from sendopt.spark.night import Night"),
+    "allocation": ("allocation/solution.py", "from sendopt.allocation.solve import allocate"),
+}
+
+
+@pytest.mark.slow
+def test_each_contract_catches_a_planted_import(tmp_path):
+    shutil.copytree(REPO / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(REPO / ".importlinter", tmp_path)
+    contracts = configparser.ConfigParser()
+    contracts.read(REPO / ".importlinter")
+    named = {name: contracts[f"importlinter:contract:{name}"]["name"] for name in PLANTED}
+    assert {f"importlinter:contract:{name}" for name in PLANTED} == set(contracts.sections()) - {"importlinter"}
+    for name, line in PLANTED.values():
+        path = tmp_path / "src/sendopt" / name
+        path.write_text(path.read_text() + f"\n{line}\n")
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "src"), "PATH": "", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert {name for name, contract in named.items() if f"{contract} BROKEN" in done.stdout} == set(PLANTED)
 
 
 def test_every_error_has_the_exit_code_that_the_docs_promise():
@@ -75,7 +113,7 @@ def test_machine_code_is_kept_by_the_hash_of_all_code_that_is_compiled():
 
 def test_no_zone_function_of_spark_is_used():
     forbidden = re.compile(r"F\.(from_utc_timestamp|to_utc_timestamp|convert_timezone)|AT TIME ZONE", re.I)
-    for path in (REPO / "src" / "sendopt" / "spark").glob("*.py"):
+    for path in (REPO / "src" / "sendopt" / "spark").rglob("*.py"):
         assert not forbidden.search(path.read_text()), path
 
 

@@ -69,9 +69,13 @@ def test_a_job_that_says_nothing_gives_no_sentence(lines: tuple[str, ...]) -> No
 
 @pytest.mark.parametrize(
     ("said", "shown"),
-    [("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"), ("a\x00b\x07", r"a\x00b\x07"), ("a\u202eb", r"a\u202eb"),
-     ("naïve „Ü“ 日本", "naïve „Ü“ 日本")],
-)  # fmt: skip
+    [
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("a\x00b\x07", r"a\x00b\x07"),
+        ("a\u202eb", r"a\u202eb"),
+        ("naïve „Ü“ 日本", "naïve „Ü“ 日本"),
+    ],
+)
 def test_control_characters_are_shown_and_not_obeyed(said: str, shown: str) -> None:
     assert collected(f"sendopt: {said}") == shown
 

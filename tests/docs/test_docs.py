@@ -66,10 +66,17 @@ def test_the_commands_of_solve_run_with_the_limits_that_its_page_shows(tmp_path)
     page = (REPO / "docs/how-to/solve.md").read_text()
     (tmp_path / "limits.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S).group(1))
     rows = {
-        "user_id": ["ann", "ann", "bob"], "message_id": ["m1", "m2", "m1"], "campaign_id": ["spring_sale"] * 3,
-        "channel": ["push"] * 3, "category": ["shop"] * 3, "slot": [9, 14, 9], "value": [0.2, 0.1, 0.3],
-        "local_day": [20541] * 3, "p_opt_out": [0.001] * 3, "cost": [0.0, 0.0, 0.0],
-    }  # fmt: skip
+        "user_id": ["ann", "ann", "bob"],
+        "message_id": ["m1", "m2", "m1"],
+        "campaign_id": ["spring_sale"] * 3,
+        "channel": ["push"] * 3,
+        "category": ["shop"] * 3,
+        "slot": [9, 14, 9],
+        "value": [0.2, 0.1, 0.3],
+        "local_day": [20541] * 3,
+        "p_opt_out": [0.001] * 3,
+        "cost": [0.0, 0.0, 0.0],
+    }
     past = {
         "user_id": ["bob"],
         "channel": ["push"],
@@ -99,10 +106,14 @@ def test_the_commands_of_evaluate_run_with_the_mapping_that_its_page_shows(tmp_p
     day = pd.Timestamp("2026-01-05") + pd.to_timedelta(np.tile(np.arange(days), people), unit="D")
     sent = day + pd.to_timedelta(hour, unit="h")
     log = {
-        "customer": np.repeat([f"c{i}" for i in range(people)], days), "push_id": np.arange(people * days),
-        "campaign": "sale", "sent": sent.strftime("%Y-%m-%d %H:%M"), "tz": "UTC", "probability": 1 / 15,
+        "customer": np.repeat([f"c{i}" for i in range(people)], days),
+        "push_id": np.arange(people * days),
+        "campaign": "sale",
+        "sent": sent.strftime("%Y-%m-%d %H:%M"),
+        "tz": "UTC",
+        "probability": 1 / 15,
         "opened": (rng.random(people * days) < 0.3).astype(int),
-    }  # fmt: skip
+    }
     pd.DataFrame(log).to_csv(tmp_path / "log.csv", index=False)
     ran = 0
     for words in commands(REPO / "docs/how-to/evaluate.md"):

@@ -12,11 +12,11 @@ import pytest
 from pyspark.sql import SparkSession
 from worlds import PLAN_DATE, make_world
 
-from sendopt import runtime
 from sendopt.config.loader import load
 from sendopt.config.schema import AudienceAll, Gate, Goal, Objective, Settings, Training
 from sendopt.demo import play
 from sendopt.domain.keys import keyed_hash
+from sendopt.night import runtime
 from sendopt.propensity import goals as heads
 from sendopt.propensity.model import split
 from sendopt.report import render
@@ -25,10 +25,10 @@ from sendopt.report.data import read_table
 from sendopt.simulation.nature import p_order
 from sendopt.simulation.raw import remember
 from sendopt.simulation.world import World, world_file
-from sendopt.spark import goals, score_slots, train_propensity
+from sendopt.spark.engine.lake import Lake
 from sendopt.spark.lineage import of_scores
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
+from sendopt.spark.night import Night
+from sendopt.spark.propensity import goals, score_slots, train_propensity
 from sendopt.tracking import registries
 from sendopt.tracking.mlflow import MlflowTracker
 
@@ -241,7 +241,12 @@ def test_the_report_names_the_goals_and_later_what_they_brought(spark: SparkSess
     evaluations = registries.goal_evaluations(settings.mlflow, settings.objective.goals)
     assert set(evaluations) == {"order"}
     page = render(load_report(settings.paths.data, PLAN_DATE, None, evaluations))
-    for words in ("2 goals beside the label", "goal within 72 hours", "Model sendopt-p-open-goal-order/1",
-                  "of each success, no trusted model", "of goal order"):  # fmt: skip
+    for words in (
+        "2 goals beside the label",
+        "goal within 72 hours",
+        "Model sendopt-p-open-goal-order/1",
+        "of each success, no trusted model",
+        "of goal order",
+    ):
         assert words in page, words
     assert "Goals of earlier plans" in render(load_report(settings.paths.data, later, None, evaluations))

@@ -7,8 +7,8 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from sendopt import runtime
 from sendopt.config.loader import load
+from sendopt.night import runtime
 from sendopt.report.data import read_table
 
 pytestmark = pytest.mark.slow

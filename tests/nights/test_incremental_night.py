@@ -11,7 +11,6 @@ import pytest
 from lake_rows import put_frame
 from propensity_rows import points
 
-from sendopt import runtime
 from sendopt.config.schema import (
     AudienceAll,
     Campaign,
@@ -27,9 +26,11 @@ from sendopt.config.schema import (
     Training,
 )
 from sendopt.errors import ModelError
-from sendopt.spark import build_features, score_slots, train_propensity
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
+from sendopt.night import runtime
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.features import build_features
+from sendopt.spark.night import Night
+from sendopt.spark.propensity import score_slots, train_propensity
 from sendopt.tracking.mlflow import MlflowTracker
 
 pytestmark = pytest.mark.slow
@@ -40,21 +41,34 @@ PLAN_DATE = date(2025, 1, 1) + timedelta(days=DAYS + 2)
 def _fill(lake: Lake, log: pd.DataFrame) -> None:
     sends = pd.DataFrame(
         {
-            "send_key": log["send_key"], "source": "test", "user_id": log["user_id"],
-            "notification_id": log["send_key"], "campaign_id": "c", "channel": log["channel"],
-            "category": log["category"], "sent_at_utc": log["sent_at_utc"].astype("datetime64[us]"),
-            "timezone": "UTC", "arm": None, "pscore": log["pscore"], "decision_kind": "send", "plan_version": None,
-            "available": True, "sent": log["sent"],
+            "send_key": log["send_key"],
+            "source": "test",
+            "user_id": log["user_id"],
+            "notification_id": log["send_key"],
+            "campaign_id": "c",
+            "channel": log["channel"],
+            "category": log["category"],
+            "sent_at_utc": log["sent_at_utc"].astype("datetime64[us]"),
+            "timezone": "UTC",
+            "arm": None,
+            "pscore": log["pscore"],
+            "decision_kind": "send",
+            "plan_version": None,
+            "available": True,
+            "sent": log["sent"],
         }
-    )  # fmt: skip
+    )
     won = log[log["label"] == 1]
     goals = pd.DataFrame({"send_key": won["send_key"], "kind": "goal", "at_imputed": False})
     goals["at_utc"] = (won["sent_at_utc"] + pd.Timedelta(minutes=20)).astype("datetime64[us]")
     users = pd.DataFrame({"user_id": sorted(log["user_id"].unique()), "timezone": "UTC"})
     users = users.assign(
-        channels=[["push", "email"]] * len(users), opted_out_categories=[[]] * len(users), quiet_start=None,
-        quiet_end=None, created_at=np.datetime64("2024-12-31", "us"),
-    )  # fmt: skip
+        channels=[["push", "email"]] * len(users),
+        opted_out_categories=[[]] * len(users),
+        quiet_start=None,
+        quiet_end=None,
+        created_at=np.datetime64("2024-12-31", "us"),
+    )
     for name, frame in {"sends": sends, "interactions": goals, "users": users}.items():
         put_frame(lake.root, name, frame)
 

@@ -14,11 +14,12 @@ from sendopt.config.schema import Grid, Label, Settings
 from sendopt.domain.keys import keyed_hash
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import DerivedUsers, Outcome, SourceMapping, TableMapping
-from sendopt.spark import build_features, measure
-from sendopt.spark.feature_counts import exposures_of, rules_of_night
-from sendopt.spark.ingest import ingest
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import schema_of
+from sendopt.spark.engine.lake import schema_of
+from sendopt.spark.features import build_features
+from sendopt.spark.features.feature_counts import exposures_of, rules_of_night
+from sendopt.spark.ingest.ingest import ingest
+from sendopt.spark.measurement import measure
+from sendopt.spark.night import Night
 
 pytestmark = pytest.mark.slow
 SENT = datetime(2026, 3, 1, 9, 0, 0, 500_000, tzinfo=UTC)
@@ -29,17 +30,21 @@ MAPPING = SourceMapping(
     source="shop",
     tables={
         "sends": TableMapping(
-            files="sends.jsonl", format="jsonl", outcome=Outcome(column="opened", kind="open"),
+            files="sends.jsonl",
+            format="jsonl",
+            outcome=Outcome(column="opened", kind="open"),
             columns={"user_id": "user", "notification_id": "id", "sent_at_utc": "at", "timezone": "tz"},
             constants={"channel": "push", "category": "news", "campaign_id": "c", "available": True, "sent": True},
         ),
         "interactions": TableMapping(
-            files="opens*.jsonl", format="jsonl", columns={"notification_id": "id", "at_utc": "at"},
+            files="opens*.jsonl",
+            format="jsonl",
+            columns={"notification_id": "id", "at_utc": "at"},
             constants={"kind": "open"},
         ),
     },
     derived_users=DerivedUsers(derive_from="sends", channels=("push",)),
-)  # fmt: skip
+)
 
 # by send: minutes after it of the open in the first delivery ("imputed": only told that there was one), of that in the
 # second, and what must stand in the end
@@ -100,10 +105,19 @@ def measured(lake) -> tuple[int, int]:
 def plan_the_sends(lake) -> None:
     sends = lake.read("sends").toPandas()
     plan = sends.assign(
-        plan_date=DAY, send_at_utc=sends["sent_at_utc"], slot_end_utc=sends["sent_at_utc"], send_at_local="x",
-        arm="treatment", pscore=1.0, p_open=0.5, p_opt_out=0.0, value=0.5, plan_version="v", config_hash="h",
+        plan_date=DAY,
+        send_at_utc=sends["sent_at_utc"],
+        slot_end_utc=sends["sent_at_utc"],
+        send_at_local="x",
+        arm="treatment",
+        pscore=1.0,
+        p_open=0.5,
+        p_opt_out=0.0,
+        value=0.5,
+        plan_version="v",
+        config_hash="h",
         model_version="m",
-    )  # fmt: skip
+    )
     table = TABLES["send_plan"]
     lake.replace("send_plan", lake.spark.createDataFrame(plan[list(table.names)], schema_of(table)), DAY)
 

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from worlds import make_world
 
-from sendopt import runtime
 from sendopt.config.loader import load
 from sendopt.demo import play
 from sendopt.domain import reasons
@@ -21,6 +20,7 @@ from sendopt.domain.keys import keyed_hash, planned_send_key
 from sendopt.domain.limits import Limits
 from sendopt.domain.stages import CATALOGUE
 from sendopt.domain.tables import TABLES
+from sendopt.night import runtime
 from sendopt.report.data import read_table
 from sendopt.report.explain import explain_user
 from sendopt.summary import of_night

@@ -8,8 +8,8 @@ from allocation_worlds import EXACT, PRICES, best_by_trying_all, problem, random
 
 from sendopt.allocation import allocate, audit
 from sendopt.allocation.coupling import coupling
-from sendopt.allocation.exact import program_of
-from sendopt.allocation.lp import Model
+from sendopt.allocation.exact.plan import program_of
+from sendopt.allocation.exact.program import Model
 
 
 @pytest.mark.parametrize("block", range(5))

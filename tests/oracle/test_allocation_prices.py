@@ -10,9 +10,9 @@ import pytest
 from allocation_worlds import EXACT, PRICES, problem, random_problem, with_limits
 
 from sendopt.allocation import Problem, allocate, audit, audit_plan
-from sendopt.allocation.prices import sweep
+from sendopt.allocation.prices import market
+from sendopt.allocation.prices.best_response import respond
 from sendopt.allocation.prices.engine import prepare
-from sendopt.allocation.prices.response import respond
 from sendopt.allocation.prices.scratch import Prices, scratch_for
 from sendopt.domain.limits import Limits
 
@@ -99,10 +99,10 @@ def test_prices_stay_within_a_small_gap_and_keep_every_limit() -> None:
 
 
 def test_two_threads_sum_up_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "BLOCK", 16)
+    monkeypatch.setattr(market, "BLOCK", 16)
     compiled, _ = prepare(world())
     prices = np.full(len(compiled.rows.names), 0.01)
-    one, two = (sweep.Market(compiled, threads=n).respond(prices) for n in (1, 2))
+    one, two = (market.Market(compiled, threads=n).respond(prices) for n in (1, 2))
     assert (one.bound, one.value) == (two.bound, two.value)
     assert one.use.tobytes() == two.use.tobytes()
 

@@ -13,9 +13,9 @@ from sendopt.config.schema import Settings
 from sendopt.domain.tables import TABLES
 from sendopt.errors import InputNotReady
 from sendopt.features import FEATURE_COLUMNS, SCORING_KEYS, TRAINING_KEYS, Reference, rules_of
-from sendopt.spark import build_features
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import schema_of
+from sendopt.spark.engine.lake import schema_of
+from sendopt.spark.features import build_features
+from sendopt.spark.night import Night
 
 pytestmark = pytest.mark.slow
 PLAN_DATE = date(2026, 4, 2)  # the log holds both European and American changes of clock
@@ -25,12 +25,13 @@ NAMES = ("user_features", "slot_features", "group_features")
 SETTINGS = {
     "usual": {},
     "short history, fatigue budget": {
-        "features": {"history_days": 20, "prior_sends": 3.5, "prior_sessions": 2.5}, "fatigue": FATIGUE,
+        "features": {"history_days": 20, "prior_sends": 3.5, "prior_sessions": 2.5},
+        "fatigue": FATIGUE,
         "grid": {"lead_minutes": 150},
     },
     "goal within an hour and a half": {"label": {"kind": "goal", "window_hours": 1.5}, "grid": {"lead_minutes": 0}},
     "opens within half an hour suspected": {"label": {"machine_open_seconds": 1800.0}},
-}  # fmt: skip
+}
 
 
 def utc(*parts: int) -> datetime:
@@ -60,11 +61,25 @@ def invented_log(seed: int, users: int = 9, sends: int = 220, sessions: int = 16
         zone = ZONES[int(rng.integers(len(ZONES)))]
         at, available = moment(), rng.random() < 0.9
         campaign, channel = int(rng.integers(4)), ("push", "email", "sms")[int(rng.integers(3))]
-        log.append((
-            f"k{i}", "test", user, f"n{i}", f"c{campaign}", channel, f"cat{campaign % 2}", at, zone, None,
-            float(rng.uniform(0.05, 1)) if available else None, "slot", None, available,
-            available and rng.random() < 0.9,
-        ))  # fmt: skip
+        log.append(
+            (
+                f"k{i}",
+                "test",
+                user,
+                f"n{i}",
+                f"c{campaign}",
+                channel,
+                f"cat{campaign % 2}",
+                at,
+                zone,
+                None,
+                float(rng.uniform(0.05, 1)) if available else None,
+                "slot",
+                None,
+                available,
+                available and rng.random() < 0.9,
+            )
+        )
         for kind in ("open", "goal"):
             if rng.random() < 0.5:
                 delay = timedelta(hours=float(rng.choice([0, 1.5, 24, rng.exponential(1), rng.exponential(30)])))
@@ -140,10 +155,14 @@ def test_the_future_changes_nothing_and_the_last_moment_counts(lake):
     night = night_of(lake)
     as_of = night.as_of.replace(tzinfo=None)
     no_open_yet = next(
-        r for r in log["sends"]
-        if as_of - timedelta(days=9) < r[7] < as_of - timedelta(days=1) and r[13] and r[14] and r[2] == "u1"
+        r
+        for r in log["sends"]
+        if as_of - timedelta(days=9) < r[7] < as_of - timedelta(days=1)
+        and r[13]
+        and r[14]
+        and r[2] == "u1"
         and not any(i[0] == r[0] and i[1] == "open" for i in log["interactions"])
-    )  # fmt: skip
+    )
     immature = (
         "x0",
         "test",

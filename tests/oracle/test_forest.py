@@ -14,8 +14,30 @@ from sendopt.propensity.forest.forest import KINDS
 
 TRAINED, CHANGED = 200, 4  # models learned, and changed copies of each: 1,000 in all
 TINY = float(np.float32(1e-35))
-ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-36, -1e-36, TINY, -TINY, 1.1e-35, -1.1e-35, -0.5, -1.0, 0.999,
-                1e10, -1e10, 3e9, 31.0, 32.0, 64.5])  # fmt: skip
+ODD = np.array(
+    [
+        np.nan,
+        np.inf,
+        -np.inf,
+        0.0,
+        -0.0,
+        1e-36,
+        -1e-36,
+        TINY,
+        -TINY,
+        1.1e-35,
+        -1.1e-35,
+        -0.5,
+        -1.0,
+        0.999,
+        1e10,
+        -1e10,
+        3e9,
+        31.0,
+        32.0,
+        64.5,
+    ]
+)
 
 
 def test_a_thousand_random_models_agree_to_the_last_bit() -> None:
@@ -53,12 +75,23 @@ def _learned(rng: np.random.Generator) -> lgb.Booster:
     finite = np.nan_to_num(np.clip(x, -9, 9), nan=1.3)
     y = np.sin(finite @ rng.normal(0, 1, width)) + (finite[:, 0] > 1) + rng.normal(0, 0.3, n)
     settings = {
-        "objective": rng.choice(["regression", "binary"]), "num_leaves": int(rng.choice([2, 5, 24, 64])),
-        "learning_rate": 0.2, "min_data_in_leaf": 2, "min_data_per_group": 2, "cat_smooth": 1.0, "cat_l2": 0.0,
-        "max_cat_to_onehot": int(rng.choice([1, 4])), "zero_as_missing": bool(rng.random() < 0.3),
-        "use_missing": bool(rng.random() < 0.8), "max_bin": int(rng.choice([7, 63, 255])), "min_data_in_bin": 1,
-        "num_threads": 1, "verbosity": -1, "seed": 1, "feature_pre_filter": False,
-    }  # fmt: skip
+        "objective": rng.choice(["regression", "binary"]),
+        "num_leaves": int(rng.choice([2, 5, 24, 64])),
+        "learning_rate": 0.2,
+        "min_data_in_leaf": 2,
+        "min_data_per_group": 2,
+        "cat_smooth": 1.0,
+        "cat_l2": 0.0,
+        "max_cat_to_onehot": int(rng.choice([1, 4])),
+        "zero_as_missing": bool(rng.random() < 0.3),
+        "use_missing": bool(rng.random() < 0.8),
+        "max_bin": int(rng.choice([7, 63, 255])),
+        "min_data_in_bin": 1,
+        "num_threads": 1,
+        "verbosity": -1,
+        "seed": 1,
+        "feature_pre_filter": False,
+    }
     label = (y > 0.3).astype(float) if settings["objective"] == "binary" else y
     data = lgb.Dataset(x, label, categorical_feature=categories, params=settings)
     return lgb.train(settings, data, num_boost_round=int(rng.choice([1, 6, 16, 19])))

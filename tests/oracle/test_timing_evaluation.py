@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from benchmarks.decision_worlds import shuffled, world
 
-from sendopt.measurement import timing
-from sendopt.measurement.off_policy import ESTIMATORS, Weighted, interval, resampled
+from sendopt.measurement.off_policy import ESTIMATORS, Weighted, interval
+from sendopt.stats.bootstrap import resampled
+from sendopt.timing import gain
 
 RUNS = 40
 MOST_FALSE = 5  # of 40: at a true rate of 2.5 % more are seen once in 2,000 times, at 16 of 200 once in ten
@@ -18,8 +19,8 @@ LOGS = 100
 
 
 def claims(make, runs=RUNS):
-    kinds = [timing.evaluate(make(seed), samples=300, trees=False).kind for seed in range(runs)]
-    return kinds.count(timing.SHOWN), kinds.count(timing.REFUSED)
+    kinds = [gain.evaluate(make(seed), samples=300, trees=False).kind for seed in range(runs)]
+    return kinds.count(gain.SHOWN), kinds.count(gain.REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_personal_timing_is_found_where_it_is_strong():
 def test_uniform_is_beaten_where_nobody_differs_so_it_proves_nothing():
     beaten = 0
     for seed in range(20):
-        found = timing.evaluate(world(seed).log, samples=200, trees=False)
+        found = gain.evaluate(world(seed).log, samples=200, trees=False)
         personal = next(p for p in found.policies if p.name == "personal")
         beaten += personal.minus_uniform["snips"].low > 0
     assert beaten >= 12
@@ -97,7 +98,7 @@ def test_the_real_trial_shows_habit_and_not_personal_timing(heartsteps):
     """Measured here before: +.125 [.074, .181] over uniform, +.044 [−.022, .112] over common, log loss .6392."""
     from pathlib import Path
 
-    from sendopt.evaluation import evaluate_log
+    from sendopt.timing.evaluation import evaluate_log
 
     mapping = Path(__file__).resolve().parents[2] / "conf/sources/heartsteps.yaml"
     found = evaluate_log(heartsteps, mapping, "open", 24.0)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sendopt.domain.keys import unit_interval
-from sendopt.measurement import overlap, timing
-from sendopt.measurement.decisions import Decisions
 from sendopt.measurement.off_policy import Weighted
+from sendopt.timing import gain, overlap
+from sendopt.timing.decisions import Decisions
 
 SLOTS = 4
 
@@ -151,7 +151,7 @@ def test_the_common_time_of_people_with_one_send_agrees_with_plain_python(seed):
     slot, zero = rng.integers(0, SLOTS, n), np.zeros(n, np.int64)
     success = (rng.random(n) < np.where(slot == 2, 0.4, 0.2)).astype(float)
     made = Decisions(np.arange(n), slot, zero, zero, success, zero == 0, np.full(n, 1 / SLOTS), "slot", tuple("abcd"))
-    found = timing.evaluate(made, samples=50, trees=False).common_time
+    found = gain.evaluate(made, samples=50, trees=False).common_time
     later = [i for i in range(n) if unit_interval("split", "fit", str(i)) >= 0.6]
     at_best = [success[i] for i in later if slot[i] == 2]
     assert (found.slot, found.people) == ("c", len(later))
@@ -173,7 +173,7 @@ def test_intervals_of_common_times_hold_the_truth_where_people_have_few_sends(ea
         made = Decisions(
             user, slot, zero, zero, success, zero == 0, np.full(len(user), 1 / SLOTS), "slot", tuple("abcd")
         )
-        found = timing.evaluate(made, samples=200, trees=False).common_time
+        found = gain.evaluate(made, samples=200, trees=False).common_time
         inside += (
             found.value.low <= 0.3 <= found.value.high and found.minus_uniform.low <= 0 <= found.minus_uniform.high
         )

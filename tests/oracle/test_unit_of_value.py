@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sendopt.allocation import Problem, Solution, allocate, audit
-from sendopt.allocation.audit import gap_of as gap_of_the_audit
+from sendopt.allocation.audit.check import gap_of as gap_of_the_audit
 from sendopt.allocation.solution import gap_of
 from sendopt.allocation.unit import unit_of
 from sendopt.config.schema import Allocation

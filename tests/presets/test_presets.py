@@ -30,18 +30,33 @@ def read(name: str) -> dict[str, object]:
         tables[table] = {
             "files": raw.files,
             "elsewhere": raw.tally.elsewhere,
-            "rows": [{k: str(v) if isinstance(v, pd.Timestamp) or hasattr(v, "isoformat") else v
-                      for k, v in row.items() if v is not None and v is not pd.NaT and v == v}
-                     for row in rows.to_dict("records")],
-        }  # fmt: skip
+            "rows": [
+                {
+                    k: str(v) if isinstance(v, pd.Timestamp) or hasattr(v, "isoformat") else v
+                    for k, v in row.items()
+                    if v is not None and v is not pd.NaT and v == v
+                }
+                for row in rows.to_dict("records")
+            ],
+        }
     derived = mapping.derived_users
     return {**tables, "users": {"derive_from": "sends", "channels": list(derived.channels)} if derived else None}
 
 
 def test_seven_products_have_a_preset_and_a_golden_log():
-    assert NAMES == list(preset_names()) == [
-        "braze", "customerio", "firebase", "iterable", "onesignal", "segment", "sendgrid",
-    ]  # fmt: skip
+    assert (
+        NAMES
+        == list(preset_names())
+        == [
+            "braze",
+            "customerio",
+            "firebase",
+            "iterable",
+            "onesignal",
+            "segment",
+            "sendgrid",
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,8 +73,11 @@ def test_a_preset_tells_delivered_from_failed_and_reads_an_opt_out(name):
     assert all(r["available"] == r["sent"] for r in sends)
     assert {"open", "opt_out"} <= kinds
     known = {(r["user_id"], r["notification_id"]) for r in sends}
-    assert all((r["user_id"], r["notification_id"]) in known for r in tables["interactions"]["rows"]
-               if r.get("kind") in ("open", "click"))  # fmt: skip
+    assert all(
+        (r["user_id"], r["notification_id"]) in known
+        for r in tables["interactions"]["rows"]
+        if r.get("kind") in ("open", "click")
+    )
 
 
 @pytest.mark.parametrize("name", ["sendgrid", "braze"])

@@ -12,7 +12,7 @@ from plain_audit import Send as CountedSend
 from plain_audit import broken_user_rules
 
 from sendopt.allocation import allocate, audit, audit_plan
-from sendopt.allocation.user_rows import past_sends, planned_send
+from sendopt.allocation.exact.user_rows import past_sends, planned_send
 from sendopt.config.schema import Allocation
 from sendopt.domain.limits import Limits
 from sendopt.domain.rules import Send, first_broken

@@ -12,11 +12,12 @@ from allocation_worlds import problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sendopt.allocation import Problem, audit_plan, audit_search
-from sendopt.allocation.audit import user_violations
-from sendopt.allocation.audit_bound import weak_bound
-from sendopt.allocation.audit_rows import ledger
-from sendopt.allocation.audit_tiers import as_planned, tier_numbers
+from sendopt.allocation import Problem, audit_plan
+from sendopt.allocation.audit import search
+from sendopt.allocation.audit.bound import weak_bound
+from sendopt.allocation.audit.check import user_violations
+from sendopt.allocation.audit.ledger import ledger
+from sendopt.allocation.audit.tiers import as_planned, tier_numbers
 
 CHANNELS, CATEGORIES, CAMPAIGNS = ("push", "sms"), ("news", "shop"), ("a", "b", "c")
 SCOPES = ("all", "channel:push", "category:shop", "campaign:a", "campaign:none")
@@ -55,9 +56,10 @@ def problems(draw: st.DrawFn, tiers: int = 1) -> Problem:
     offered = st.tuples(
         st.sampled_from(USERS), styles, st.sampled_from(["", "", "season", "other"]), st.integers(1, tiers)
     )
-    messages = [(u, f"m{i}", *style, group, tier) for i, (u, style, group, tier) in enumerate(
-        draw(st.lists(offered, min_size=1, max_size=7))
-    )]  # fmt: skip
+    messages = [
+        (u, f"m{i}", *style, group, tier)
+        for i, (u, style, group, tier) in enumerate(draw(st.lists(offered, min_size=1, max_size=7)))
+    ]
     cells = st.tuples(
         st.integers(0, len(messages) - 1), st.integers(0, n_slots - 1), st.sampled_from([-0.1, 0.2, 0.5, 0.9, 1.0])
     )
@@ -168,7 +170,7 @@ def test_a_bound_stays_valid_where_there_is_little_room_and_no_search(monkeypatc
         exact, none = weak_bound(p, book, prices, np.empty(0, np.int64))
         assert none == 0
         with monkeypatch.context() as small:
-            small.setattr(audit_search, "TABLE", 1)
+            small.setattr(search, "TABLE", 1)
             loose, cut = weak_bound(p, book, prices, np.empty(0, np.int64), most_checks=0)
         assert loose >= exact - 1e-9
         cut_users += cut

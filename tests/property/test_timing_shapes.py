@@ -10,40 +10,54 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sendopt.evaluation import as_json, in_words
-from sendopt.evaluation.log import Log
-from sendopt.measurement import timing
-from sendopt.measurement.decisions import Decisions
-from sendopt.report import timing as page
+from sendopt.report.timing import page
+from sendopt.timing import gain
+from sendopt.timing.decisions import Decisions
+from sendopt.timing.evaluation import as_json, in_words
+from sendopt.timing.log import Log
 
-KINDS = {timing.SHOWN, timing.NOT_SHOWN, timing.HARMFUL, timing.REFUSED}
+KINDS = {gain.SHOWN, gain.NOT_SHOWN, gain.HARMFUL, gain.REFUSED}
 EACH = {
-    "one": lambda rng, n: np.ones(n, int), "two": lambda rng, n: np.full(n, 2), "three": lambda rng, n: np.full(n, 3),
-    "many": lambda rng, n: np.full(n, 40), "some": lambda rng, n: rng.integers(1, 6, n),
+    "one": lambda rng, n: np.ones(n, int),
+    "two": lambda rng, n: np.full(n, 2),
+    "three": lambda rng, n: np.full(n, 3),
+    "many": lambda rng, n: np.full(n, 40),
+    "some": lambda rng, n: rng.integers(1, 6, n),
     "one of all": lambda rng, n: np.r_[np.full(1, 500), np.ones(n - 1, int)],
-}  # fmt: skip
+}
 SUCCESS = {
-    "some": lambda rng, n, slot: rng.random(n) < 0.3, "none": lambda rng, n, slot: np.zeros(n),
-    "all": lambda rng, n, slot: np.ones(n), "one": lambda rng, n, slot: np.arange(n) == n // 2,
-    "all but one": lambda rng, n, slot: np.arange(n) != n // 2, "early": lambda rng, n, slot: np.arange(n) < n // 3,
-    "by slot": lambda rng, n, slot: slot == 0, "rare": lambda rng, n, slot: rng.random(n) < 0.01,
-}  # fmt: skip
+    "some": lambda rng, n, slot: rng.random(n) < 0.3,
+    "none": lambda rng, n, slot: np.zeros(n),
+    "all": lambda rng, n, slot: np.ones(n),
+    "one": lambda rng, n, slot: np.arange(n) == n // 2,
+    "all but one": lambda rng, n, slot: np.arange(n) != n // 2,
+    "early": lambda rng, n, slot: np.arange(n) < n // 3,
+    "by slot": lambda rng, n, slot: slot == 0,
+    "rare": lambda rng, n, slot: rng.random(n) < 0.01,
+}
 PSCORE = {
-    "uniform": lambda rng, n, k: np.full(n, 1 / k), "half": lambda rng, n, k: np.full(n, 0.5),
-    "certain": lambda rng, n, k: np.ones(n), "nearly certain": lambda rng, n, k: np.full(n, 1 - 1e-9),
-    "tiny": lambda rng, n, k: np.full(n, 1e-300), "least": lambda rng, n, k: np.full(n, 5e-324),
+    "uniform": lambda rng, n, k: np.full(n, 1 / k),
+    "half": lambda rng, n, k: np.full(n, 0.5),
+    "certain": lambda rng, n, k: np.ones(n),
+    "nearly certain": lambda rng, n, k: np.full(n, 1 - 1e-9),
+    "tiny": lambda rng, n, k: np.full(n, 1e-300),
+    "least": lambda rng, n, k: np.full(n, 5e-324),
     "one tiny": lambda rng, n, k: np.where(np.arange(n) == 0, 1e-200, 1 / k),
     "mixed": lambda rng, n, k: rng.choice([0.1, 1 / k, 0.9, 1.0], n),
-}  # fmt: skip
+}
 GROUP = {
-    "one": lambda rng, user, slot: user * 0, "own": lambda rng, user, slot: np.arange(len(user)),
-    "few": lambda rng, user, slot: rng.integers(0, 3, len(user)), "by slot": lambda rng, user, slot: slot,
+    "one": lambda rng, user, slot: user * 0,
+    "own": lambda rng, user, slot: np.arange(len(user)),
+    "few": lambda rng, user, slot: rng.integers(0, 3, len(user)),
+    "by slot": lambda rng, user, slot: slot,
     "by user": lambda rng, user, slot: user,
-}  # fmt: skip
+}
 SENT = {
-    "all": lambda rng, p: np.ones(len(p), bool), "none": lambda rng, p: np.zeros(len(p), bool),
-    "one": lambda rng, p: np.arange(len(p)) == 0, "drawn": lambda rng, p: rng.random(len(p)) < p,
-}  # fmt: skip
+    "all": lambda rng, p: np.ones(len(p), bool),
+    "none": lambda rng, p: np.zeros(len(p), bool),
+    "one": lambda rng, p: np.arange(len(p)) == 0,
+    "drawn": lambda rng, p: rng.random(len(p)) < p,
+}
 
 
 @dataclass(frozen=True)
@@ -75,22 +89,35 @@ def decisions(shape: Shape) -> Decisions:
     segment = GROUP[shape.segment](rng, user, slot)
     sent = SENT[shape.sent](rng, pscore) if shape.kind == "send" else np.ones(n, bool)
     return Decisions(
-        user.astype(np.int64), slot.astype(np.int64), segment.astype(np.int64),
+        user.astype(np.int64),
+        slot.astype(np.int64),
+        segment.astype(np.int64),
         GROUP[shape.campaign](rng, user, slot).astype(np.int64),
-        np.asarray(SUCCESS[shape.success](rng, n, slot), float), sent, pscore, shape.kind,
-        tuple(f"{i:02d}:00" for i in range(k)), tuple(map(str, range(int(segment.max(initial=0)) + 1))),
+        np.asarray(SUCCESS[shape.success](rng, n, slot), float),
+        sent,
+        pscore,
+        shape.kind,
+        tuple(f"{i:02d}:00" for i in range(k)),
+        tuple(map(str, range(int(segment.max(initial=0)) + 1))),
         GROUP[shape.day](rng, user, slot).astype(np.int64) if shape.day else None,
-    )  # fmt: skip
+    )
 
 
 SHAPES = st.builds(
-    Shape, seed=st.integers(0, 99), people=st.sampled_from([0, 1, 2, 9, 10, 11, 60, 300, 700]),
-    slots=st.sampled_from([1, 2, 4, 24]), each=st.sampled_from(sorted(EACH)),
-    slot=st.sampled_from(["drawn", "drawn", "one", "kept", "turns"]), success=st.sampled_from(sorted(SUCCESS)),
-    pscore=st.sampled_from(sorted(PSCORE)), campaign=st.sampled_from(sorted(GROUP)),
-    segment=st.sampled_from(sorted(GROUP)), day=st.sampled_from([None, *sorted(GROUP)]),
-    kind=st.sampled_from(["slot", "send"]), sent=st.sampled_from(sorted(SENT)),
-)  # fmt: skip
+    Shape,
+    seed=st.integers(0, 99),
+    people=st.sampled_from([0, 1, 2, 9, 10, 11, 60, 300, 700]),
+    slots=st.sampled_from([1, 2, 4, 24]),
+    each=st.sampled_from(sorted(EACH)),
+    slot=st.sampled_from(["drawn", "drawn", "one", "kept", "turns"]),
+    success=st.sampled_from(sorted(SUCCESS)),
+    pscore=st.sampled_from(sorted(PSCORE)),
+    campaign=st.sampled_from(sorted(GROUP)),
+    segment=st.sampled_from(sorted(GROUP)),
+    day=st.sampled_from([None, *sorted(GROUP)]),
+    kind=st.sampled_from(["slot", "send"]),
+    sent=st.sampled_from(sorted(SENT)),
+)
 
 
 @given(SHAPES)
@@ -117,9 +144,9 @@ def test_a_log_that_can_be_valued_gives_a_verdict_however_its_outcomes_fall(shap
 
 
 def judged(log: Decisions) -> None:
-    found = timing.evaluate(log, samples=40)
+    found = gain.evaluate(log, samples=40)
     assert found.kind in KINDS
-    assert (found.kind == timing.REFUSED) == bool(found.refusal) == bool(found.reason)
+    assert (found.kind == gain.REFUSED) == bool(found.refusal) == bool(found.reason)
     result = as_json(found, Log(log, len(log), {}, "open", "the local hour", len(np.unique(log.user))), "shop")
     json.dumps(result, allow_nan=False)
     assert result["data"]["used"] + sum(result["data"]["dropped"].values()) == len(log)
@@ -145,7 +172,7 @@ def test_lightgbm_s_own_refusal_costs_its_policy_and_not_the_verdict(seed, monke
         raise lightgbm.basic.LightGBMError("no")
 
     monkeypatch.setattr("lightgbm.train", refuses)
-    found = timing.evaluate(decisions(Shape(seed=seed, each="many", people=60)), samples=40)
-    assert found.kind != timing.REFUSED
+    found = gain.evaluate(decisions(Shape(seed=seed, each="many", people=60)), samples=40)
+    assert found.kind != gain.REFUSED
     assert found.no_model == "LightGBM refused the data: no"
     assert "model" not in [p.name for p in found.policies]

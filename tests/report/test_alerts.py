@@ -11,8 +11,14 @@ from sendopt.report import data, render
 
 
 def alert(days_ago: int, kind: str, sentence: str) -> dict[str, object]:
-    return {"plan_date": invented.PLAN_DATE - timedelta(days=days_ago), "kind": kind, "name": sentence[:6],
-            "value": 0.5, "bound": 0.3, "sentence": sentence}  # fmt: skip
+    return {
+        "plan_date": invented.PLAN_DATE - timedelta(days=days_ago),
+        "kind": kind,
+        "name": sentence[:6],
+        "value": 0.5,
+        "bound": 0.3,
+        "sentence": sentence,
+    }
 
 
 def test_alerts_of_the_night_are_callouts(tmp_path: Path) -> None:

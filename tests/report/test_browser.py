@@ -14,8 +14,16 @@ from playwright.sync_api import Browser, sync_playwright
 from sendopt.report import data, write
 from sendopt.report.data import ReportData
 
-ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 LOOK = """() => [...document.querySelectorAll('[data-figure]')].map(figure => {
   const box = figure.getBoundingClientRect();
   const shown = [...figure.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().width > 0);

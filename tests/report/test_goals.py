@@ -26,17 +26,26 @@ def with_goals(night: ReportData) -> ReportData:
     runs = night.runs.assign(facts=[json.dumps(facts.get(stage, {})) for stage in night.runs["stage"]])
     came = {"plan_date": date(2026, 3, 1), "goal": "order", "sent": 1800, "successes": 71, "expected_successes": 80.25}
     return replace(
-        night, runs=runs, goal_outcomes=pd.DataFrame([came]), goal_evaluations={"order": EVALUATION},
-    )  # fmt: skip
+        night,
+        runs=runs,
+        goal_outcomes=pd.DataFrame([came]),
+        goal_evaluations={"order": EVALUATION},
+    )
 
 
 def test_goals_are_named_with_weight_model_and_calibration(night: ReportData) -> None:
     page = render(with_goals(night))
     for words in (
-        "2 goals beside the label", "goal within 72 hours", "click within 24 hours", "Model m-goal-order/2",
-        "1.02 [0.91, 1.12]", "0.154 of each success, no trusted model", "90 of goal order, 61 of goal visit and",
-        "Goals of earlier plans", "2026-03-01",
-    ):  # fmt: skip
+        "2 goals beside the label",
+        "goal within 72 hours",
+        "click within 24 hours",
+        "Model m-goal-order/2",
+        "1.02 [0.91, 1.12]",
+        "0.154 of each success, no trusted model",
+        "90 of goal order, 61 of goal visit and",
+        "Goals of earlier plans",
+        "2026-03-01",
+    ):
         assert words in page, words
 
 

@@ -12,11 +12,11 @@ import invented
 import pandas as pd
 import pytest
 
-from sendopt import runtime
 from sendopt.errors import InputNotReady
+from sendopt.night import runtime
 from sendopt.report import site
 from sendopt.report.data import ReportData
-from sendopt.report.html import render
+from sendopt.report.night.page import render
 
 DAY = invented.PLAN_DATE
 
@@ -79,10 +79,16 @@ def test_a_warning_is_text_in_page_and_index(night: ReportData, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no page of ours", '<meta name="sendopt-night" content="{">', "\x00\xff",
-             '<meta name="sendopt-night" content="{&quot;sends&quot;: &quot;many&quot;}">',
-             '<meta name="sendopt-night" content="{&quot;other&quot;: 1}">']
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "no page of ours",
+        '<meta name="sendopt-night" content="{">',
+        "\x00\xff",
+        '<meta name="sendopt-night" content="{&quot;sends&quot;: &quot;many&quot;}">',
+        '<meta name="sendopt-night" content="{&quot;other&quot;: 1}">',
+    ],
+)
 def test_a_page_that_is_not_ours_is_listed_and_said(night: ReportData, tmp_path: Path, text: str) -> None:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "2026-01-01.html").write_text(text)
@@ -97,8 +103,9 @@ def test_a_report_needs_no_spark_and_takes_the_last_night(night_root: Path, tmp_
     from sendopt.config.loader import load
 
     conf = Path(__file__).resolve().parents[2] / "conf"
-    settings = load(conf).model_copy(update={"paths": load(conf).paths.model_copy(
-        update={"data": str(night_root), "out": str(tmp_path)})})  # fmt: skip
+    settings = load(conf).model_copy(
+        update={"paths": load(conf).paths.model_copy(update={"data": str(night_root), "out": str(tmp_path)})}
+    )
     for module in [name for name in sys.modules if name.split(".")[0] == "pyspark"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr("sendopt.tracking.mlflow.champion_evaluation", lambda _: invented.evaluation())

@@ -16,9 +16,18 @@ from sendopt.report import data, render, write
 from sendopt.report.data import ReportData
 
 FIGURES = {
-    "sends-by-local-hour", "sends-by-campaign", "capacity-by-slot", "suppressed-by-reason", "measured-outcomes",
-    "gain-over-baselines", "log-loss", "calibration", "slot-lift", "feature-importance", "placebo",
-}  # fmt: skip
+    "sends-by-local-hour",
+    "sends-by-campaign",
+    "capacity-by-slot",
+    "suppressed-by-reason",
+    "measured-outcomes",
+    "gain-over-baselines",
+    "log-loss",
+    "calibration",
+    "slot-lift",
+    "feature-importance",
+    "placebo",
+}
 
 
 def figures(page: str) -> dict[str, int]:
@@ -146,8 +155,11 @@ def test_an_incomplete_evaluation_still_renders(night: ReportData, field: str, v
 
 def test_not_a_number_is_not_drawn(night: ReportData) -> None:
     nan = float("nan")
-    page = evaluated(night, gains=[{"baseline": "slot", "gain": nan, "low": nan, "high": nan}], calibration=[
-        {"bin": 0, "expected": nan, "observed": 0.1, "n": 10}])  # fmt: skip
+    page = evaluated(
+        night,
+        gains=[{"baseline": "slot", "gain": nan, "low": nan, "high": nan}],
+        calibration=[{"bin": 0, "expected": nan, "observed": 0.1, "n": 10}],
+    )
     assert "gain-over-baselines" not in figures(page)
     assert "calibration" not in figures(page)
     assert not re.search(r"[\"> ]nan[\"< ]", page)
@@ -176,13 +188,25 @@ def test_campaign_names_and_reasons_cannot_inject(night: ReportData) -> None:
     prices = pd.concat(
         [night.prices, night.prices.tail(1).assign(row=f"campaign_max:{attack}", kind="campaign_max", price=9.0)]
     )
-    evaluation = {**invented.evaluation(), "importance": [{"feature": attack, "share": 1.0}],
-                  "gate": {"promoted": True, "reasons": [attack]}, "model_version": attack}  # fmt: skip
+    evaluation = {
+        **invented.evaluation(),
+        "importance": [{"feature": attack, "share": 1.0}],
+        "gate": {"promoted": True, "reasons": [attack]},
+        "model_version": attack,
+    }
     lift = night.lift.assign(metric=attack, note=attack)
-    page = render(replace(night, plan=plan, prices=prices, evaluation=evaluation, lift=lift,
-                          suppressed=night.suppressed.assign(reason=attack, arm=attack),
-                          quarantine=night.quarantine.assign(reason=attack),
-                          runs=night.runs.assign(stage=attack, dropped_by_reason=attack)))  # fmt: skip
+    page = render(
+        replace(
+            night,
+            plan=plan,
+            prices=prices,
+            evaluation=evaluation,
+            lift=lift,
+            suppressed=night.suppressed.assign(reason=attack, arm=attack),
+            quarantine=night.quarantine.assign(reason=attack),
+            runs=night.runs.assign(stage=attack, dropped_by_reason=attack),
+        )
+    )
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert "<img" not in page

@@ -13,15 +13,19 @@ from benchmarks.decision_worlds import world
 from playwright.sync_api import sync_playwright
 from test_browser import ARGS, LOOK  # the same look as at the report of a night
 
-from sendopt.evaluation import as_json
-from sendopt.evaluation.log import Log
-from sendopt.measurement import timing as measured
-from sendopt.report import timing
+from sendopt.report.timing import page as timing_page
+from sendopt.timing import gain as measured
+from sendopt.timing.evaluation import as_json
+from sendopt.timing.log import Log
 
 FIGURES = {
-    "policy-values", "personal-minus-common", "policies-minus-common", "sent-minus-not-sent", "slot-curves",
+    "policy-values",
+    "personal-minus-common",
+    "policies-minus-common",
+    "sent-minus-not-sent",
+    "slot-curves",
     "timing-log-loss",
-}  # fmt: skip
+}
 
 
 def result(kind: str = "send", **settings: Any) -> dict[str, Any]:
@@ -41,18 +45,18 @@ def figures(page: str) -> dict[str, int]:
 
 
 def test_verdict_first_then_every_figure(found: dict[str, Any]) -> None:
-    page = timing.render(found)
+    page = timing_page.render(found)
     assert page.index(found["verdict"]["sentence"][:60]) < page.index("data-figure")
     assert set(figures(page)) == FIGURES
     assert min(figures(page).values()) > 0
     assert "open &lt;b&gt;" in page
     assert "shop &amp; co" in page
     assert not re.findall(r"(?:src|href)=\"(?!#|data:,)[^\"]*\"|url\(|@import|<script|https?:", page)
-    assert timing.render(found) == page
+    assert timing_page.render(found) == page
 
 
 def test_without_a_not_sent_arm_there_is_no_word_of_it() -> None:
-    page = timing.render(result("slot"))
+    page = timing_page.render(result("slot"))
     assert set(figures(page)) == FIGURES - {"sent-minus-not-sent"}
     assert "Mean weight of uniform times" in page
     assert "nothing was sent" not in page
@@ -60,7 +64,7 @@ def test_without_a_not_sent_arm_there_is_no_word_of_it() -> None:
 
 def test_a_refusal_shows_the_reason_and_the_data_and_no_empty_figure() -> None:
     log = Log(None, 10, {"malformed_row": 10}, "open", "the local hour")
-    page = timing.render(as_json(measured.Evaluation(measured.REFUSED, "there is no overlap"), log, "shop"))
+    page = timing_page.render(as_json(measured.Evaluation(measured.REFUSED, "there is no overlap"), log, "shop"))
     assert "No claim about personal timing can be made: there is no overlap." in page
     assert "no row that can be read" in page
     assert figures(page) == {}
@@ -72,7 +76,7 @@ def test_the_page_in_a_browser(found: dict[str, Any], tmp_path: Path) -> None:
     if not chromium:
         pytest.skip("no chromium: install it or set CHROMIUM to its path to look at the page")
     path = tmp_path / "evaluation.html"
-    path.write_text(timing.render(found))
+    path.write_text(timing_page.render(found))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGS)
         for width, scheme in ((1280, "light"), (800, "dark"), (390, "light")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sendopt.report import words
+from sendopt.report.kit import words
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from propensity_rows import world
 from pyspark.sql import SparkSession
 
 from sendopt.config.schema import Mlflow
-from sendopt.spark import build_features
-from sendopt.spark.tables import Lake
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.features import build_features
 
 
 @pytest.fixture(scope="session")

@@ -69,9 +69,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def solve(home: Path, out: str, *more: str, candidates: str = "candidates") -> subprocess.CompletedProcess[str]:
     argv = [
-        str(Path(sys.executable).with_name("sendopt")), "solve", candidates, "--limits", "limits.yaml",
-        "--history", "history.parquet", "--buckets", str(BUCKETS), "--out", out, *more,
-    ]  # fmt: skip
+        str(Path(sys.executable).with_name("sendopt")),
+        "solve",
+        candidates,
+        "--limits",
+        "limits.yaml",
+        "--history",
+        "history.parquet",
+        "--buckets",
+        str(BUCKETS),
+        "--out",
+        out,
+        *more,
+    ]
     return subprocess.run(argv, cwd=home, capture_output=True, text=True, check=False, env=environment())
 
 
@@ -100,7 +110,7 @@ def test_columns_in_capitals_are_read_by_spark_as_by_one_process(
     spark: SparkSession, home: Path, tmp_path: Path
 ) -> None:
     from sendopt.allocation.buckets import split
-    from sendopt.spark.solve_buckets import write_buckets
+    from sendopt.spark.allocation.solve_buckets import write_buckets
 
     rows = pq.read_table(home / "candidates/0.parquet")
     pq.write_table(rows.rename_columns([name.upper() for name in rows.column_names]), tmp_path / "c.PARQUET")
@@ -142,9 +152,21 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
     commands = [[f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]]
     for i in range(workers):
         commands.append(
-            [f"{deploy}.worker.Worker", master, "--host", "127.0.0.1", "--cores", "1", "--memory", "1g",
-             "--webui-port", "0", "--work-dir", str(folder / f"worker{i}")]
-        )  # fmt: skip
+            [
+                f"{deploy}.worker.Worker",
+                master,
+                "--host",
+                "127.0.0.1",
+                "--cores",
+                "1",
+                "--memory",
+                "1g",
+                "--webui-port",
+                "0",
+                "--work-dir",
+                str(folder / f"worker{i}"),
+            ]
+        )
     spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
     running, logs = [], [folder / f"{i}.log" for i in range(workers + 1)]
     try:
@@ -152,10 +174,13 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
             with log.open("w") as out:
                 running.append(
                     subprocess.Popen(
-                        [str(spark_class), *command], stdout=out, stderr=subprocess.STDOUT, env=environment(),
+                        [str(spark_class), *command],
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                        env=environment(),
                         start_new_session=True,
                     )
-                )  # fmt: skip
+                )
         until = time.monotonic() + 1200
         while not all("Successfully registered with master" in log.read_text() for log in logs[1:]):
             assert time.monotonic() < until, [log.read_text()[-500:] for log in logs]

@@ -10,7 +10,7 @@ from tiny_nights import night_of, settings
 from sendopt.config.schema import Ingest
 from sendopt.errors import ContractError
 from sendopt.ingest import SourceMapping, TableMapping
-from sendopt.spark.ingest import ingest
+from sendopt.spark.ingest.ingest import ingest
 from sendopt.spark.people import current_users
 
 pytestmark = pytest.mark.slow
@@ -19,18 +19,29 @@ SETTINGS = settings(ingest=ANY_SHARE)
 CONSTANTS = {"channel": "push", "category": "deals", "campaign_id": "sale", "available": True, "sent": True}
 SENDS = {"user_id": "u", "notification_id": "id", "sent_at_utc": "at"}
 REACTIONS = {
-    "user_id": "u", "notification_id": "id", "kind": "kind", "at_utc": "at", "channel": "ch", "category": "cat",
-}  # fmt: skip
+    "user_id": "u",
+    "notification_id": "id",
+    "kind": "kind",
+    "at_utc": "at",
+    "channel": "ch",
+    "category": "cat",
+}
 USERS = {"user_id": "u", "channels": "ch", "opted_out_categories": "out", "created_at": "made", "timezone": "tz"}
 SENT = "2026-03-01T10:00:00Z"
 # user: (the rows of its interactions, channels turned off, categories refused)
 STATEMENTS = {
     "silent": ([], (), ()),
     "opener": ([("n-opener", "open", "2026-03-01T11:00:00Z", "", "")], (), ()),
-    "a second before its send": ([("n-a second before its send", "opt_out", "2026-03-01T09:59:59Z", "", "")],
-                                 ("push",), ()),
-    "an hour before its send": ([("n-an hour before its send", "opt_out", "2026-03-01T09:00:00Z", "", "")],
-                                ("push",), ()),
+    "a second before its send": (
+        [("n-a second before its send", "opt_out", "2026-03-01T09:59:59Z", "", "")],
+        ("push",),
+        (),
+    ),
+    "an hour before its send": (
+        [("n-an hour before its send", "opt_out", "2026-03-01T09:00:00Z", "", "")],
+        ("push",),
+        (),
+    ),
     "of an unknown send": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "")], ("email", "push"), ()),
     "of a channel": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "EMAIL", "")], ("email",), ()),
     "of a category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "News")], (), ("news",)),
@@ -40,17 +51,41 @@ STATEMENTS = {
     "with a bad time": ([("n-with a bad time", "opt_out", "soon", "", "")], ("push",), ()),
     "of a strange channel": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "e-mail", "")], ("email", "push"), ()),
     "of a strange category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "dealz")], (), ("*",)),
-    "back": ([("n-back", "opt_out", "2026-02-01T10:00:00Z", "", ""),
-              ("gone", "opt_in", "2026-02-05T10:00:00Z", "push", "")], (), ()),
-    "out again": ([("gone", "opt_in", "2026-02-05T10:00:00Z", "push", ""),
-                   ("n-out again", "opt_out", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
-    "both at once": ([("gone", "opt_in", "2026-03-02T10:00:00Z", "push", ""),
-                      ("n-both at once", "opt_out", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
-    "back without a time": ([("n-back without a time", "opt_out", "2026-03-02T10:00:00Z", "", ""),
-                             ("gone", "opt_in", "", "push", "")], ("push",), ()),
-    "back to a strange category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "deals"),
-                                    ("gone", "opt_in", "2026-03-03T10:00:00Z", "", "dealz")], (), ("deals",)),
-}  # fmt: skip
+    "back": (
+        [("n-back", "opt_out", "2026-02-01T10:00:00Z", "", ""), ("gone", "opt_in", "2026-02-05T10:00:00Z", "push", "")],
+        (),
+        (),
+    ),
+    "out again": (
+        [
+            ("gone", "opt_in", "2026-02-05T10:00:00Z", "push", ""),
+            ("n-out again", "opt_out", "2026-03-02T10:00:00Z", "", ""),
+        ],
+        ("push",),
+        (),
+    ),
+    "both at once": (
+        [
+            ("gone", "opt_in", "2026-03-02T10:00:00Z", "push", ""),
+            ("n-both at once", "opt_out", "2026-03-02T10:00:00Z", "", ""),
+        ],
+        ("push",),
+        (),
+    ),
+    "back without a time": (
+        [("n-back without a time", "opt_out", "2026-03-02T10:00:00Z", "", ""), ("gone", "opt_in", "", "push", "")],
+        ("push",),
+        (),
+    ),
+    "back to a strange category": (
+        [
+            ("gone", "opt_out", "2026-03-02T10:00:00Z", "", "deals"),
+            ("gone", "opt_in", "2026-03-03T10:00:00Z", "", "dealz"),
+        ],
+        (),
+        ("deals",),
+    ),
+}
 
 
 def csv(path, columns, rows):
@@ -81,10 +116,12 @@ def allowed(lake, day=10):
     """user: (channels it can be reached by, refused categories) on that day of March 2026."""
     at = datetime(2026, 3, day, 23, tzinfo=UTC)
     return {
-        r["user_id"]: (tuple(sorted({*r["channels"]} - {*(r["opted_out_channels"] or ())})),
-                       tuple(r["opted_out_categories"]))
+        r["user_id"]: (
+            tuple(sorted({*r["channels"]} - {*(r["opted_out_channels"] or ())})),
+            tuple(r["opted_out_categories"]),
+        )
         for r in current_users(night_of(lake, SETTINGS), at).collect()
-    }  # fmt: skip
+    }
 
 
 def test_every_way_to_opt_out_forbids_and_only_a_later_sound_opt_in_allows(lake, tmp_path):

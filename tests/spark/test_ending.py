@@ -80,9 +80,13 @@ def processes(session: int) -> list[str]:
 def begin(code: str, home: Path) -> subprocess.Popen[str]:
     """The command in a session of its own, at work."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code],
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     wait(lambda: (home / "ready").exists() or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     return process

@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 from test_model_stages import PLAN_DATE, _night, copy_of
 
 from sendopt.config.schema import Gate, Mlflow
-from sendopt.spark import measure, score_slots, train_propensity
-from sendopt.spark.stage import Night
+from sendopt.spark.measurement import measure
+from sendopt.spark.night import Night
+from sendopt.spark.propensity import score_slots, train_propensity
 from sendopt.tracking.mlflow import MlflowTracker
 
 pytestmark = pytest.mark.slow

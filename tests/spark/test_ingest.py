@@ -16,8 +16,8 @@ from sendopt.domain.keys import keyed_hash
 from sendopt.errors import ContractError, InputNotReady
 from sendopt.ingest import Outcome, SourceMapping, TableMapping, load_mapping
 from sendopt.ingest.reader import Reading
-from sendopt.spark.ingest import ingest
-from sendopt.spark.raw_logs import read_raw
+from sendopt.spark.ingest.ingest import ingest
+from sendopt.spark.ingest.raw_logs import read_raw
 
 pytestmark = pytest.mark.slow
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -26,9 +26,16 @@ SETTINGS = Settings(
     ingest=Ingest(max_refused_fraction=1.0, max_unread_outcomes=1.0, max_unmatched_interactions=1.0),
 )
 SENDS = {
-    "user_id": "user", "notification_id": "id", "campaign_id": "campaign", "sent_at_utc": "at", "timezone": "tz",
-    "pscore": "p", "available": "ok", "sent": "sent", "send_key": "key",
-}  # fmt: skip
+    "user_id": "user",
+    "notification_id": "id",
+    "campaign_id": "campaign",
+    "sent_at_utc": "at",
+    "timezone": "tz",
+    "pscore": "p",
+    "available": "ok",
+    "sent": "sent",
+    "send_key": "key",
+}
 CONSTANTS = {"channel": "push", "category": "news", "decision_kind": "slot"}
 COLUMNS = ("user", "id", "campaign", "at", "tz", "p", "ok", "sent", "key", "opened", "opened_at")
 
@@ -71,8 +78,17 @@ INTERACTIONS = [
     ({"id": "1", "key": "", "kind": "click", "t": ""}, "missing_value:at_utc"),
 ]
 USERS = [
-    ({"user": "u", "tz": "Europe/Paris", "ch": "push|sms", "from": "22:00", "to": "07:00", "t": "2026-01-02T00:00:00Z"},
-     None),
+    (
+        {
+            "user": "u",
+            "tz": "Europe/Paris",
+            "ch": "push|sms",
+            "from": "22:00",
+            "to": "07:00",
+            "t": "2026-01-02T00:00:00Z",
+        },
+        None,
+    ),
     ({"user": "u", "tz": "", "ch": "push", "from": "", "to": "", "t": "2026-01-01T00:00:00Z"}, "duplicate_user"),
     ({"user": "v", "tz": "", "ch": "", "from": "", "to": "", "t": "2026-01-01T00:00:00Z"}, None),
     # a bad optional value costs that value, and what it would forbid is forbidden
@@ -81,7 +97,7 @@ USERS = [
     ({"user": "y", "tz": "", "ch": "", "from": "22", "to": "07:00", "t": "2026-01-01T00:00:00Z"}, None),
     ({"user": "z", "tz": "", "ch": "", "from": "22:00", "to": "", "t": "2026-01-01T00:00:00Z"}, None),
     ({"user": "", "tz": "", "ch": "", "from": "", "to": "", "t": "2026-01-01T00:00:00Z"}, "missing_value:user_id"),
-]  # fmt: skip
+]
 USER_COLUMNS = {
     "user_id": "user",
     "timezone": "tz",
@@ -104,18 +120,22 @@ def mapping(format_):
         source="shop",
         tables={
             "sends": TableMapping(
-                files=f"sends*.{format_}*", format=format_, columns=SENDS, constants=CONSTANTS,
+                files=f"sends*.{format_}*",
+                format=format_,
+                columns=SENDS,
+                constants=CONSTANTS,
                 outcome=Outcome(column="opened", kind="goal", at="opened_at"),
             ),
             "interactions": TableMapping(
-                files=f"inter*.{format_}", format=format_,
+                files=f"inter*.{format_}",
+                format=format_,
                 columns={"notification_id": "id", "send_key": "key", "kind": "kind", "at_utc": "t"},
             ),
             "users": TableMapping(
                 files=f"users.{format_}", format=format_, columns=USER_COLUMNS, constants={"opted_out_categories": ()}
             ),
         },
-    )  # fmt: skip
+    )
 
 
 def write_csv(path, rows):
@@ -181,8 +201,10 @@ def test_every_row_of_a_messy_csv_is_accepted_or_quarantined_and_twice_is_once(s
     people = {r.user_id: r for r in lake.read("users").collect()}
     assert people["u"].channels == ["push", "sms"]
     assert [(people[u].quiet_start, people[u].quiet_end) for u in "uyz"] == [
-        ("22:00", "07:00"), ("22:00", "07:00"), ("20:00", "10:00"),
-    ]  # fmt: skip
+        ("22:00", "07:00"),
+        ("22:00", "07:00"),
+        ("20:00", "10:00"),
+    ]
     assert (people["w"].timezone, people["x"].channels) == (None, [])
     found = {r.notification_id: r for r in lake.read("sends").collect()}
     assert set(found) == {*"123456789", "25"}
@@ -241,13 +263,25 @@ def times(spark, tmp_path, values, zones=None, **settings):
 
 def test_local_times_of_a_fixed_zone_in_gap_and_fold(spark, tmp_path):
     values = [
-        "2025-07-01T12:00", "2025-12-01 12:00:00.25", "2025-03-30T02:30", "2025-10-26T02:30", "2025-10-26T03:00",
-        "2025-03-30T02:30Z", "1990-01-01T00:00", "2026-03-10T14:30",
-    ]  # fmt: skip
+        "2025-07-01T12:00",
+        "2025-12-01 12:00:00.25",
+        "2025-03-30T02:30",
+        "2025-10-26T02:30",
+        "2025-10-26T03:00",
+        "2025-03-30T02:30Z",
+        "1990-01-01T00:00",
+        "2026-03-10T14:30",
+    ]
     assert times(spark, tmp_path, values, times_in="Europe/Paris") == [
-        "2025-07-01 10:00:00", "2025-12-01 11:00:00.250", "nonexistent_local_time", "2025-10-26 00:30:00",
-        "2025-10-26 02:00:00", "2025-03-30 02:30:00", "time_before_2000", "time_in_future",
-    ]  # fmt: skip
+        "2025-07-01 10:00:00",
+        "2025-12-01 11:00:00.250",
+        "nonexistent_local_time",
+        "2025-10-26 00:30:00",
+        "2025-10-26 02:00:00",
+        "2025-03-30 02:30:00",
+        "time_before_2000",
+        "time_in_future",
+    ]
 
 
 def test_local_times_of_a_zone_column_by_a_pattern(spark, tmp_path):
@@ -255,9 +289,13 @@ def test_local_times_of_a_zone_column_by_a_pattern(spark, tmp_path):
     zones = {0: "Asia/Kathmandu", 1: "America/New_York", 2: "Nowhere", 4: "UTC", 5: "UTC"}
     settings = {"times_in": {"column": "tz"}, "time_format": "%m/%d/%y %I:%M %p"}
     assert times(spark, tmp_path, values, zones, **settings) == [
-        "2025-07-01 07:20:00", "2025-07-01 17:05:00", "unknown_zone", "local_time_without_zone",
-        "bad_time:sent_at_utc", "bad_time:sent_at_utc",
-    ]  # fmt: skip
+        "2025-07-01 07:20:00",
+        "2025-07-01 17:05:00",
+        "unknown_zone",
+        "local_time_without_zone",
+        "bad_time:sent_at_utc",
+        "bad_time:sent_at_utc",
+    ]
 
 
 def test_numbers_as_times_and_patterns_with_offsets(spark, tmp_path):
@@ -266,8 +304,9 @@ def test_numbers_as_times_and_patterns_with_offsets(spark, tmp_path):
     at = "2026-01-01 00:00:00"
     assert times(spark, tmp_path, values, time_format="epoch_seconds") == [at, f"{at}.500", at, *[bad] * 5]
     assert times(spark, tmp_path, ["1767225600250", "0"], time_format="epoch_millis", times_in="Asia/Tokyo") == [
-        f"{at}.250", "time_before_2000",
-    ]  # fmt: skip
+        f"{at}.250",
+        "time_before_2000",
+    ]
     values = ["01-Jan-2026 02:00:00.5 +0200", "31-dec-2025 19:00:00.000001 -05:00", "31-Dec-2025 19:00:00 -05:00"]
     assert times(spark, tmp_path, values, time_format="%d-%b-%Y %H:%M:%S.%f %z") == [f"{at}.500", at, bad]
 
@@ -285,8 +324,9 @@ def test_parquet_keeps_its_types(spark, tmp_path):
             ).collect()
             found = {r.user_id: (r.reason, str(r.sent_at_utc)) for r in rows}
             assert found == {
-                "1": (None, "2026-01-01 00:00:00"), "2": ("missing_value:notification_id", "2026-01-01 00:00:00"),
-            }  # fmt: skip
+                "1": (None, "2026-01-01 00:00:00"),
+                "2": ("missing_value:notification_id", "2026-01-01 00:00:00"),
+            }
             assert json.loads(rows[0].raw)["x"] == 0.5
 
 

@@ -11,8 +11,9 @@ from tiny_nights import EVENING, PLAN_DATE, night_of, person, scored, settings
 from sendopt.config.schema import AudienceIngested, Campaign, Ingest
 from sendopt.errors import ContractError
 from sendopt.ingest import SourceMapping, TableMapping
-from sendopt.spark import allocate, build_candidates
-from sendopt.spark.ingest import ingest
+from sendopt.spark.allocation import allocate
+from sendopt.spark.candidates import build_candidates
+from sendopt.spark.ingest.ingest import ingest
 
 pytestmark = pytest.mark.slow
 ANY_SHARE = Ingest(max_refused_fraction=1.0, max_unread_outcomes=1.0, max_unmatched_interactions=1.0)
@@ -27,10 +28,13 @@ def csv(path, columns, rows):
 
 def log_of(**sends):
     table = {
-        "files": "sends.csv", "format": "csv", "constants": CONSTANTS,
+        "files": "sends.csv",
+        "format": "csv",
+        "constants": CONSTANTS,
         "columns": {"user_id": "u", "notification_id": "id", "sent_at_utc": "at"},
-        "outcome": {"column": "o", "kind": "open", "at": "oat"}, **sends,
-    }  # fmt: skip
+        "outcome": {"column": "o", "kind": "open", "at": "oat"},
+        **sends,
+    }
     clicks = TableMapping(
         files="clicks.csv", format="csv", constants={"kind": "click"}, columns={"notification_id": "id", "at_utc": "at"}
     )
@@ -66,8 +70,10 @@ def test_outcomes_identity_and_shares_of_one_log(lake, tmp_path):
     done = ingest(lake, log_of(), tmp_path, settings(ingest=ANY_SHARE), NOW)
     sends = {r["user_id"]: r for r in lake.read("sends").collect()}
     assert {u: r["outcome_known"] for u, r in sends.items()} == {
-        **dict.fromkeys("abcef", None), "d": False, "g": False,
-    }  # fmt: skip
+        **dict.fromkeys("abcef", None),
+        "d": False,
+        "g": False,
+    }
     assert len({r["send_key"] for r in sends.values()}) == 7
     of = {r["send_key"]: u for u, r in sends.items()}
     happened = {(of[r["send_key"]], r["kind"], r["at_imputed"]) for r in lake.read("interactions").collect()}
@@ -84,9 +90,13 @@ def test_an_ingested_audience_is_planned_in_whole_slots_between_earliest_and_exp
     sale = Campaign(channel="push", category="deals", audience=AudienceIngested(kind="ingested"))
     conf = settings(campaigns={"sale": sale}, ingest=ANY_SHARE)
     columns = {
-        "plan_date": "day", "user_id": "user", "notification_id": "id", "campaign_id": "what",
-        "earliest_utc": "from", "expiry_utc": "until",
-    }  # fmt: skip
+        "plan_date": "day",
+        "user_id": "user",
+        "notification_id": "id",
+        "campaign_id": "what",
+        "earliest_utc": "from",
+        "expiry_utc": "until",
+    }
     limits = {  # message: earliest, expiry, the slots it may have (an hour each; quiet from 20:00Z to 06:00Z)
         "free": ("", "", [*range(6, 20)]),
         "late": ("2026-05-04T17:00:00Z", "", [17, 18, 19]),
@@ -115,8 +125,9 @@ def test_an_ingested_audience_is_planned_in_whole_slots_between_earliest_and_exp
     scored(night, [person(f"u-{name}") for name in limits])
     build_candidates.run(night)
     cells = lake.read("candidates", PLAN_DATE).collect()
-    open_slots = {name: sorted(c["slot"] for c in cells if c["notification_id"] == name and c["eligible"])
-                  for name in limits}  # fmt: skip
+    open_slots = {
+        name: sorted(c["slot"] for c in cells if c["notification_id"] == name and c["eligible"]) for name in limits
+    }
     assert open_slots == {name: slots for name, (_, _, slots) in limits.items()}
     reasons = {name: {c["reason"] for c in cells if c["notification_id"] == name} for name in ("x", "y", "z")}
     assert reasons == {"x": {"unknown_campaign"}, "y": {"unknown_user"}, "z": set()}

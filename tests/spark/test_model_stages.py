@@ -32,9 +32,10 @@ from sendopt.errors import ModelError
 from sendopt.propensity.forest import Forest
 from sendopt.propensity.model import Model, OpenModel
 from sendopt.propensity.shrinkage import USED, ShrunkBaseline, fit
-from sendopt.spark import build_features, score_slots, slot_scorer, train_propensity
-from sendopt.spark.stage import Night, StageResult
-from sendopt.spark.tables import Lake
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.features import build_features
+from sendopt.spark.night import Night, StageResult
+from sendopt.spark.propensity import score_slots, slot_scorer, train_propensity
 from sendopt.tracking.mlflow import MlflowTracker
 
 pytestmark = pytest.mark.slow
@@ -62,28 +63,43 @@ def _fill(lake: Lake, rows: pd.DataFrame) -> None:
     zone = [ZONES[int(u[1:]) % 3] if u != "lost" else None for u in users["user_id"]]
     sends = pd.DataFrame(
         {
-            "send_key": rows["send_key"], "source": "test", "user_id": rows["user_id"],
-            "notification_id": rows["send_key"], "campaign_id": "c", "channel": rows["channel"],
-            "category": rows["category"], "sent_at_utc": rows["sent_at_utc"].astype("datetime64[us]"),
-            "timezone": [ZONES[n % 3] for n in number], "arm": None, "pscore": 1 / 16, "decision_kind": "slot",
-            "plan_version": None, "available": True, "sent": np.arange(len(rows)) % 10 != 0,
+            "send_key": rows["send_key"],
+            "source": "test",
+            "user_id": rows["user_id"],
+            "notification_id": rows["send_key"],
+            "campaign_id": "c",
+            "channel": rows["channel"],
+            "category": rows["category"],
+            "sent_at_utc": rows["sent_at_utc"].astype("datetime64[us]"),
+            "timezone": [ZONES[n % 3] for n in number],
+            "arm": None,
+            "pscore": 1 / 16,
+            "decision_kind": "slot",
+            "plan_version": None,
+            "available": True,
+            "sent": np.arange(len(rows)) % 10 != 0,
         }
-    )  # fmt: skip
+    )
     happened = {"open": rows["label"] == 1, "opt_out": np.arange(len(rows)) % 50 == 1}
     interactions = pd.concat(
         pd.DataFrame(
             {
-                "send_key": rows["send_key"][mask], "kind": kind,
+                "send_key": rows["send_key"][mask],
+                "kind": kind,
                 "at_utc": (rows["sent_at_utc"][mask] + pd.Timedelta(hours=1)).astype("datetime64[us]"),
                 "at_imputed": False,
             }
         )
         for kind, mask in happened.items()
-    )  # fmt: skip
+    )
     users = users.assign(
-        timezone=zone, channels=[["push"]] * len(users), opted_out_categories=[[]] * len(users), quiet_start=None,
-        quiet_end=None, created_at=np.datetime64("2024-12-31", "us"),
-    )  # fmt: skip
+        timezone=zone,
+        channels=[["push"]] * len(users),
+        opted_out_categories=[[]] * len(users),
+        quiet_start=None,
+        quiet_end=None,
+        created_at=np.datetime64("2024-12-31", "us"),
+    )
     for name, frame in {"sends": sends, "interactions": interactions, "users": users}.items():
         put_frame(lake.root, name, frame)
 

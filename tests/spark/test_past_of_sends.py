@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from tiny_nights import EVENING, PLAN_DATE, night_of, put, send
 
-from sendopt.spark import history, measure, score_slots
-from sendopt.spark.tables import Lake
+from sendopt.spark import history
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.measurement import measure
+from sendopt.spark.propensity import score_slots
 
 pytestmark = pytest.mark.slow
 BEFORE, TWO_BEFORE = PLAN_DATE - timedelta(days=1), PLAN_DATE - timedelta(days=2)
@@ -18,10 +20,18 @@ BEFORE, TWO_BEFORE = PLAN_DATE - timedelta(days=1), PLAN_DATE - timedelta(days=2
 def planned(key: str, at: datetime, day: date, **changes: Any) -> dict[str, Any]:
     """A row of send_plan."""
     return {
-        "send_key": key, "plan_date": day, "user_id": f"of-{key}", "notification_id": key, "channel": "push",
-        "arm": "treatment", "pscore": 1.0, "p_open": 0.5, "p_opt_out": 0.25, "send_at_utc": at.replace(tzinfo=None),
+        "send_key": key,
+        "plan_date": day,
+        "user_id": f"of-{key}",
+        "notification_id": key,
+        "channel": "push",
+        "arm": "treatment",
+        "pscore": 1.0,
+        "p_open": 0.5,
+        "p_opt_out": 0.25,
+        "send_at_utc": at.replace(tzinfo=None),
         **changes,
-    }  # fmt: skip
+    }
 
 
 def interaction(key: str, kind: str, at: datetime) -> dict[str, Any]:

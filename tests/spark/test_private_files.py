@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sendopt.spark.jars import PRIVATE_CONF
+from sendopt.spark.engine.jars import PRIVATE_CONF
 
 pytestmark = pytest.mark.slow
 

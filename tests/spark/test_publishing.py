@@ -17,8 +17,9 @@ from sendopt.domain.keys import planned_send_key
 from sendopt.domain.stages import STAGES
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ConfigError, InputNotReady
-from sendopt.spark import lineage, publish_schedule
-from sendopt.spark.tables import Lake
+from sendopt.spark import lineage
+from sendopt.spark.delivery import publish_schedule
+from sendopt.spark.engine.lake import Lake
 
 pytestmark = pytest.mark.slow
 PEOPLE = [person(f"u{n}") for n in range(6)]
@@ -86,28 +87,50 @@ def test_what_has_changed_since_the_allocation_holds_and_each_send_has_its_reaso
     sale = messages.where(is_sale & (F.col("user_id") == "v3")).collect()[0]
     before = EVENING - timedelta(days=20)
     put(
-        fresh, "sends",
-        [send("v2", "k2", just_now), send("v0", "k0", before),
-         send("v3", planned_send_key("v3", sale["notification_id"]), before)],
-    )  # fmt: skip
+        fresh,
+        "sends",
+        [
+            send("v2", "k2", just_now),
+            send("v0", "k0", before),
+            send("v3", planned_send_key("v3", sale["notification_id"]), before),
+        ],
+    )
     not_yet = EVENING + timedelta(minutes=45)
     outs = {"k0": just_now, "k2": not_yet}
     put(
-        fresh, "interactions",
-        [{"send_key": key, "kind": "opt_out", "at_utc": at.replace(tzinfo=None), "at_imputed": False}
-         for key, at in outs.items()],
-    )  # fmt: skip
+        fresh,
+        "interactions",
+        [
+            {"send_key": key, "kind": "opt_out", "at_utc": at.replace(tzinfo=None), "at_imputed": False}
+            for key, at in outs.items()
+        ],
+    )
 
     assert published(fresh, now=EVENING + timedelta(minutes=30)) == {
-        "no_channel": 3, "category_opted_out": 1, "quiet_hours": 4, "unknown_user": 2, "expiry": 1, "withdrawn": 1,
-        "user_cap": 1, "already_sent": 1, "channel_opted_out": 1,
-    }  # fmt: skip
+        "no_channel": 3,
+        "category_opted_out": 1,
+        "quiet_hours": 4,
+        "unknown_user": 2,
+        "expiry": 1,
+        "withdrawn": 1,
+        "user_cap": 1,
+        "already_sent": 1,
+        "channel_opted_out": 1,
+    }
     held = {(r["user_id"], r["reason"]) for r in fresh.read("suppressed", PLAN_DATE).collect()}
     assert held == {
-        ("u0", "no_channel"), ("u1", "no_channel"), ("u2", "category_opted_out"), ("u3", "quiet_hours"),
-        ("u4", "quiet_hours"), ("u5", "unknown_user"), ("v1", "expiry"), ("v1", "withdrawn"), ("v2", "user_cap"),
-        ("v3", "already_sent"), ("v0", "channel_opted_out"),
-    }  # fmt: skip
+        ("u0", "no_channel"),
+        ("u1", "no_channel"),
+        ("u2", "category_opted_out"),
+        ("u3", "quiet_hours"),
+        ("u4", "quiet_hours"),
+        ("u5", "unknown_user"),
+        ("v1", "expiry"),
+        ("v1", "withdrawn"),
+        ("v2", "user_cap"),
+        ("v3", "already_sent"),
+        ("v0", "channel_opted_out"),
+    }
     first = rows_of(fresh)
     assert sum(published(fresh, now=EVENING + timedelta(minutes=30)).values()) == 15
     assert rows_of(fresh) == first, "the same again gives equal rows"
@@ -132,9 +155,11 @@ def test_a_published_plan_is_not_overwritten_when_it_is_over_by_an_earlier_clock
     fresh: Lake,
 ) -> None:
     row = {
-        "plan_date": PLAN_DATE, "arm": "treatment", "plan_version": VERSION,
+        "plan_date": PLAN_DATE,
+        "arm": "treatment",
+        "plan_version": VERSION,
         "send_at_utc": datetime(2026, 5, 4, 9, tzinfo=UTC).replace(tzinfo=None),
-    }  # fmt: skip
+    }
     put(fresh, "send_plan", [row])
     record(night_of(fresh), "publish_schedule", {"clock": {"now": "2026-05-03T23:10:00Z", "by": "machine"}})
     version = fresh.version("send_plan")

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from tiny_nights import EVENING, put, send
 
-from sendopt.spark.tables import ABSENT, Lake
+from sendopt.spark.engine.lake import ABSENT, Lake
 
 pytestmark = pytest.mark.slow
 

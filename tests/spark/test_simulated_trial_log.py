@@ -12,10 +12,10 @@ from sendopt.config.schema import Label
 from sendopt.ingest import load_mapping
 from sendopt.simulation.decisions import GOAL_HOURS, decision_points
 from sendopt.simulation.world import World
-from sendopt.spark import uplift
-from sendopt.spark.ingest import ingest
-from sendopt.spark.stage import Night
-from sendopt.spark.tables import Lake
+from sendopt.spark.engine.lake import Lake
+from sendopt.spark.ingest.ingest import ingest
+from sendopt.spark.night import Night
+from sendopt.spark.propensity import uplift
 
 pytestmark = pytest.mark.slow
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from sendopt.domain.keys import keyed_hash, unit_interval
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ContractError
-from sendopt.spark import keys
-from sendopt.spark.tables import schema_of
+from sendopt.spark.engine import keys
+from sendopt.spark.engine.lake import schema_of
 
 pytestmark = pytest.mark.slow
 D1, D2 = date(2026, 3, 1), date(2026, 3, 2)

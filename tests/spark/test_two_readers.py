@@ -11,10 +11,11 @@ import pytest
 
 from sendopt.config.schema import FeatureSettings, Grid, Label
 from sendopt.domain.success import judge, rule_of
-from sendopt.evaluation.matching import with_send
 from sendopt.features import Reference, judge_opens, rules_of
 from sendopt.ingest import SourceMapping, TableMapping
-from sendopt.spark import feature_counts, matching
+from sendopt.spark.features import feature_counts
+from sendopt.spark.ingest import matching
+from sendopt.timing.matching import with_send
 
 pytestmark = pytest.mark.slow
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -23,9 +24,19 @@ TOLERANCE = 60
 LABEL = Label()
 RULE = rule_of("open", 24.0, LABEL.implies, TOLERANCE, LABEL.machine_open_seconds)
 SENDS = [
-    "send_key", "source", "user_id", "notification_id", "campaign_id", "channel", "category", "sent_at_utc",
-    "available", "sent", "outcome_known", "timezone",
-]  # fmt: skip
+    "send_key",
+    "source",
+    "user_id",
+    "notification_id",
+    "campaign_id",
+    "channel",
+    "category",
+    "sent_at_utc",
+    "available",
+    "sent",
+    "outcome_known",
+    "timezone",
+]
 REACTIONS = ["place", "user_id", "send_key", "notification_id", "kind", "at_utc", "machine", "campaign_id", "channel"]
 STRINGS = "user_id string, send_key string, notification_id string"
 # seconds after a send: exactly on the edges of the tolerance, the machine's second and the window, and between
@@ -46,9 +57,20 @@ def small_log(number):
         identity = f"{number}-{pick(draw, [i, i, 0])}"
         place = pick(draw, ["sale", "tips"]), pick(draw, ["push", "email"])
         sends.append(
-            (f"k{number}-{i}", "s", pick(draw, people), identity, *place, "c", at, bool(draw.random() < 0.9),
-             bool(draw.random() < 0.9), pick(draw, [None, None, False]), pick(draw, ["Europe/Paris", None]))
-        )  # fmt: skip
+            (
+                f"k{number}-{i}",
+                "s",
+                pick(draw, people),
+                identity,
+                *place,
+                "c",
+                at,
+                bool(draw.random() < 0.9),
+                bool(draw.random() < 0.9),
+                pick(draw, [None, None, False]),
+                pick(draw, ["Europe/Paris", None]),
+            )
+        )
     reactions = []
     for i in range(int(draw.integers(14))):
         send = pick(draw, sends)
@@ -57,11 +79,18 @@ def small_log(number):
         key = send[0] if how < 0.3 else f"k{number}-gone" if how < 0.35 else None
         identity = send[3] if 0.35 <= how < 0.65 else f"{number}-gone" if 0.65 <= how < 0.7 else None
         reactions.append(
-            (number * 100 + i, pick(draw, [send[2], send[2], send[2], people[0], None]), key, identity,
-             pick(draw, ["open", "open", "click", "goal", "opt_out"]), pick(draw, [at, at, at, at, None]),
-             pick(draw, [None, None, None, True, False]), pick(draw, [None, None, send[4]]),
-             pick(draw, [None, None, send[5]]))
-        )  # fmt: skip
+            (
+                number * 100 + i,
+                pick(draw, [send[2], send[2], send[2], people[0], None]),
+                key,
+                identity,
+                pick(draw, ["open", "open", "click", "goal", "opt_out"]),
+                pick(draw, [at, at, at, at, None]),
+                pick(draw, [None, None, None, True, False]),
+                pick(draw, [None, None, send[4]]),
+                pick(draw, [None, None, send[5]]),
+            )
+        )
     if draw.random() < 0.4:  # all sends of a person are opened at one time, or nearly
         own = [s for s in sends if s[2] == people[0]]
         at = max((s[7] for s in own), default=START).replace(microsecond=0) + timedelta(seconds=100)
@@ -108,8 +137,9 @@ def test_an_interaction_finds_the_same_send_with_and_without_an_engine(spark, lo
     )
     pure = with_send(reactions, sends, table, pd.Timedelta(seconds=TOLERANCE))
     mapping = SourceMapping(source="s", tables={"interactions": table})
-    rows = matching.with_send(mapping, of_spark(spark, sends, reactions)[1], of_spark(spark, sends, reactions)[0],
-                              TOLERANCE * 1_000_000)  # fmt: skip
+    rows = matching.with_send(
+        mapping, of_spark(spark, sends, reactions)[1], of_spark(spark, sends, reactions)[0], TOLERANCE * 1_000_000
+    )
     found = {int(r["place"]): r["found_key"] for r in rows.select("place", "found_key").collect()}
     expected = dict(zip(pure["place"], pure["found_key"], strict=True))
     assert found == expected
@@ -133,10 +163,17 @@ def test_a_success_is_the_same_in_nights_in_the_reference_and_in_evaluate(spark,
     def micros(times):
         return (pd.to_datetime(times, utc=True) - START) // pd.Timedelta(microseconds=1)
 
-    asked = pd.DataFrame({"send_key": exposed["send_key"], "user_id": exposed["user_id"],
-                          "at": micros(exposed["sent_at_utc"])})  # fmt: skip
-    events = pd.DataFrame({"send_key": used["send_key"], "kind": used["kind"], "at": micros(used["at_utc"]),
-                           "machine": (used["machine"] == True).to_numpy(bool)})  # noqa: E712  # fmt: skip
+    asked = pd.DataFrame(
+        {"send_key": exposed["send_key"], "user_id": exposed["user_id"], "at": micros(exposed["sent_at_utc"])}
+    )
+    events = pd.DataFrame(
+        {
+            "send_key": used["send_key"],
+            "kind": used["kind"],
+            "at": micros(used["at_utc"]),
+            "machine": used["machine"].eq(True).to_numpy(bool),
+        }
+    )
     judged = judge(asked, events, RULE)
     of_judge = {
         k: (int(s), bool(m)) for k, s, m in zip(asked["send_key"], judged.success, judged.suspected, strict=True)

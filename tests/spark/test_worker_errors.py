@@ -16,11 +16,12 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from sendopt import errors, runtime
+from sendopt import errors
 from sendopt.domain.tables import TABLES
 from sendopt.errors import ConfigError, ContractError, InputNotReady, LakeBusy, ModelError, NoSpace
-from sendopt.spark import failures, workers
-from sendopt.spark.tables import schema_of
+from sendopt.night import runtime
+from sendopt.spark.engine import failures, workers
+from sendopt.spark.engine.lake import schema_of
 
 REPO = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -210,9 +211,15 @@ def test_every_conflict_that_delta_names_is_a_lost_race(spark, name):
 
 @pytest.mark.parametrize(
     "condition",
-    ["DELTA_CONCURRENT_APPEND.WITHOUT_HINT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED",
-     "DELTA_MAX_COMMIT_RETRIES_EXCEEDED", "DELTA_CONCURRENT_TRANSACTION", "DELTA_TABLE_NOT_FOUND"],
-)  # fmt: skip
+    [
+        "DELTA_CONCURRENT_APPEND.WITHOUT_HINT",
+        "DELTA_METADATA_CHANGED",
+        "DELTA_PROTOCOL_CHANGED",
+        "DELTA_MAX_COMMIT_RETRIES_EXCEEDED",
+        "DELTA_CONCURRENT_TRANSACTION",
+        "DELTA_TABLE_NOT_FOUND",
+    ],
+)
 def test_a_conflict_that_java_alone_names_is_a_lost_race(condition):
     assert isinstance(failures.translated(PySparkException(f"[{condition}] x"), ""), LakeBusy)
 

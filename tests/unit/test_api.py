@@ -119,8 +119,9 @@ def test_a_dict_of_limits_counts_as_its_file(tmp_path):
     text = "caps: {d: {scope: 'channel:push', window_minutes: 60, max: 1}}\ncapacity: {push: {9: 1, 10: 2}}\n"
     (tmp_path / "limits.yaml").write_text(text)
     as_dict = {
-        "caps": {"d": {"scope": "channel:push", "window_minutes": 60, "max": 1}}, "capacity": {"push": {9: 1, 10: 2}},
-    }  # fmt: skip
+        "caps": {"d": {"scope": "channel:push", "window_minutes": 60, "max": 1}},
+        "capacity": {"push": {9: 1, 10: 2}},
+    }
     assert api.limits_of(as_dict) == load_limits(tmp_path / "limits.yaml")
 
 
@@ -131,29 +132,53 @@ def column(name: str, values: list[object]) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("call", "kind", "sentence"),
     [
-        ({"candidates": column("value", [np.nan, *ROWS["value"][1:]])}, ContractError,
-         "candidates, column value: empty in 1 of 6 rows (first rows [0])"),
-        ({"candidates": column("slot", [-1, *ROWS["slot"][1:]])}, ContractError,
-         "candidates, column slot: negative in 1 of 6"),
-        ({"candidates": column("user_id", [1.0, 2, 3, 4, 5, 6])}, ContractError,
-         "candidates, column user_id: double where"),
-        ({"candidates": column("value", ["much"] * 6)}, ContractError,
-         "candidates, column value: string where numbers"),
+        (
+            {"candidates": column("value", [np.nan, *ROWS["value"][1:]])},
+            ContractError,
+            "candidates, column value: empty in 1 of 6 rows (first rows [0])",
+        ),
+        (
+            {"candidates": column("slot", [-1, *ROWS["slot"][1:]])},
+            ContractError,
+            "candidates, column slot: negative in 1 of 6",
+        ),
+        (
+            {"candidates": column("user_id", [1.0, 2, 3, 4, 5, 6])},
+            ContractError,
+            "candidates, column user_id: double where",
+        ),
+        (
+            {"candidates": column("value", ["much"] * 6)},
+            ContractError,
+            "candidates, column value: string where numbers",
+        ),
         ({"candidates": column("value", [0.1, "b", 3, 4, 5, 6])}, ContractError, "candidates, column value"),
-        ({"candidates": pd.DataFrame(ROWS).drop(columns="slot")}, ContractError,
-         "candidates: columns slot are missing"),
+        (
+            {"candidates": pd.DataFrame(ROWS).drop(columns="slot")},
+            ContractError,
+            "candidates: columns slot are missing",
+        ),
         ({"candidates": pd.DataFrame(ROWS).assign(VALUE=1.0)}, ContractError, "column value is there more than once"),
         ({"candidates": pd.DataFrame(ROWS).head(0)}, ContractError, "candidates: no row"),
-        ({"candidates": ROWS}, ContractError,
-         "candidates: got dict, expected a frame of pandas, polars or Arrow, or a"),
+        (
+            {"candidates": ROWS},
+            ContractError,
+            "candidates: got dict, expected a frame of pandas, polars or Arrow, or a",
+        ),
         ({"candidates": pd.DataFrame}, ContractError, "candidates: got type"),
         ({"candidates": None}, ContractError, "candidates: got NoneType"),
         ({"candidates": "gone.parquet"}, InputNotReady, "gone.parquet: no such file"),
-        ({"history": pd.DataFrame(PAST).drop(columns="channel")}, ContractError,
-         "history: columns channel are missing"),
+        (
+            {"history": pd.DataFrame(PAST).drop(columns="channel")},
+            ContractError,
+            "history: columns channel are missing",
+        ),
         ({"history": [1]}, ContractError, "history: got list"),
-        ({"limits": {**LIMITS, "min_gap": 3}}, ConfigError,
-         "limits: min_gap: unknown key, did you mean min_gap_minutes"),
+        (
+            {"limits": {**LIMITS, "min_gap": 3}},
+            ConfigError,
+            "limits: min_gap: unknown key, did you mean min_gap_minutes",
+        ),
         ({"limits": {"capacity": {"push": -4}}}, ConfigError, "limits: capacity.push: out of range; got -4"),
         ({"limits": {"capacity": {"pusch": 4}}}, ConfigError, "did you mean push?"),
         ({"limits": {"campaigns": {"sale": {"min_sends": 3, "max_sends": 2}}}}, InfeasibleError, "campaigns.sale"),
@@ -164,16 +189,22 @@ def column(name: str, values: list[object]) -> pd.DataFrame:
         ({"gap": float("nan")}, ConfigError, "--gap: got nan"),
         ({"gap": True}, ConfigError, "--gap: got True"),
         ({"min_history_match": 2}, ConfigError, "min_history_match: got 2"),
-        ({"history": pd.DataFrame({**PAST, "user_id": ["eve"]}), "min_history_match": 0.5}, ContractError,
-         "history: 0 of 1 rows are of a user with a candidate"),
+        (
+            {"history": pd.DataFrame({**PAST, "user_id": ["eve"]}), "min_history_match": 0.5},
+            ContractError,
+            "history: 0 of 1 rows are of a user with a candidate",
+        ),
         ({"start_prices": {"capacity:push:9": -1}}, ContractError, "start_prices: the price of capacity:push:9 is -1"),
-        ({"start_prices": {"capacity:push:9": None}}, ContractError,
-         "start_prices: the price of capacity:push:9 is None"),
+        (
+            {"start_prices": {"capacity:push:9": None}},
+            ContractError,
+            "start_prices: the price of capacity:push:9 is None",
+        ),
         ({"start_prices": pd.DataFrame({"row": ["a"]})}, ContractError, "start_prices: columns price are missing"),
         ({"start_prices": "gone.json"}, InputNotReady, "gone.json: no such file"),
         ({"start_prices": 3}, ContractError, "start_prices: got int"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_the_sentence_of_the_command_line(call, kind, sentence):
     with pytest.raises(kind) as caught:
         solve(**{"candidates": pd.DataFrame(ROWS), "limits": LIMITS, **call})
@@ -237,10 +268,13 @@ def test_start_prices_come_in_every_form(tmp_path):
     first = solve(pd.DataFrame(ROWS), LIMITS, method="prices")
     first.write(tmp_path / "plan")
     forms = [
-        first, first.prices, pa.Table.from_pandas(first.prices),
+        first,
+        first.prices,
+        pa.Table.from_pandas(first.prices),
         dict(zip(first.prices.row, first.prices.price, strict=True)),
-        tmp_path / "plan/solution.json", str(tmp_path / "plan"),
-    ]  # fmt: skip
+        tmp_path / "plan/solution.json",
+        str(tmp_path / "plan"),
+    ]
     for form in forms:
         again = solve(pd.DataFrame(ROWS), LIMITS, method="prices", start_prices=form)
         assert again.certificate.objective == pytest.approx(1.0)

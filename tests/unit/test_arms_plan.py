@@ -15,8 +15,11 @@ from sendopt.errors import InfeasibleError
 from sendopt.experiment import plan_arms
 
 CAMPAIGNS = {
-    "sale": ("push", "deals"), "digest": ("email", "news"), "tips": ("push", "account"), "flash": ("sms", "deals"),
-}  # fmt: skip
+    "sale": ("push", "deals"),
+    "digest": ("email", "news"),
+    "tips": ("push", "account"),
+    "flash": ("sms", "deals"),
+}
 PER_USER = {
     "daily": {"window_minutes": 1440, "max": 2},
     "sms": {"scope": "channel:sms", "window_minutes": 1440, "max": 1},
@@ -30,10 +33,14 @@ WORLDS = {
     "capacity": {"caps": PER_USER, "min_gap_minutes": 120, "capacity": {"push": 5, "email": 4, "sms": 1}},
     "fatigue": {"fatigue": {"half_life_hours": 24, "points_per_send": {"push": 1.0, "email": 0.5}, "max_points": 1.4}},
     "all at once": {
-        "caps": PER_USER, "min_gap_minutes": 240, "opt_outs": {"max_expected": 0.4}, "cost": {"max_total": 40.0},
-        "capacity": {"push": 5, "email": 4, "sms": 2}, "campaigns": {"sale": {"max_sends": 25}},
+        "caps": PER_USER,
+        "min_gap_minutes": 240,
+        "opt_outs": {"max_expected": 0.4},
+        "cost": {"max_total": 40.0},
+        "capacity": {"push": 5, "email": 4, "sms": 2},
+        "campaigns": {"sale": {"max_sends": 25}},
     },
-}  # fmt: skip
+}
 USERS, SLOTS, FOLDS = 50, 14, 5
 QUICK = Allocation(exact_max_users=0, relative_gap=2e-3)
 

@@ -10,9 +10,9 @@ import pytest
 from allocation_worlds import problem, random_problem
 
 from sendopt.allocation import Price, Problem, Solution, Tier, audit, audit_plan
-from sendopt.allocation.audit_bound import weak_bound
-from sendopt.allocation.audit_rows import ledger
-from sendopt.allocation.audit_tiers import as_planned, tier_numbers
+from sendopt.allocation.audit.bound import weak_bound
+from sendopt.allocation.audit.ledger import ledger
+from sendopt.allocation.audit.tiers import as_planned, tier_numbers
 
 TWO_TIERS = problem(
     [("ann@x", "a", "sale", "push", "shop", "", 1), ("ann@x", "b", "news", "push", "shop", "", 2)],
@@ -29,10 +29,21 @@ def stated(chosen: list[int], tiers: list[tuple[int, float, float]], **changes: 
     )
     value, bound = sum(t.value for t in parts), sum(t.bound for t in parts)
     solution = Solution(
-        chosen=np.array(chosen, np.int64), value=value, penalty=0.0, objective=value, bound=bound,
-        gap=(bound - value) / max(1.0, abs(value)), method="exact", termination="optimal", cut_users=0, prices=(),
-        shortfall={}, tiers=parts, bound_by_prices=bound, proof="prices",
-    )  # fmt: skip
+        chosen=np.array(chosen, np.int64),
+        value=value,
+        penalty=0.0,
+        objective=value,
+        bound=bound,
+        gap=(bound - value) / max(1.0, abs(value)),
+        method="exact",
+        termination="optimal",
+        cut_users=0,
+        prices=(),
+        shortfall={},
+        tiers=parts,
+        bound_by_prices=bound,
+        proof="prices",
+    )
     return replace(solution, **changes)
 
 
@@ -67,9 +78,10 @@ def test_a_group_used_by_a_higher_tier_is_gone_for_its_user_only() -> None:
 
 
 def test_a_minimum_counts_in_the_last_tier_with_messages_of_its_campaign() -> None:
-    messages = [("ann@x", f"m{i}", name, "push", "shop", "", tier) for i, (name, tier) in enumerate(
-        [("both", 1), ("both", 2), ("first", 1), ("last", 3)]
-    )]  # fmt: skip
+    messages = [
+        ("ann@x", f"m{i}", name, "push", "shop", "", tier)
+        for i, (name, tier) in enumerate([("both", 1), ("both", 2), ("first", 1), ("last", 3)])
+    ]
     p = problem(
         messages,
         [(0, 0, 0.3), (1, 1, 0.2), (2, 2, 0.5), (3, 3, 0.1)],
@@ -103,9 +115,10 @@ def test_a_bound_of_each_tier_is_the_plain_one(block: int) -> None:
             planned = random_plan(p, rows, above, draw)
             book = ledger(part, np.flatnonzero(np.isin(rows, planned)))
             prices = {
-                name: float(draw.uniform(0, min(row.price, 0.5))) for name, row in book.by_price.items()
+                name: float(draw.uniform(0, min(row.price, 0.5)))
+                for name, row in book.by_price.items()
                 if draw.random() < 0.5
-            }  # fmt: skip
+            }
             bound, cut = weak_bound(part, book, prices, np.flatnonzero(np.isin(rows, planned)))
             plain = plain_audit.bound_of_tier(p, tier, above.tolist(), prices)
             assert cut == 0

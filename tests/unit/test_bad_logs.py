@@ -58,14 +58,16 @@ ROWS = {
     "a byte that cp1252 has not": (b"u,t\n\x81," + T.encode(), {"encoding": "cp1252"}, [BAD_BYTES]),
     "UTF-8 with its mark": (codecs.BOM_UTF8 + SOUND.encode(), {}, [OK]),
     "two marks": (codecs.BOM_UTF8 * 2 + SOUND.encode(), {}, [OK]),
-    "UTF-8 with its mark, called latin-1": (codecs.BOM_UTF8 + "u,t\né,".encode() + T.encode(),
-                                            {"encoding": "latin-1"}, [["é", None]]),
+    "UTF-8 with its mark, called latin-1": (
+        codecs.BOM_UTF8 + "u,t\né,".encode() + T.encode(),
+        {"encoding": "latin-1"},
+        [["é", None]],
+    ),
     "UTF-16 with its mark": (SOUND.encode("utf-16"), {}, [OK]),
     "UTF-16, big end first": (codecs.BOM_UTF16_BE + SOUND.encode("utf-16-be"), {}, [OK]),
     "UTF-16 without a mark": (SOUND.encode("utf-16-le"), {"encoding": "utf-16-le"}, [OK]),
     "UTF-16 with half a character": (SOUND.encode("utf-16") + b"\xd8", {}, [OK, MALFORMED]),
-    "UTF-16 with half a pair": ("u,t\n".encode("utf-16") + b"\x00\xd8" + f"a,{T}".encode("utf-16-le"), {},
-                                [BAD_BYTES]),
+    "UTF-16 with half a pair": ("u,t\n".encode("utf-16") + b"\x00\xd8" + f"a,{T}".encode("utf-16-le"), {}, [BAD_BYTES]),
     "UTF-32 with its mark": (SOUND.encode("utf-32"), {}, [OK]),
     "Shift JIS with half a character": (b"u,t\nx\x81\x20," + T.encode(), {"encoding": "shift_jis"}, [BAD_BYTES]),
     "bad bytes in a column of nobody": (b"u,t,z\nx," + T.encode() + b",\xff\xfe\n", {}, [OK]),
@@ -77,8 +79,7 @@ ROWS = {
     "a quote within": (f'u,t\na"b,{T}\n', {}, [['a"b', None]]),
     "a quote that never closes": (f'u,t\n"x,{T}\ny,{T}\n', {}, [MALFORMED, ["y", None]]),
     "a quote that never closes, at the end": (f'u,t\nx,{T}\n"y,{T}', {}, [OK, MALFORMED]),
-    "two hundred quoted line ends": (f'u,t,z\nx,{T},"{"a" + chr(10)}' + "b\n" * 200 + '"\n', {},
-                                     [MALFORMED] * 202),
+    "two hundred quoted line ends": (f'u,t,z\nx,{T},"{"a" + chr(10)}' + "b\n" * 200 + '"\n', {}, [MALFORMED] * 202),
     "too few columns": (f"u,t\nx\ny,{T}\n", {}, [MALFORMED, ["y", None]]),
     "too many columns": (f"u,t\nx,{T},1\n", {}, [MALFORMED]),
     "the header again": (f"u,t\nu,t\nx,{T}\n", {}, [MALFORMED, OK]),
@@ -119,31 +120,43 @@ ROWS = {
     "an offset of 25 hours": ("u,t\nx,2026-03-01T09:00:00+25:00\n", {}, [["x", "bad_time:at_utc"]]),
     "the last hour of the last year": ("u,t\nx,9999-12-31T23:59:59-05:00\n", {}, [["x", "bad_time:at_utc"]]),
     "the first hour of the first year": ("u,t\nx,0001-01-01T00:00:01+05:00\n", {}, [["x", "bad_time:at_utc"]]),
-    "the last day in another zone": ("u,t\nx,9999-12-31 23:59:59\n", {"times_in": "America/New_York"},
-                                     [["x", "bad_time:at_utc"]]),
+    "the last day in another zone": (
+        "u,t\nx,9999-12-31 23:59:59\n",
+        {"times_in": "America/New_York"},
+        [["x", "bad_time:at_utc"]],
+    ),
     "seconds read as millis": ("u,t\nx,1772357400\n", {"time_format": "epoch_millis"}, [["x", "time_before_2000"]]),
     "seconds read as micros": ("u,t\nx,1772357400\n", {"time_format": "epoch_micros"}, [["x", "time_before_2000"]]),
-    "millis read as seconds": ("u,t\nx,1772357400000\n", {"time_format": "epoch_seconds"},
-                               [["x", "bad_time:at_utc"]]),
-    "micros read as millis": ("u,t\nx,1772357400000000\n", {"time_format": "epoch_millis"},
-                              [["x", "bad_time:at_utc"]]),
+    "millis read as seconds": ("u,t\nx,1772357400000\n", {"time_format": "epoch_seconds"}, [["x", "bad_time:at_utc"]]),
+    "micros read as millis": ("u,t\nx,1772357400000000\n", {"time_format": "epoch_millis"}, [["x", "bad_time:at_utc"]]),
     "negative seconds": ("u,t\nx,-1\n", {"time_format": "epoch_seconds"}, [["x", "bad_time:at_utc"]]),
     "the future": ("u,t\nx,2026-03-10T14:00:00Z\n", {}, [["x", "time_in_future"]]),
     "a clock that is ahead": ("u,t\nx,2026-03-10T12:59:00Z\n", {}, [OK]),
     "before 2000": ("u,t\nx,1999-12-31T23:59:59Z\n", {}, [["x", "time_before_2000"]]),
-    "an hour that the clock jumps over": ("u,t\nx,2025-03-30T02:30:00\n", {"times_in": "Europe/Paris"},
-                                          [["x", "nonexistent_local_time"]]),
+    "an hour that the clock jumps over": (
+        "u,t\nx,2025-03-30T02:30:00\n",
+        {"times_in": "Europe/Paris"},
+        [["x", "nonexistent_local_time"]],
+    ),
     "an hour that is read twice": ("u,t\nx,2025-10-26T02:30:00\n", {"times_in": "Europe/Paris"}, [OK]),
     "a zone of nowhere": ("u,t,z\nx,2026-03-01T09:00,Mars\n", {"times_in": {"column": "z"}}, [["x", "unknown_zone"]]),
     "no zone": ("u,t,z\nx,2026-03-01T09:00,\n", {"times_in": {"column": "z"}}, [["x", "local_time_without_zone"]]),
-    "a day and month the other way": ("u,t\nx,03/13/2026 09:00\n", {"time_format": "%d/%m/%Y %H:%M"},
-                                      [["x", "bad_time:at_utc"]]),
+    "a day and month the other way": (
+        "u,t\nx,03/13/2026 09:00\n",
+        {"time_format": "%d/%m/%Y %H:%M"},
+        [["x", "bad_time:at_utc"]],
+    ),
     "digits of another script": ("u,t\nx,٢٠٢٦-٠٣-٠١T09:00:00Z\n", {}, [["x", "bad_time:at_utc"]]),
     "half a composed key": (
-        f"u,v,t\nx,,{T}\nx,NULL,{T}\nx,1,{T}\n", {"columns": {"user_id": ("u", "v"), "at_utc": "t"}},
-                            [[None, "missing_value:user_id"]] * 2 + [["x/1", None]]),
-    "a folder of rows without a value": (f"t\n{T}\n", {"file": "u=__HIVE_DEFAULT_PARTITION__/s.csv"},
-                                         [[None, "missing_value:user_id"]]),
+        f"u,v,t\nx,,{T}\nx,NULL,{T}\nx,1,{T}\n",
+        {"columns": {"user_id": ("u", "v"), "at_utc": "t"}},
+        [[None, "missing_value:user_id"]] * 2 + [["x/1", None]],
+    ),
+    "a folder of rows without a value": (
+        f"t\n{T}\n",
+        {"file": "u=__HIVE_DEFAULT_PARTITION__/s.csv"},
+        [[None, "missing_value:user_id"]],
+    ),
     "JSON: sound": (line("x"), {"form": "jsonl"}, [OK]),
     "JSON: an array": (json.dumps([{"u": "x", "t": T}]), {"form": "json"}, [OK]),
     "JSON: an array over lines": (json.dumps([{"u": "x", "t": T}] * 2, indent=1), {"form": "jsonl"}, [OK, OK]),
@@ -151,38 +164,59 @@ ROWS = {
     "JSON: an empty array": ("[]", {"form": "json"}, []),
     "JSON: UTF-16": (line("é").replace("\\u00e9", "é").encode("utf-16"), {"form": "jsonl"}, [["é", None]]),
     "JSON: no object": (f'{line("x")}\n[1]\n5\nnull\n"a"\n', {"form": "jsonl"}, [OK, *[MALFORMED] * 4]),
-    "JSON: two objects in a line": (f"{line('x')}{line('y')}\n{line('z')}", {"form": "jsonl"},
-                                    [MALFORMED, ["z", None]]),
+    "JSON: two objects in a line": (
+        f"{line('x')}{line('y')}\n{line('z')}",
+        {"form": "jsonl"},
+        [MALFORMED, ["z", None]],
+    ),
     "JSON: a cut line": (f"{line('x')}\n{line('y')[:-4]}", {"form": "jsonl"}, [OK, MALFORMED]),
-    "JSON: a key twice": ('{"u":"x","u":"y","t":"' + T + '"}\n' + line("z"), {"form": "jsonl"},
-                          [MALFORMED, ["z", None]]),
+    "JSON: a key twice": (
+        '{"u":"x","u":"y","t":"' + T + '"}\n' + line("z"),
+        {"form": "jsonl"},
+        [MALFORMED, ["z", None]],
+    ),
     "JSON: a key twice in an array": (
-        f'[{{"u":"x","u":"y","t":"{T}"}}, {line("z")}]', {"form": "json"}, [MALFORMED, ["z", None]]),
-    "JSON: a key twice in a column of nobody": (
-        f'{{"u":"x","t":"{T}","d":{{"a":1,"a":2}}}}', {"form": "json"}, [OK]),
+        f'[{{"u":"x","u":"y","t":"{T}"}}, {line("z")}]',
+        {"form": "json"},
+        [MALFORMED, ["z", None]],
+    ),
+    "JSON: a key twice in a column of nobody": (f'{{"u":"x","t":"{T}","d":{{"a":1,"a":2}}}}', {"form": "json"}, [OK]),
     "JSON: lines of which the first is a cut array": (f"[cut\n{line('x')}", {"form": "jsonl"}, [MALFORMED, OK]),
     "JSON: NaN": ('{"u":NaN,"t":"' + T + '"}', {"form": "jsonl"}, [[None, "missing_value:user_id"]]),
-    "JSON: Infinity": ('{"u":"x","t":Infinity}', {"form": "jsonl", "time_format": "epoch_seconds"},
-                       [["x", "bad_time:at_utc"]]),
+    "JSON: Infinity": (
+        '{"u":"x","t":Infinity}',
+        {"form": "jsonl", "time_format": "epoch_seconds"},
+        [["x", "bad_time:at_utc"]],
+    ),
     "JSON: null": ('{"u":null,"t":"' + T + '"}', {"form": "jsonl"}, [[None, "missing_value:user_id"]]),
     "JSON: an object for an id": ('{"u":{"id":1},"t":"' + T + '"}', {"form": "jsonl"}, [[None, "bad_value:user_id"]]),
     "JSON: a list for an id": ('{"u":["x"],"t":"' + T + '"}', {"form": "jsonl"}, [[None, "bad_value:user_id"]]),
-    "JSON: a nested key": ('{"d":{"u":"x"},"t":"' + T + '"}',
-                           {"form": "jsonl", "columns": {"user_id": "d.u", "at_utc": "t"}}, [OK]),
-    "JSON: a nested key of no object": ('{"d":5,"t":"' + T + '"}\n{"d":{"u":"x"},"t":"' + T + '"}',
-                                        {"form": "jsonl", "columns": {"user_id": "d.u", "at_utc": "t"}},
-                                        [[None, "missing_value:user_id"], OK]),
+    "JSON: a nested key": (
+        '{"d":{"u":"x"},"t":"' + T + '"}',
+        {"form": "jsonl", "columns": {"user_id": "d.u", "at_utc": "t"}},
+        [OK],
+    ),
+    "JSON: a nested key of no object": (
+        '{"d":5,"t":"' + T + '"}\n{"d":{"u":"x"},"t":"' + T + '"}',
+        {"form": "jsonl", "columns": {"user_id": "d.u", "at_utc": "t"}},
+        [[None, "missing_value:user_id"], OK],
+    ),
     "JSON: nested 900 deep": (f'{{"u":"x","t":"{T}","d":{DEEP}}}', {"form": "jsonl"}, [OK]),
     "JSON: nested too deep": ('{"a":' * 100_000 + "\n" + line("x"), {"form": "jsonl"}, [MALFORMED, OK]),
     "JSON: a number of 5,000 digits": (f'{{"u":{"9" * 5000},"t":"{T}"}}', {"form": "jsonl"}, [["9" * 5000, None]]),
     "JSON: half a pair": ('{"u":"\\ud83d","t":"' + T + '"}', {"form": "jsonl"}, [BAD_BYTES]),
     "JSON: bad bytes": (b'{"u":"\xff","t":"' + T.encode() + b'"}', {"form": "jsonl"}, [BAD_BYTES]),
-    "JSON: thousands of other keys": ("\n".join(json.dumps({f"a{i * 20 + j}": 1 for j in range(20)} |
-                                                           {"u": "x", "t": T}) for i in range(80)),
-                                      {"form": "jsonl"}, [OK] * 80),
-    "JSON: flags and numbers": ('{"u":true,"t":1772357400}\n{"u":1.50,"t":1772357400}',
-                                {"form": "jsonl", "time_format": "epoch_seconds"}, [["true", None], ["1.50", None]]),
-}  # fmt: skip
+    "JSON: thousands of other keys": (
+        "\n".join(json.dumps({f"a{i * 20 + j}": 1 for j in range(20)} | {"u": "x", "t": T}) for i in range(80)),
+        {"form": "jsonl"},
+        [OK] * 80,
+    ),
+    "JSON: flags and numbers": (
+        '{"u":true,"t":1772357400}\n{"u":1.50,"t":1772357400}',
+        {"form": "jsonl", "time_format": "epoch_seconds"},
+        [["true", None], ["1.50", None]],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -257,8 +291,11 @@ FILES = {
     "a tab between": (f"u\tt\nx\t{T}\n", {}, "separated by a tab"),
     "a bar between": (f"u|t\nx|{T}\n", {}, r"separated by \|"),
     "a comma between, mapped as semicolon": (SOUND, {"delimiter": ";"}, "separated by a comma"),
-    "another name": (f"user,t\nx,{T}\n", {"columns": {"user_id": "User", "at_utc": "t"}},
-                     r"column 'User' \(tables.sessions.columns.user_id\) is not .* did you mean 'user'\?"),
+    "another name": (
+        f"user,t\nx,{T}\n",
+        {"columns": {"user_id": "User", "at_utc": "t"}},
+        r"column 'User' \(tables.sessions.columns.user_id\) is not .* did you mean 'user'\?",
+    ),
     "a name twice": (f"u,t,t\nx,{T},{T}\n", {}, "column 't' .* is more than once in the file; found: u, t, t"),
     "no header": (f"x,{T}\n", {}, "its first line seems to hold values, not names; correct"),
     "a name of a megabyte": (f"{LONG},t\nx,{T}\n", {}, "found: x{500}; "),
@@ -280,24 +317,36 @@ FILES = {
     "a PDF": (b"%PDF-1.7\n", {}, "is a PDF document"),
     "CSV called Parquet": (SOUND, {"form": "parquet"}, "is no readable Parquet file; write it again"),
     "Parquet, cut": (b"PAR1" + b"\0" * 60, {"form": "parquet"}, "is no readable Parquet file"),
-    "Parquet without the column": (pa.table({"user": ["x"], "t": AT}), {"form": "parquet"},
-                                   "column 'u' .* is not in the file; found: user, t"),
+    "Parquet without the column": (
+        pa.table({"user": ["x"], "t": AT}),
+        {"form": "parquet"},
+        "column 'u' .* is not in the file; found: user, t",
+    ),
     "Parquet with a name that rings": (pa.table({"a\x07": ["x"]}), {"form": "parquet"}, r"found: a\\x07"),
-    "a cut JSON array": (json.dumps([{"u": "x", "t": T}] * 3, indent=1)[:-5], {"form": "json"},
-                         r"begins as a JSON array, which is cut short or malformed \(line 12, column 30\); write"),
+    "a cut JSON array": (
+        json.dumps([{"u": "x", "t": T}] * 3, indent=1)[:-5],
+        {"form": "json"},
+        r"begins as a JSON array, which is cut short or malformed \(line 12, column 30\); write",
+    ),
     "a cut JSON array in one line": (json.dumps([{"u": "x", "t": T}] * 3)[:-5], {"form": "json"}, "cut short"),
     "a JSON array too deep": ("[" * 200_000, {"form": "json"}, "cut short"),
     "JSON without the key": ('{"user": 1, "t": 2}', {"form": "jsonl"}, "no row of 1 files has the key 'u'; found: t"),
     "JSON with a key that rings": ('{"user\\u0007": 1, "t": 2}', {"form": "jsonl"}, r"found: t, user\\x07"),
     "JSON with a key of a megabyte": (json.dumps({LONG: 1, "t": 2}), {"form": "jsonl"}, "found: t, x{497}; "),
-    "JSON without the nested key": ('{"d": {"v": 1}, "t": 2}',
-                                    {"form": "jsonl", "columns": {"user_id": "d.u", "at_utc": "t"}}, "the key 'd.u'"),
-    "rows for no table": (f"u,t,e\nx,{T},sent\n", {"where": {"e": "open"}},
-                          r"where \(e: open\) matches none of 1 rows; found: e=sent; correct the mapping"),
+    "JSON without the nested key": (
+        '{"d": {"v": 1}, "t": 2}',
+        {"form": "jsonl", "columns": {"user_id": "d.u", "at_utc": "t"}},
+        "the key 'd.u'",
+    ),
+    "rows for no table": (
+        f"u,t,e\nx,{T},sent\n",
+        {"where": {"e": "open"}},
+        r"where \(e: open\) matches none of 1 rows; found: e=sent; correct the mapping",
+    ),
     "rows for no table, of a value that rings": (f"u,t,e\nx,{T},\x07\n", {"where": {"e": "open"}}, r"found: e=\\x07"),
     "CSV without the column of where": (SOUND, {"where": {"e": "open"}}, r"column 'e' \(tables.sessions.where.e\) is"),
     "CSV without the column of zones": (SOUND, {"times_in": {"column": "z"}}, r"sessions.times_in.column\) is not in"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -360,7 +409,7 @@ MAPPINGS = {
     "values of a column that is none": ("    values: {user: {a: b}}\n", "unknown mapped column, did you mean user_id"),
     "a constant beside its column": ("    constants: {user_id: a}\n", "mapped in columns too; keep one"),
     "a time as a constant": ("    constants: {at_utc: a}\n", "mapped in columns too; keep one"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
@@ -375,16 +424,22 @@ def test_every_fault_of_a_mapping_is_a_line_and_a_remedy(tmp_path, name):
 @pytest.mark.parametrize(
     ("users", "words"),
     [
-        ("columns: {user_id: u, created_at: t, quiet_start: a}\n    constants: {quiet_end: '07:00'}",
-         "give both in columns or both in constants"),
+        (
+            "columns: {user_id: u, created_at: t, quiet_start: a}\n    constants: {quiet_end: '07:00'}",
+            "give both in columns or both in constants",
+        ),
         ("columns: {user_id: u, created_at: t, quiet_start: a}", "map both or none"),
-        ("columns: {user_id: u, created_at: t}\n    constants: {quiet_start: '22', quiet_end: '07:00'}",
-         'constants.quiet_start: got "22"; expected a local time like 22:00'),
-        ("columns: {user_id: u, created_at: t}\n    constants: {quiet_start: '22:00', quiet_end: 'late'}",
-         'constants.quiet_end: got "late"; expected a local time like 22:00'),
+        (
+            "columns: {user_id: u, created_at: t}\n    constants: {quiet_start: '22', quiet_end: '07:00'}",
+            'constants.quiet_start: got "22"; expected a local time like 22:00',
+        ),
+        (
+            "columns: {user_id: u, created_at: t}\n    constants: {quiet_start: '22:00', quiet_end: 'late'}",
+            'constants.quiet_end: got "late"; expected a local time like 22:00',
+        ),
         ("columns: {user_id: u, created_at: t}\n    constants: {timezone: Mars}", 'unknown zone "Mars"'),
     ],
-)  # fmt: skip
+)
 def test_quiet_hours_of_a_mapping_are_a_pair_of_local_times(tmp_path, users, words):
     (tmp_path / "m.yaml").write_text(f"source: s\ntables:\n  users:\n    format: csv\n    {users}\n")
     with pytest.raises(ConfigError, match=words):

@@ -14,13 +14,14 @@ from allocation_worlds import EXACT, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sendopt.allocation import Problem, allocate, audit_plan, files
+from sendopt.allocation import Problem, allocate, audit_plan
 from sendopt.allocation.buckets import bucket_of, solve_buckets, solve_folder, split
 from sendopt.allocation.buckets import plan as one_bucket
 from sendopt.allocation.buckets.shares import shares
 from sendopt.allocation.buckets.store import read_buckets, summaries
-from sendopt.allocation.prices import sweep
+from sendopt.allocation.prices import market
 from sendopt.allocation.prices.arrange import agreed, arranged, taken
+from sendopt.allocation.tables import files
 from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import AuditError, ConfigError, ContractError, InfeasibleError
 
@@ -225,10 +226,10 @@ def test_the_same_bytes_from_any_order_of_work(tmp_path: Path, monkeypatch: pyte
     def backwards(work, buckets):
         return [work(b) for b in reversed(range(buckets))]
 
-    monkeypatch.setattr(sweep, "BLOCK", 16)
+    monkeypatch.setattr(market, "BLOCK", 16)
     one = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "one", 1e-4)
     two = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "two", 1e-4, backwards)
-    monkeypatch.setattr(one_bucket, "Market", lambda compiled: sweep.Market(compiled, threads=2))
+    monkeypatch.setattr(one_bucket, "Market", lambda compiled: market.Market(compiled, threads=2))
     three = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "three", 1e-4)
     assert one.solution.prices == two.solution.prices
     assert one.solution.bound == two.solution.bound
@@ -288,7 +289,7 @@ def test_what_a_folder_is_refused_for(tmp_path: Path, monkeypatch: pytest.Monkey
         "column user_id: empty in 1 of": rows.set_column(
             0, "user_id", pa.array([None, *rows["user_id"].to_pylist()[1:]])
         ),
-    }  # fmt: skip
+    }
     for sentence, table in bad.items():
         pq.write_table(table, folder / "0.parquet")
         with pytest.raises(ContractError, match=sentence):

@@ -19,12 +19,25 @@ QUIET = QuietHours(
 
 def cell(**changes):
     row = {
-        "campaign_id": "sale", "channel": "push", "category": "deals", "arm": "treatment", "known_user": True,
-        "already_sent": False, "channels": ("push", "sms"), "opted_out_categories": (), "opted_out_channels": (),
-        "wall_minute": 12 * 60, "wall_length": 60, "local_hour": 12, "quiet_start": None, "quiet_end": None,
-        "slot_start": pd.Timestamp("2026-03-29 10:00"), "slot_end": pd.Timestamp("2026-03-29 11:00"),
-        "earliest_utc": pd.NaT, "expiry_utc": pd.NaT,
-    }  # fmt: skip
+        "campaign_id": "sale",
+        "channel": "push",
+        "category": "deals",
+        "arm": "treatment",
+        "known_user": True,
+        "already_sent": False,
+        "channels": ("push", "sms"),
+        "opted_out_categories": (),
+        "opted_out_channels": (),
+        "wall_minute": 12 * 60,
+        "wall_length": 60,
+        "local_hour": 12,
+        "quiet_start": None,
+        "quiet_end": None,
+        "slot_start": pd.Timestamp("2026-03-29 10:00"),
+        "slot_end": pd.Timestamp("2026-03-29 11:00"),
+        "earliest_utc": pd.NaT,
+        "expiry_utc": pd.NaT,
+    }
     return {**row, **changes}
 
 

@@ -11,7 +11,7 @@ from propensity_rows import world
 from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity.model import OpenModel, train
-from sendopt.spark.challenge import _rival, refusal
+from sendopt.spark.propensity.challenge import _rival, refusal
 from sendopt.tracking import Kept, Registered
 
 ROWS = world(users=60, days=15)

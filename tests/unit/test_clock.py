@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sendopt import runtime
 from sendopt.config.loader import load
 from sendopt.config.schema import ClockSettings, Settings
 from sendopt.demo import at_its_own_time
 from sendopt.domain.clock import Clock, StatedBy, in_words, parse_time, require_ahead
 from sendopt.errors import ConfigError
+from sendopt.night import runtime
 
 REPO = Path(__file__).resolve().parents[2]
 DAY = date(2026, 3, 29)

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sendopt import cli, commands, runtime, summary
+from sendopt import cli, summary
+from sendopt import demo as demo_world
+from sendopt.commands import night as night_command
 from sendopt.config.loader import load
-from sendopt.runtime import StageReport
+from sendopt.night import runtime
+from sendopt.night.runtime import StageReport
 
 REPO = Path(__file__).resolve().parents[2]
 CONF = str(REPO / "conf")
@@ -52,9 +55,9 @@ def test_every_command_that_prints_results_can_print_json(command):
 def night(monkeypatch, tmp_path):
     """A night whose stages are given."""
     monkeypatch.setattr(runtime, "run", lambda *_, **__: iter(STAGES))
-    monkeypatch.setattr(commands, "report_of", lambda day, settings: tmp_path / "report.html")
-    monkeypatch.setattr(commands.demo_world, "prepare", lambda *_: True)
-    monkeypatch.setattr(commands.demo_world, "play", lambda *_: None)
+    monkeypatch.setattr(night_command, "report_of", lambda day, settings: tmp_path / "report.html")
+    monkeypatch.setattr(demo_world, "prepare", lambda *_: True)
+    monkeypatch.setattr(demo_world, "play", lambda *_: None)
     monkeypatch.setattr(summary, "of_night", lambda *_: iter(["prose"]))
     monkeypatch.setattr(summary, "where_next", lambda *_: iter(["more prose"]))
     return tmp_path / "report.html"
@@ -94,13 +97,16 @@ def test_an_ingest_is_one_document(monkeypatch, tmp_path):
         facts: dict[str, object] = field(default_factory=lambda: {"tables": {}})
 
     monkeypatch.setattr(runtime, "lake_of", lambda settings: nullcontext("lake"))
-    monkeypatch.setattr("sendopt.spark.ingest.ingest", lambda *_: Result(dropped={"bad_time": 2}))
+    monkeypatch.setattr("sendopt.spark.ingest.ingest.ingest", lambda *_: Result(dropped={"bad_time": 2}))
     source = str(REPO / "conf/sources/demo.yaml")
     done = run("ingest", "--source", source, "--input", str(tmp_path), "--conf", CONF, "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {
-        "rows_in": 7, "rows_out": 5, "dropped": {"bad_time": 2}, "tables": {},
-    }  # fmt: skip
+        "rows_in": 7,
+        "rows_out": 5,
+        "dropped": {"bad_time": 2},
+        "tables": {},
+    }
 
 
 def test_a_check_is_one_document():

@@ -12,8 +12,8 @@ from benchmarks.decision_worlds import world
 from typer.testing import CliRunner
 
 from sendopt.cli import app
-from sendopt.evaluation.log import read_log
 from sendopt.ingest import load_mapping
+from sendopt.timing.log import read_log
 
 MAPPING = """\
 source: shop
@@ -36,13 +36,17 @@ def rows() -> pd.DataFrame:
     at = [START + timedelta(days=int(d), hours=3 * int(s), minutes=7) for d, s in zip(day, log.slot, strict=True)]
     return pd.DataFrame(
         {
-            "who": [f"person-{u}" for u in log.user], "id": [f"n{i}" for i in range(len(log))],
+            "who": [f"person-{u}" for u in log.user],
+            "id": [f"n{i}" for i in range(len(log))],
             "what": ["sale", "tips", "news"] * (len(log) // 3) + ["sale"] * (len(log) % 3),
-            "at": [t.strftime("%Y-%m-%dT%H:%M:%SZ") for t in at], "tz": "Europe/Paris", "p": log.pscore,
-            "opened": log.success.astype(int), "part": [f"part {s}" for s in log.slot],
+            "at": [t.strftime("%Y-%m-%dT%H:%M:%SZ") for t in at],
+            "tz": "Europe/Paris",
+            "p": log.pscore,
+            "opened": log.success.astype(int),
+            "part": [f"part {s}" for s in log.slot],
             "plan": ["free", "paid"] * (len(log) // 2) + ["free"] * (len(log) % 2),
         }
-    )  # fmt: skip
+    )
 
 
 def evaluate(home, frame, mapping=MAPPING, *more, file="log.csv"):
@@ -103,10 +107,20 @@ def test_every_row_is_used_or_left_out_for_a_reason(tmp_path, rows):
     few = rows.head(900).astype(object)
     for i, (column, value) in enumerate(
         [
-            ("who", ""), ("at", "soon"), ("at", "1999-01-01T00:00:00Z"), ("p", "1.5"), ("p", "x"), ("p", ""),
-            ("p", "nan"), ("opened", "perhaps"), ("part", ""), ("tz", "Mars/Base"), ("id", "n0"), ("p", "1"),
+            ("who", ""),
+            ("at", "soon"),
+            ("at", "1999-01-01T00:00:00Z"),
+            ("p", "1.5"),
+            ("p", "x"),
+            ("p", ""),
+            ("p", "nan"),
+            ("opened", "perhaps"),
+            ("part", ""),
+            ("tz", "Mars/Base"),
+            ("id", "n0"),
+            ("p", "1"),
         ]
-    ):  # fmt: skip
+    ):
         few.loc[10 + i, column] = value
     few.to_csv(tmp_path / "log.csv", index=False)
     with (tmp_path / "log.csv").open("a") as file:
@@ -115,10 +129,19 @@ def test_every_row_is_used_or_left_out_for_a_reason(tmp_path, rows):
     assert done.exit_code == 0, done.output
     data = result(tmp_path)["data"]
     assert data["dropped"] == {
-        "bad_boolean:outcome": 1, "bad_number:pscore": 1, "bad_time:sent_at_utc": 1, "duplicate_send": 1,
-        "malformed_row": 2, "missing_value:pscore": 1, "missing_value:slot": 1, "missing_value:user_id": 1,
-        "not_a_number:pscore": 1, "probability_1": 1, "pscore_out_of_range": 1, "time_before_2000": 1,
-    }  # fmt: skip
+        "bad_boolean:outcome": 1,
+        "bad_number:pscore": 1,
+        "bad_time:sent_at_utc": 1,
+        "duplicate_send": 1,
+        "malformed_row": 2,
+        "missing_value:pscore": 1,
+        "missing_value:slot": 1,
+        "missing_value:user_id": 1,
+        "not_a_number:pscore": 1,
+        "probability_1": 1,
+        "pscore_out_of_range": 1,
+        "time_before_2000": 1,
+    }
     assert data["rows_in"] == 902
     assert data["used"] == 902 - sum(data["dropped"].values())
 
@@ -241,6 +264,6 @@ def test_a_failed_page_leaves_the_files_of_before(tmp_path, rows, monkeypatch):
         raise ValueError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sendopt.report.timing.render", broken)
+    monkeypatch.setattr("sendopt.report.timing.page.render", broken)
     assert evaluate(tmp_path, few.head(500)).exit_code == 1
     assert (tmp_path / "out/e/evaluation.json").read_text() == before

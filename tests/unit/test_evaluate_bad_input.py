@@ -16,16 +16,26 @@ from sendopt.domain.outside_text import unprintable
 
 COLUMNS = {"user_id": "u", "notification_id": "id", "sent_at_utc": "at", "pscore": "p"}
 CONSTANTS = {
-    "channel": "push", "category": "c", "campaign_id": "c", "decision_kind": "slot", "available": True, "sent": True,
+    "channel": "push",
+    "category": "c",
+    "campaign_id": "c",
+    "decision_kind": "slot",
+    "available": True,
+    "sent": True,
     "timezone": "UTC",
-}  # fmt: skip
+}
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 NAMES = ("u", "id", "at", "p", "o")
 SOUND = [
-    {"u": f"person-{i % 20}", "id": f"n{i}", "at": (START + timedelta(hours=i % 5, days=i // 20)).isoformat(),
-     "p": "0.2", "o": str(i % 3 % 2)}
+    {
+        "u": f"person-{i % 20}",
+        "id": f"n{i}",
+        "at": (START + timedelta(hours=i % 5, days=i // 20)).isoformat(),
+        "p": "0.2",
+        "o": str(i % 3 % 2),
+    }
     for i in range(60)
-]  # fmt: skip
+]
 
 
 def csv(rows, names=NAMES, between=","):
@@ -103,57 +113,132 @@ REFUSED = {  # name: (data, mapping, options, exit code, words)
     "a fifth of the times bad": (changed(12, at="soon"), mapping(), (), 3, "12 bad_time:sent_at_utc (such as 'soon')"),
     "times in another format": (csv(SOUND), mapping({"time_format": "%d/%m/%Y"}), (), 3, "60 bad_time:sent_at_utc"),
     "seconds as millis": (changed(at="1772357400"), mapping({"time_format": "epoch_millis"}), (), 3, "before_2000"),
-    "millis as seconds": (changed(at="1772357400000"), mapping({"time_format": "epoch_seconds"}), (), 3,
-                          "60 bad_time:sent_at_utc (such as '1772357400000')"),
+    "millis as seconds": (
+        changed(at="1772357400000"),
+        mapping({"time_format": "epoch_seconds"}),
+        (),
+        3,
+        "60 bad_time:sent_at_utc (such as '1772357400000')",
+    ),
     "times of no zone": (changed(at="2026-03-01 09:00"), mapping({"times_in": {"column": "o"}}), (), 3, "unknown_zone"),
     "times that ring": (changed(at="\x07"), mapping(), (), 3, "such as '\\x07'"),
     "a long time": (changed(at="9" * 5000), mapping(), (), 3, "bad_time:sent_at_utc"),
     "bad bytes for ids": (csv(SOUND).replace("person", "p\xe9").encode("latin-1"), mapping(), (), 3, "bad_bytes:u"),
-    "an outcome of unknown words": (changed(9, o="vielleicht"), mapping(), (), 3,
-                                    "9 bad_boolean:outcome (such as 'vielleicht')"),
+    "an outcome of unknown words": (
+        changed(9, o="vielleicht"),
+        mapping(),
+        (),
+        3,
+        "9 bad_boolean:outcome (such as 'vielleicht')",
+    ),
     "an outcome that rings": (changed(9, o="\x07"), mapping(), (), 3, "such as '\\x07'"),
     "an outcome of negative counts": (changed(2, o="-1"), mapping(), (), 3, "at most 2.0%, --max-unread-outcomes"),
     "an outcome of NaN": (changed(9, o="nan"), mapping(), (), 3, "9 bad_boolean:outcome"),
     "an outcome of an unreadable time": (changed(9, o="soon"), mapping({"outcome": {"at": "o"}}), (), 3, "outcome_at"),
     "an outcome of seconds read as millis": (
         changed(9, at="2026-03-01T08:00:00Z", o="1772357400"),
-        mapping({"outcome": {"at": "o"}, "time_format": ["iso8601", "epoch_millis"]}), (), 3, "time_before_2000"),
-    "outcomes before their sends": (changed(9, o="2025-12-01T08:00:00Z"), mapping({"outcome": {"at": "o"}}), (), 3,
-                                    "interaction_before_send"),
-    "flags of unknown words": (changed(9, p="0.2"), mapping({"columns": {**COLUMNS, "sent": "id"},
-                               "constants": {k: v for k, v in CONSTANTS.items() if k != "sent"}}), (), 3,
-                               "bad_boolean:sent"),
+        mapping({"outcome": {"at": "o"}, "time_format": ["iso8601", "epoch_millis"]}),
+        (),
+        3,
+        "time_before_2000",
+    ),
+    "outcomes before their sends": (
+        changed(9, o="2025-12-01T08:00:00Z"),
+        mapping({"outcome": {"at": "o"}}),
+        (),
+        3,
+        "interaction_before_send",
+    ),
+    "flags of unknown words": (
+        changed(9, p="0.2"),
+        mapping(
+            {"columns": {**COLUMNS, "sent": "id"}, "constants": {k: v for k, v in CONSTANTS.items() if k != "sent"}}
+        ),
+        (),
+        3,
+        "bad_boolean:sent",
+    ),
     "no row of `where`": (csv(SOUND), mapping({"where": {"o": "sent"}}), (), 3, "matches none of 60 rows; found: o="),
-    "interactions of unknown kinds": (folder(*[(f"n{i}", "opened", LATER) for i in range(9)]), BY_CLICKS, (), 3,
-                                      "9 unknown_kind (such as 'opened')"),
+    "interactions of unknown kinds": (
+        folder(*[(f"n{i}", "opened", LATER) for i in range(9)]),
+        BY_CLICKS,
+        (),
+        3,
+        "9 unknown_kind (such as 'opened')",
+    ),
     "interactions of no send": (folder(*[(f"m{i}", "open", LATER) for i in range(9)]), BY_CLICKS, (), 3, "find no"),
-    "interactions without a time": (folder(*[(f"n{i}", "open", "") for i in range(9)]), BY_CLICKS, (), 3,
-                                    "9 missing_value:at_utc"),
-    "interactions before their sends": (folder(*[(f"n{i}", "open", "2026-01-01T00:00Z") for i in range(9)]), BY_CLICKS,
-                                        (), 3, "9 interaction_before_send"),
-    "interactions that are malformed": (folder(*[(f'"n{i}', "open", LATER) for i in range(9)]), BY_CLICKS, (), 3,
-                                        "malformed_row"),
+    "interactions without a time": (
+        folder(*[(f"n{i}", "open", "") for i in range(9)]),
+        BY_CLICKS,
+        (),
+        3,
+        "9 missing_value:at_utc",
+    ),
+    "interactions before their sends": (
+        folder(*[(f"n{i}", "open", "2026-01-01T00:00Z") for i in range(9)]),
+        BY_CLICKS,
+        (),
+        3,
+        "9 interaction_before_send",
+    ),
+    "interactions that are malformed": (
+        folder(*[(f'"n{i}', "open", LATER) for i in range(9)]),
+        BY_CLICKS,
+        (),
+        3,
+        "malformed_row",
+    ),
     "no file of interactions": ({"sends.csv": csv(SOUND)}, BY_CLICKS, (), 75, "no file "),
-    "interactions without their column": ({"sends.csv": csv(SOUND), "clicks.csv": "id,k\n"}, BY_CLICKS, (), 3,
-                                          "column 'at' (tables.interactions.columns.at_utc)"),
+    "interactions without their column": (
+        {"sends.csv": csv(SOUND), "clicks.csv": "id,k\n"},
+        BY_CLICKS,
+        (),
+        3,
+        "column 'at' (tables.interactions.columns.at_utc)",
+    ),
     "no mapping": (csv(SOUND), "", (), 2, "shop.yaml"),
     "a mapping that is no YAML": (csv(SOUND), "source: [", (), 2, "shop.yaml"),
     "a mapping that is a list": (csv(SOUND), "[1]", (), 2, "shop.yaml"),
     "a mapping of another thing": (csv(SOUND), "campaigns: {}", (), 2, "unknown key"),
-    "no sends": (csv(SOUND), mapping(text='{"source": "s", "tables": {"sessions": {"format": "csv", "columns": '
-                                          '{"user_id": "u", "at_utc": "at"}}}}'), (), 2, "no tables.sends"),
+    "no sends": (
+        csv(SOUND),
+        mapping(
+            text='{"source": "s", "tables": {"sessions": {"format": "csv", "columns": '
+            '{"user_id": "u", "at_utc": "at"}}}}'
+        ),
+        (),
+        2,
+        "no tables.sends",
+    ),
     "no outcome": (csv(SOUND), mapping({"outcome": None}), (), 2, "names no outcome"),
     "an outcome of nothing": (csv(SOUND), mapping({"outcome": {"kind": "open"}}), (), 2, "column or at is missing"),
-    "an outcome of an unknown kind": (csv(SOUND), mapping({"outcome": {"column": "o", "kind": "opened"}}), (), 2,
-                                      "tables.sends.outcome"),
+    "an outcome of an unknown kind": (
+        csv(SOUND),
+        mapping({"outcome": {"column": "o", "kind": "opened"}}),
+        (),
+        2,
+        "tables.sends.outcome",
+    ),
     "a threshold of text": (csv(SOUND), mapping({"outcome": {"column": "o", "threshold": "two"}}), (), 2, "threshold"),
     "a slot and hours": (csv(SOUND), mapping({"decision": {"slot": "o", "slot_hours": 3}}), (), 2, "keep one"),
     "hours that divide no day": (csv(SOUND), mapping({"decision": {"slot_hours": 5}}), (), 2, "slot_hours"),
     "a kind of decision": (csv(SOUND), mapping({"constants": {**CONSTANTS, "decision_kind": "hour"}}), (), 2, "send"),
-    "a probability of none": (csv(SOUND), mapping({"columns": {k: v for k, v in COLUMNS.items() if k != "pscore"},
-                              "constants": {**CONSTANTS, "pscore": 0.0}}), (), 2, "a probability above 0, at most 1"),
-    "no id": (csv(SOUND), mapping({"columns": {"user_id": "u", "sent_at_utc": "at", "pscore": "p"}}), (), 2,
-              "notification_id is missing"),
+    "a probability of none": (
+        csv(SOUND),
+        mapping(
+            {"columns": {k: v for k, v in COLUMNS.items() if k != "pscore"}, "constants": {**CONSTANTS, "pscore": 0.0}}
+        ),
+        (),
+        2,
+        "a probability above 0, at most 1",
+    ),
+    "no id": (
+        csv(SOUND),
+        mapping({"columns": {"user_id": "u", "sent_at_utc": "at", "pscore": "p"}}),
+        (),
+        2,
+        "notification_id is missing",
+    ),
     "an unknown encoding": (csv(SOUND), mapping({"encoding": "utf-9"}), (), 2, "unknown encoding"),
     "an unknown label": (csv(SOUND), mapping(), ("--label", "smile"), 2, "expected open, click or goal"),
     "a window of no hours": (csv(SOUND), mapping(), ("--window-hours", "0"), 2, "expected more than 0"),
@@ -161,7 +246,7 @@ REFUSED = {  # name: (data, mapping, options, exit code, words)
     "a share above one": (csv(SOUND), mapping(), ("--max-unread-outcomes", "1.5"), 2, "expected a share from 0 to 1"),
     "a share of NaN": (csv(SOUND), mapping(), ("--max-refused-fraction", "nan"), 2, "expected a share from 0 to 1"),
     "a share below none": (csv(SOUND), mapping(), ("--max-unmatched-interactions", "-1"), 2, "expected a share from 0"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -182,16 +267,26 @@ ANSWERED = {  # odd, and yet a log: the answer counts what it left out
     "no probability that can be read": (changed(p="x"), mapping(), {"bad_number:pscore": 60}),
     "probabilities above one": (changed(3, p="1.5"), mapping(), {"pscore_out_of_range": 3}),
     "probabilities of NaN": (changed(3, p="nan"), mapping(), {"not_a_number:pscore": 3}),
-    "zones of nowhere": (csv([{**row, "z": "Mars"} for row in SOUND], (*NAMES, "z")),
-                         mapping({"columns": {**COLUMNS, "timezone": "z"}, "constants": {k: v for k, v in
-                                  CONSTANTS.items() if k != "timezone"}}), {"zone_unknown": 60}),
+    "zones of nowhere": (
+        csv([{**row, "z": "Mars"} for row in SOUND], (*NAMES, "z")),
+        mapping(
+            {
+                "columns": {**COLUMNS, "timezone": "z"},
+                "constants": {k: v for k, v in CONSTANTS.items() if k != "timezone"},
+            }
+        ),
+        {"zone_unknown": 60},
+    ),
     "the same row sixty times": (csv(SOUND[:1] * 60), mapping(), {"duplicate_send": 59}),
     "a few malformed rows": (csv(SOUND) + "a,b\n", mapping(), {"malformed_row": 1}),
     "counts as outcomes": (changed(30, o="3"), mapping(), {}),
     "zeros for times": (changed(o="0000-00-00 00:00:00"), mapping({"outcome": {"at": "o"}}), {}),
-    "machines": (csv([{**row, "o": (datetime.fromisoformat(row["at"]) + timedelta(seconds=0.3)).isoformat()}
-                      for row in SOUND]), mapping({"outcome": {"at": "o", "kind": "open"}}), {"suspected_machine": 60}),
-}  # fmt: skip
+    "machines": (
+        csv([{**row, "o": (datetime.fromisoformat(row["at"]) + timedelta(seconds=0.3)).isoformat()} for row in SOUND]),
+        mapping({"outcome": {"at": "o", "kind": "open"}}),
+        {"suspected_machine": 60},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ANSWERED)

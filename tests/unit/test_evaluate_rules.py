@@ -28,9 +28,14 @@ def evaluate(home: Path, user, hour, opened, pscore, campaign=0, sent=1, kind="s
     day = pd.Series(user).groupby(np.asarray(user)).cumcount()
     at = pd.Timestamp("2026-01-05") + pd.to_timedelta(day.to_numpy(), unit="D") + pd.to_timedelta(hour, unit="h")
     frame = {
-        "who": [f"person-{u}" for u in user], "id": np.arange(len(user)), "at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "p": pscore, "what": campaign, "went": sent, "opened": np.asarray(opened).astype(int),
-    }  # fmt: skip
+        "who": [f"person-{u}" for u in user],
+        "id": np.arange(len(user)),
+        "at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "p": pscore,
+        "what": campaign,
+        "went": sent,
+        "opened": np.asarray(opened).astype(int),
+    }
     pd.DataFrame(frame).to_csv(home / "log.csv", index=False)
     (home / "shop.yaml").write_text(MAPPING.format(kind=kind))
     words = ["evaluate", str(home / "log.csv"), "--source", str(home / "shop.yaml"), "--out", str(home / "out")]

@@ -9,8 +9,8 @@ from allocation_worlds import EXACT, PRICES, problem, random_problem
 from benchmarks import peak_hours
 
 from sendopt.allocation import Problem, allocate, audit
-from sendopt.allocation.exact import program_of
-from sendopt.allocation.lp import Model
+from sendopt.allocation.exact.plan import program_of
+from sendopt.allocation.exact.program import Model
 from sendopt.allocation.work import ROOT, Work
 from sendopt.config.schema import Allocation
 from sendopt.summary import of_warnings

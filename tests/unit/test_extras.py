@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sendopt import extras
+from sendopt.process import extras
 
 REPO = Path(__file__).resolve().parents[2]
 LEFT_OUT = ("pyspark", "py4j", "delta", "deltalake", "mlflow", "airflow", "matplotlib", "sqlalchemy")
@@ -32,9 +32,14 @@ from sendopt.cli import main
 main()
 """
 CANDIDATES = {
-    "user_id": ["ann", "ann", "bob"], "message_id": ["m1", "m2", "m3"], "campaign_id": "sale", "channel": "push",
-    "category": "shop", "slot": [9, 12, 10], "value": [0.5, 0.4, 0.3],
-}  # fmt: skip
+    "user_id": ["ann", "ann", "bob"],
+    "message_id": ["m1", "m2", "m3"],
+    "campaign_id": "sale",
+    "channel": "push",
+    "category": "shop",
+    "slot": [9, 12, 10],
+    "value": [0.5, 0.4, 0.3],
+}
 MAPPING = """\
 source: shop
 tables:
@@ -72,10 +77,15 @@ def test_the_base_alone_solves(tmp_path, form):
 def test_the_base_alone_evaluates(tmp_path):
     rows = [(f"u{u}", d, (u * 7 + d * 5) % 4) for u in range(30) for d in range(30)]
     log = {
-        "who": [u for u, _, _ in rows], "id": [f"{u}-{d}" for u, d, _ in rows], "what": "sale", "tz": "UTC", "p": 0.25,
+        "who": [u for u, _, _ in rows],
+        "id": [f"{u}-{d}" for u, d, _ in rows],
+        "what": "sale",
+        "tz": "UTC",
+        "p": 0.25,
         "at": [f"2026-01-{d + 1:02d}T{8 + 3 * s:02d}:00:00Z" for _, d, s in rows],
-        "part": [f"part {s}" for _, _, s in rows], "opened": [int((d * 3 + s) % 5 == 0) for _, d, s in rows],
-    }  # fmt: skip
+        "part": [f"part {s}" for _, _, s in rows],
+        "opened": [int((d * 3 + s) % 5 == 0) for _, d, s in rows],
+    }
     pd.DataFrame(log).to_csv(tmp_path / "log.csv", index=False)
     (tmp_path / "shop.yaml").write_text(MAPPING)
     done = bare(tmp_path, "evaluate", "log.csv", "--source", "shop.yaml", "--out", "timing", "--json")

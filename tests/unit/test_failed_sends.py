@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sendopt.evaluation.log import read_log
 from sendopt.ingest import load_mapping
+from sendopt.timing.log import read_log
 
 MAPPING = """\
 source: shop

@@ -22,9 +22,22 @@ def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, 
     users = [("u", "UTC", AS_OF - 10 * DAY)] if users is None else users
     return Reference(
         pd.DataFrame(
-            [("u", k, AS_OF - age, zone, channel, "cat", "c", None, sent, sent) for k, age, zone, channel, sent in sends],  # noqa: E501
-            columns=["user_id", "send_key", "sent_at_utc", "timezone", "channel", "category", "campaign_id", "pscore",
-                     "available", "sent"],
+            [
+                ("u", k, AS_OF - age, zone, channel, "cat", "c", None, sent, sent)
+                for k, age, zone, channel, sent in sends
+            ],
+            columns=[
+                "user_id",
+                "send_key",
+                "sent_at_utc",
+                "timezone",
+                "channel",
+                "category",
+                "campaign_id",
+                "pscore",
+                "available",
+                "sent",
+            ],
         ).astype({"sent_at_utc": "datetime64[us]"}),
         pd.DataFrame(
             [(key, "open", AS_OF - age) for key, age in interactions], columns=["send_key", "kind", "at_utc"]
@@ -39,7 +52,7 @@ def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, 
             FeatureSettings(prior_sends=2.0, prior_sessions=2.0, **features),
             fatigue,
         ),
-    )  # fmt: skip
+    )
 
 
 def send(key, age, zone="UTC", channel="push", sent=True):
@@ -68,8 +81,12 @@ def test_opens_that_no_person_makes_are_in_no_rate():
     assert (user["sends_7d"], user["mature_7d"], user["successes_7d"]) == (5, 1, 1)
     assert user["days_since_open"] == pytest.approx(2 - 1 / (24 * 60))
     assert log.sends.set_index("send_key").suspected.to_dict() == {
-        "at once": True, "in a minute": False, "x": True, "y": True, "z": True,
-    }  # fmt: skip
+        "at once": True,
+        "in a minute": False,
+        "x": True,
+        "y": True,
+        "z": True,
+    }
     assert reference(sends, opens, suspected=0.0).user(D, "u")["mature_7d"] == 5
 
 
@@ -126,8 +143,11 @@ def test_hours_are_local_and_an_unknown_zone_counts_for_the_user_only():
     filled = {cell: log.slot(D, *cell) for cell in CELLS if log.slot(D, *cell)["hour_mature"]}
     assert set(filled) == {(6, True), (11, True)}  # 06:30 at +1, 11:15 at +5:45
     assert filled[6, True] == {
-        "hour_sends": 1, "hour_mature": 1, "hour_successes": 1, "hour_rate": (1 + 2 * 2 / 5) / 3,
-    }  # fmt: skip
+        "hour_sends": 1,
+        "hour_mature": 1,
+        "hour_successes": 1,
+        "hour_rate": (1 + 2 * 2 / 5) / 3,
+    }
 
 
 def test_a_users_hour_leans_on_his_rate_times_the_hours_and_his_daypart_on_three_hours():

@@ -47,52 +47,98 @@ def test_a_mapping_is_read_with_its_defaults(tmp_path):
     assert mapping.derived_users.channels == ("push",)
     assert mapping.tables["sends"].times_in == "UTC"
     assert mapping.tables["sends"].raw_columns == {
-        "user": "columns.user_id", "id": "columns.notification_id", "at": "columns.sent_at_utc", "p": "columns.pscore",
-    }  # fmt: skip
+        "user": "columns.user_id",
+        "id": "columns.notification_id",
+        "at": "columns.sent_at_utc",
+        "p": "columns.pscore",
+    }
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         ("user_id: user", "user: user", "5: tables.sends.columns.user: unknown column, did you mean user_id?"),
-        ("format: csv", "format: xml", "4: tables.sends.format: not one of the choices; got \"xml\"; "
-         "expected one of csv, jsonl, json, parquet"),
+        (
+            "format: csv",
+            "format: xml",
+            '4: tables.sends.format: not one of the choices; got "xml"; expected one of csv, jsonl, json, parquet',
+        ),
         ("    format: csv\n", "", "3: tables.sends.format: missing; expected one of csv, jsonl, json, parquet"),
-        ("format: csv", "format: csv\n    tiem_format: x",
-         "5: tables.sends.tiem_format: unknown key, did you mean time_format?"),
-        ("format: csv", "format: csv\n    times_in: Europe/Pariss",
-         '5: tables.sends.times_in: unknown zone "Europe/Pariss"; expected an IANA name like Europe/Paris, or '
-         "{column: RAW COLUMN}"),
-        ("format: csv", "format: csv\n    times_in: {columns: tz}",
-         '5: tables.sends.times_in: not text; got a map; expected an IANA name like Europe/Paris, or '
-         "{column: RAW COLUMN}"),
-        ("format: csv", "format: csv\n    time_format: '%Y-%m'",
-         '5: tables.sends.time_format: got "%Y-%m"; must hold the day once: one of %d; or iso8601, epoch_seconds, '
-         "epoch_millis, epoch_micros, epoch_nanos, rfc2822"),
+        (
+            "format: csv",
+            "format: csv\n    tiem_format: x",
+            "5: tables.sends.tiem_format: unknown key, did you mean time_format?",
+        ),
+        (
+            "format: csv",
+            "format: csv\n    times_in: Europe/Pariss",
+            '5: tables.sends.times_in: unknown zone "Europe/Pariss"; expected an IANA name like Europe/Paris, or '
+            "{column: RAW COLUMN}",
+        ),
+        (
+            "format: csv",
+            "format: csv\n    times_in: {columns: tz}",
+            "5: tables.sends.times_in: not text; got a map; expected an IANA name like Europe/Paris, or "
+            "{column: RAW COLUMN}",
+        ),
+        (
+            "format: csv",
+            "format: csv\n    time_format: '%Y-%m'",
+            '5: tables.sends.time_format: got "%Y-%m"; must hold the day once: one of %d; or iso8601, epoch_seconds, '
+            "epoch_millis, epoch_micros, epoch_nanos, rfc2822",
+        ),
         ("sent: true}", "sent: 1}", "6: tables.sends.constants.sent: got 1.0; expected boolean"),
-        ("decision_kind: slot, ", "",
-         "5: tables.sends.columns: decision_kind is missing; say in constants what pscore is the probability of: "
-         "send or slot"),
-        ("decision_kind: slot", "decision_kind: day",
-         '6: tables.sends.constants.decision_kind: got "day"; expected one of send, slot'),
-        ("campaign_id: c, ", "",
-         "5: tables.sends.columns: campaign_id is missing; name its raw column here or give its value in constants"),
-        ("campaign_id: c", "campaign_id: c, user_id: u", "6: tables.sends.constants.user_id: mapped in columns too; "
-         "keep one"),
-        ("format: csv", "format: csv\n    outcome: {kind: goal}",
-         "5: tables.sends.outcome: column or at is missing; name the raw column of the outcome or of its time"),
-        ("format: csv", "format: csv\n    outcome: {colum: x}",
-         "5: tables.sends.outcome.colum: unknown key, did you mean column?"),
-        ("source: shop", "source: a b", '1: source: missing or malformed; got "a b"; expected a name of letters, '
-         "digits, _ . or -, at most 80 characters"),
+        (
+            "decision_kind: slot, ",
+            "",
+            "5: tables.sends.columns: decision_kind is missing; say in constants what pscore is the probability of: "
+            "send or slot",
+        ),
+        (
+            "decision_kind: slot",
+            "decision_kind: day",
+            '6: tables.sends.constants.decision_kind: got "day"; expected one of send, slot',
+        ),
+        (
+            "campaign_id: c, ",
+            "",
+            "5: tables.sends.columns: campaign_id is missing; name its raw column here or give its value in constants",
+        ),
+        (
+            "campaign_id: c",
+            "campaign_id: c, user_id: u",
+            "6: tables.sends.constants.user_id: mapped in columns too; keep one",
+        ),
+        (
+            "format: csv",
+            "format: csv\n    outcome: {kind: goal}",
+            "5: tables.sends.outcome: column or at is missing; name the raw column of the outcome or of its time",
+        ),
+        (
+            "format: csv",
+            "format: csv\n    outcome: {colum: x}",
+            "5: tables.sends.outcome.colum: unknown key, did you mean column?",
+        ),
+        (
+            "source: shop",
+            "source: a b",
+            '1: source: missing or malformed; got "a b"; expected a name of letters, '
+            "digits, _ . or -, at most 80 characters",
+        ),
         ("  sends:", "  send:", "3: tables.send: unknown table, did you mean sends?"),
-        ("  sends:", "  users: {derive_from: sends}\n  sends:",
-         "3: tables.users.channels: missing; expected a list of channels"),
-        ("  sends:", "  interactions: {format: csv, columns: {kind: k, at_utc: t}}\n  sends:",
-         "3: tables.interactions.columns: send_key or notification_id is missing; without one no interaction finds "
-         "its send. Name it, or say match: nearest_send"),
+        (
+            "  sends:",
+            "  users: {derive_from: sends}\n  sends:",
+            "3: tables.users.channels: missing; expected a list of channels",
+        ),
+        (
+            "  sends:",
+            "  interactions: {format: csv, columns: {kind: k, at_utc: t}}\n  sends:",
+            "3: tables.interactions.columns: send_key or notification_id is missing; without one no interaction finds "
+            "its send. Name it, or say match: nearest_send",
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_fault_has_its_line_and_its_remedy(tmp_path, old, new, problem):
     assert old in SOUND
     assert faults(tmp_path, SOUND.replace(old, new, 1)) == [problem]
@@ -102,8 +148,10 @@ def test_all_faults_are_told_at_once(tmp_path):
     text = SOUND.replace("user_id: user", "user: user").replace("format: csv", "format: xml")
     found = faults(tmp_path, text.replace("source: shop", "source: shop\nextra: 1"))
     assert [line.split(":")[1].strip() for line in found] == [
-        "extra", "tables.sends.format", "tables.sends.columns.user",
-    ]  # fmt: skip
+        "extra",
+        "tables.sends.format",
+        "tables.sends.columns.user",
+    ]
 
 
 def test_a_file_that_is_not_there_is_a_config_error(tmp_path):

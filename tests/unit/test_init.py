@@ -51,10 +51,18 @@ def stream(path):
 
 def parquet(path):
     rows = [
-        {"customer_id": int(u[1:]), "campaign_id": 7, "push_id": i, "sent_at": t, "tz": "Europe/Madrid",
-         "open_count": 2 * o, "topic": "deals", "propensity": 0.125}
+        {
+            "customer_id": int(u[1:]),
+            "campaign_id": 7,
+            "push_id": i,
+            "sent_at": t,
+            "tz": "Europe/Madrid",
+            "open_count": 2 * o,
+            "topic": "deals",
+            "propensity": 0.125,
+        }
         for i, (u, c, t, o) in enumerate(sends())
-    ]  # fmt: skip
+    ]
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
@@ -85,36 +93,78 @@ def two_columns_of_time(path):
 
 
 SHAPES = {
-    "german.csv": (german, {
-        "encoding": "cp1252", "delimiter": ";", "time_format": "%d.%m.%Y %H:%M", "times_in": "Europe/Berlin",
-        "user_id": "Kundennr", "notification_id": ("Kampagne", "versendet am"), "channel": "Kanal",
-        "outcome": {"column": "geöffnet", "kind": "open"}, "values": {"Frühling": "Fruhling"},
-        "evidence": "open: 80 of 240 are 'ja'",
-    }),
-    "stream.json": (stream, {
-        "format": "json", "where": {"event": ("push_sent", "push_bounced")}, "time_format": "epoch_millis",
-        "notification_id": "messageId", "sent": "event", "times_in": "UTC",
-        "evidence": "234 push_sent, 6 push_bounced",
-    }),
-    "pushes.parquet": (parquet, {
-        "format": "parquet", "timezone": "tz", "pscore": "propensity", "category": "topic",
-        "outcome": {"column": "open_count", "kind": "open"}, "evidence": "open: 80 of 240 hold a number above 0",
-    }),
-    "report.csv": (newsletter, {
-        "time_format": "%m/%d/%Y %I:%M %p", "user_id": "Email Address", "channel": "email", "sent": "Status",
-        "outcome": {"kind": "open", "at": "Opened At"}, "evidence": "6 of 240 were not delivered",
-    }),
-    "tiny.csv": (tiny, {
-        "user_id": "user", "notification_id": "time", "campaign_id": "all", "time_format": "iso8601",
-        "outcome": {"column": "opened", "kind": "open"}, "evidence": "open: 80 of 240 are '1'",
-    }),
-    "mailing.tsv.gz": (two_columns_of_time, {
-        "delimiter": "\t", "sent_at_utc": ("Datum", "Uhrzeit"), "time_format": "%d.%m.%Y/%H:%M", "sent": "Status",
-        "outcome": {"column": "Status", "kind": "open", "yes": ("geöffnet",),
-                    "no": ("zugestellt", "unzustellbar")},
-        "evidence": "open: 80 of 240 are 'geöffnet'",
-    }),
-}  # fmt: skip
+    "german.csv": (
+        german,
+        {
+            "encoding": "cp1252",
+            "delimiter": ";",
+            "time_format": "%d.%m.%Y %H:%M",
+            "times_in": "Europe/Berlin",
+            "user_id": "Kundennr",
+            "notification_id": ("Kampagne", "versendet am"),
+            "channel": "Kanal",
+            "outcome": {"column": "geöffnet", "kind": "open"},
+            "values": {"Frühling": "Fruhling"},
+            "evidence": "open: 80 of 240 are 'ja'",
+        },
+    ),
+    "stream.json": (
+        stream,
+        {
+            "format": "json",
+            "where": {"event": ("push_sent", "push_bounced")},
+            "time_format": "epoch_millis",
+            "notification_id": "messageId",
+            "sent": "event",
+            "times_in": "UTC",
+            "evidence": "234 push_sent, 6 push_bounced",
+        },
+    ),
+    "pushes.parquet": (
+        parquet,
+        {
+            "format": "parquet",
+            "timezone": "tz",
+            "pscore": "propensity",
+            "category": "topic",
+            "outcome": {"column": "open_count", "kind": "open"},
+            "evidence": "open: 80 of 240 hold a number above 0",
+        },
+    ),
+    "report.csv": (
+        newsletter,
+        {
+            "time_format": "%m/%d/%Y %I:%M %p",
+            "user_id": "Email Address",
+            "channel": "email",
+            "sent": "Status",
+            "outcome": {"kind": "open", "at": "Opened At"},
+            "evidence": "6 of 240 were not delivered",
+        },
+    ),
+    "tiny.csv": (
+        tiny,
+        {
+            "user_id": "user",
+            "notification_id": "time",
+            "campaign_id": "all",
+            "time_format": "iso8601",
+            "outcome": {"column": "opened", "kind": "open"},
+            "evidence": "open: 80 of 240 are '1'",
+        },
+    ),
+    "mailing.tsv.gz": (
+        two_columns_of_time,
+        {
+            "delimiter": "\t",
+            "sent_at_utc": ("Datum", "Uhrzeit"),
+            "time_format": "%d.%m.%Y/%H:%M",
+            "sent": "Status",
+            "outcome": {"column": "Status", "kind": "open", "yes": ("geöffnet",), "no": ("zugestellt", "unzustellbar")},
+            "evidence": "open: 80 of 240 are 'geöffnet'",
+        },
+    ),
+}
 
 
 def run(*argv):
@@ -224,8 +274,10 @@ def test_a_trial_of_sending_is_read_as_one(home):
     assert code == 0, error
     table = load_mapping("trial/mapping.yaml").tables["sends"]
     assert {k: table.columns[k] for k in ("sent", "available", "pscore")} == {
-        "sent": "sent", "available": "available", "pscore": "propensity",
-    }  # fmt: skip
+        "sent": "sent",
+        "available": "available",
+        "pscore": "propensity",
+    }
     assert table.constants["decision_kind"] == "send"
     assert "106 sends to 6 people" in shown  # of 240 decisions
 

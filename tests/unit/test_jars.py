@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sendopt.errors import ConfigError
-from sendopt.spark import jars
+from sendopt.spark.engine import jars
 
 
 @pytest.fixture
@@ -134,13 +134,25 @@ def test_a_damaged_jar_is_refused(installed, fault):
 @pytest.mark.parametrize(
     "text",
     [
-        b"", b"garbage", b"[]", b"null", b"7", b'"jars"', b"{}", b'{"coordinate": 1}',
+        b"",
+        b"garbage",
+        b"[]",
+        b"null",
+        b"7",
+        b'"jars"',
+        b"{}",
+        b'{"coordinate": 1}',
         b'{"coordinate": "x", "jars": 3}',
-        b'{"coordinate": "x", "jars": [1]}', b'{"coordinate": "x", "jars": [{}]}', b'{"coordinate": [], "jars": []}',
-        b'{"coordinate": "x", "jars": [{"name": [], "sha256": 1}]}', b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5000,
+        b'{"coordinate": "x", "jars": [1]}',
+        b'{"coordinate": "x", "jars": [{}]}',
+        b'{"coordinate": [], "jars": []}',
+        b'{"coordinate": "x", "jars": [{"name": [], "sha256": 1}]}',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"9" * 5000,
     ],
     ids=lambda text: repr(text[:40]),
-)  # fmt: skip
+)
 def test_a_garbage_list_of_jars_is_named(installed, text):
     (installed / "jars.json").write_bytes(text)
     with pytest.raises(ConfigError) as caught:
@@ -194,7 +206,7 @@ def test_a_first_download_is_checked_too(installed, monkeypatch, served):
             if served != "nothing":
                 (folder / jar.name).write_bytes(jar.name.encode() if jar is not jars.JARS[2] else b"planted")
 
-    monkeypatch.setattr("sendopt.spark.session.start_jvm", resolve)
+    monkeypatch.setattr("sendopt.spark.engine.session.start_jvm", resolve)
     monkeypatch.setattr(jars, "HOME", installed / "jars")
     monkeypatch.setattr(jars, "require_java", lambda: None)
     with pytest.raises(ConfigError, match="nothing was installed") as caught:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sendopt import runtime
 from sendopt.errors import ConfigError, LakeBusy
 from sendopt.lake.lock import FILE, only_writer
+from sendopt.night import runtime
 
 NOW = datetime(2026, 3, 29, 23, 10, 5, tzinfo=UTC)
 HOLD = """
@@ -74,9 +74,11 @@ def test_the_stages_of_a_night_are_no_others_to_their_night(tmp_path: Path) -> N
         enter(tmp_path)
         with pytest.raises(subprocess.CalledProcessError):
             subprocess.run(
-                [sys.executable, "-c", HOLD, str(tmp_path), NOW.isoformat()], stdin=subprocess.DEVNULL, check=True,
+                [sys.executable, "-c", HOLD, str(tmp_path), NOW.isoformat()],
+                stdin=subprocess.DEVNULL,
+                check=True,
                 capture_output=True,
-            )  # fmt: skip
+            )
     with holder(tmp_path):
         pass
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sendopt import machine, traces
 from sendopt.cli import app
-from sendopt.runtime import guarded
+from sendopt.night.runtime import guarded
+from sendopt.process import machine, traces
 
 SENDOPT = str(Path(sys.executable).with_name("sendopt"))
 LONG = "9" * 5000
@@ -97,12 +97,16 @@ def test_traces_never_raise(monkeypatch):
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.EACCES, "give yourself the right"), (errno.EPERM, "give yourself the right"),
-        (errno.EROFS, "on a disk that can be written"), (errno.ENAMETOOLONG, "give a shorter name"),
-        (errno.ENOTDIR, "a part of its path is a file"), (errno.EEXIST, "a folder is expected"),
-        (errno.EISDIR, "a file is expected"), (errno.ELOOP, "lead in a circle"),
+        (errno.EACCES, "give yourself the right"),
+        (errno.EPERM, "give yourself the right"),
+        (errno.EROFS, "on a disk that can be written"),
+        (errno.ENAMETOOLONG, "give a shorter name"),
+        (errno.ENOTDIR, "a part of its path is a file"),
+        (errno.EEXIST, "a folder is expected"),
+        (errno.EISDIR, "a file is expected"),
+        (errno.ELOOP, "lead in a circle"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["out/report.html", b"out/\xff", Path("out")])
 def test_a_place_that_cannot_be_used_is_named_with_a_remedy(home, capsys, number, words, name):
     def work():
@@ -196,7 +200,7 @@ def test_a_failure_keeps_its_code_where_nobody_can_read_it(tmp_path, end):
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_text_of_any_script_is_read_and_told_under_any_locale(tmp_path, environment):
     (tmp_path / "límites.yaml").write_text("min_gap_minutés: 60\n", encoding="utf-8")
     pd.DataFrame({"user_id": ["ann"]}).to_csv(tmp_path / "c.csv", index=False)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sendopt.allocation import Problem, Solution, allocate
 from sendopt.allocation.coupling import coupling
-from sendopt.allocation.left_out import by_reason, left_out
-from sendopt.allocation.reasons import why_unplanned
+from sendopt.allocation.reasons.left_out import by_reason, left_out
+from sendopt.allocation.reasons.one_message import why_unplanned
 from sendopt.domain.reasons import REASONS
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from sendopt.propensity import line
 from sendopt.propensity.line import PRIOR, Line, Term
-from sendopt.propensity.logistic import expit, logit
+from sendopt.stats.logistic import expit, logit
 
 FEATURES = ("hour_rate", "days_since_open", "channel", "sends_7d")
 WORDS = {"channel": ("email", "push")}

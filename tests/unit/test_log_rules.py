@@ -16,20 +16,25 @@ from sendopt.cli import app
 from sendopt.config.schema import Ingest, Label, LocalWindow, QuietHours, Settings
 from sendopt.domain.success import BURST, judge, rule_of
 from sendopt.errors import ContractError
-from sendopt.evaluation.log import read_log
-from sendopt.evaluation.matching import with_send
 from sendopt.ingest import SourceMapping, TableMapping
 from sendopt.ingest.counts import OUTCOMES, Counts, require_readable
 from sendopt.ingest.reader import Reading, date_in_name, read_table
 from sendopt.ingest.typed import Known, known_of
+from sendopt.timing.log import read_log
+from sendopt.timing.matching import with_send
 
 SENT = "2026-03-01T10:00:00Z"
 START = datetime(2026, 3, 1, 10, tzinfo=UTC)
 SENDS = {"user_id": "u", "notification_id": "id", "sent_at_utc": "at"}
 CONSTANTS = {
-    "channel": "push", "category": "news", "campaign_id": "c", "available": True, "sent": True,
-    "decision_kind": "slot", "timezone": "UTC",
-}  # fmt: skip
+    "channel": "push",
+    "category": "news",
+    "campaign_id": "c",
+    "available": True,
+    "sent": True,
+    "decision_kind": "slot",
+    "timezone": "UTC",
+}
 ALL = Ingest(max_refused_fraction=1.0, max_unread_outcomes=1.0, max_unmatched_interactions=1.0)
 KNOWN = Known(channels=("email", "push"), categories=("deals", "news"), quiet=("20:00", "10:00"))
 
@@ -78,8 +83,19 @@ def test_an_outcome_is_a_yes_a_no_or_unknown(tmp_path, texts, mapping, expected)
     assert outcomes(tmp_path, texts, **mapping) == expected
 
 
-@pytest.mark.parametrize("no_time", ["", "NULL", "0000-00-00 00:00:00", "0001-01-01", "1970-01-01T00:00:00Z",
-                                     "1970-01-01 01:00", "1900-01-01 00:00:00", "9999-12-31 23:59:59"])  # fmt: skip
+@pytest.mark.parametrize(
+    "no_time",
+    [
+        "",
+        "NULL",
+        "0000-00-00 00:00:00",
+        "0001-01-01",
+        "1970-01-01T00:00:00Z",
+        "1970-01-01 01:00",
+        "1900-01-01 00:00:00",
+        "9999-12-31 23:59:59",
+    ],
+)
 def test_a_time_that_is_none_is_no_success(tmp_path, no_time):
     received = START + timedelta(days=9)
     assert outcomes(tmp_path, ["x"], [no_time], column=None, at="when", received=received) == [False]
@@ -88,9 +104,13 @@ def test_a_time_that_is_none_is_no_success(tmp_path, no_time):
 
 @pytest.mark.parametrize(
     ("time", "reason"),
-    [("soon", "bad_time:outcome_at"), ("1970-01-21T12:19:17Z", "time_before_2000"),
-     ("1970-01-01T00:29:32Z", "time_before_2000"), ("2027-01-01T00:00:00Z", "time_in_future")],
-)  # fmt: skip
+    [
+        ("soon", "bad_time:outcome_at"),
+        ("1970-01-21T12:19:17Z", "time_before_2000"),
+        ("1970-01-01T00:29:32Z", "time_before_2000"),
+        ("2027-01-01T00:00:00Z", "time_in_future"),
+    ],
+)
 def test_a_time_that_cannot_be_is_no_failure(tmp_path, time, reason):
     """Seconds that were read as millis lie in January 1970: nobody knows of them."""
     received = START + timedelta(days=9)
@@ -174,7 +194,7 @@ def test_total_refusal_is_no_success(by):
         ({"interactions": Counts(100, 10, {"duplicate_interaction": 90})}, False),
         ({"messages": Counts(1, 0, {"bad_time:expiry_utc": 1})}, True),
     ],
-)  # fmt: skip
+)
 def test_a_share_of_refused_rows_above_its_setting_stops_and_duplicates_do_not_count(counts, stops):
     if stops:
         with pytest.raises(ContractError, match="too much cannot be used"):
@@ -185,8 +205,12 @@ def test_a_share_of_refused_rows_above_its_setting_stops_and_duplicates_do_not_c
 
 def test_what_people_say_about_consent_needs_no_send(tmp_path):
     """As in ingest: opt-outs of sends that the log does not hold are statements, and no loss."""
-    reactions = {"id": [9, 7, *["gone"] * 6], "kind": ["open", "opt_out", *["unsubscribe"] * 4, "opt_in", "opt_out"],
-                 "at": "2026-03-09T15:00:00Z", "who": ["u9", "u7", "a", "b", "c", "d", "e", ""]}  # fmt: skip
+    reactions = {
+        "id": [9, 7, *["gone"] * 6],
+        "kind": ["open", "opt_out", *["unsubscribe"] * 4, "opt_in", "opt_out"],
+        "at": "2026-03-09T15:00:00Z",
+        "who": ["u9", "u7", "a", "b", "c", "d", "e", ""],
+    }
     columns = {"notification_id": "id", "kind": "kind", "at_utc": "at", "user_id": "who"}
     log = log_of(tmp_path, sends(10), reactions, limits=Ingest(), columns=columns)
     assert log.outcomes["not_used"] == {"interaction_without_send": 1}
@@ -197,9 +221,17 @@ def test_what_people_say_about_consent_needs_no_send(tmp_path):
 
 @pytest.mark.parametrize(
     ("seconds", "kind", "dropped", "successes"),
-    [(0.3, "open", 5, 0), (0.3, "click", 5, 0), (1.0, "open", 5, 0), (1.5, "open", 0, 5), (3600, "click", 0, 5),
-     (-59, "open", 0, 5), (-61, "open", 0, 0), (25 * 3600, "open", 0, 0)],
-)  # fmt: skip
+    [
+        (0.3, "open", 5, 0),
+        (0.3, "click", 5, 0),
+        (1.0, "open", 5, 0),
+        (1.5, "open", 0, 5),
+        (3600, "click", 0, 5),
+        (-59, "open", 0, 5),
+        (-61, "open", 0, 0),
+        (25 * 3600, "open", 0, 0),
+    ],
+)
 def test_a_machine_s_open_or_click_is_no_success_and_no_failure(tmp_path, seconds, kind, dropped, successes):
     rows = sends(10)
     at = [(datetime.fromisoformat(t) + timedelta(seconds=seconds)).isoformat() for t in rows["at"][:5]]
@@ -220,8 +252,11 @@ def test_a_column_that_flags_machines_is_believed(tmp_path):
 
 
 def test_a_click_shows_an_open_and_an_open_shows_no_click(tmp_path):
-    reactions = {"id": [0, 1, 1, 9], "kind": ["click", "open", "click", "dismiss"],
-                 "at": ["2026-03-01T18:00:00Z"] * 3 + ["2026-03-09T00:00:00Z"]}  # fmt: skip
+    reactions = {
+        "id": [0, 1, 1, 9],
+        "kind": ["click", "open", "click", "dismiss"],
+        "at": ["2026-03-01T18:00:00Z"] * 3 + ["2026-03-09T00:00:00Z"],
+    }
     assert log_of(tmp_path, sends(10), reactions).decisions.success.sum() == 2
     only = {**reactions, "kind": ["open", "open", "click", "dismiss"]}
     assert log_of(tmp_path, sends(10), only, label="click").decisions.success.sum() == 1
@@ -259,10 +294,17 @@ def test_a_send_is_one_of_its_user_unless_the_mapping_says_otherwise(tmp_path, i
 def test_of_rows_of_one_send_evaluate_keeps_the_one_that_ingest_keeps(tmp_path):
     """The earliest; of two at once a yes, then one that nobody can read, then a no."""
     rows = pd.DataFrame(
-        [("a", 1, SENT, "no"), ("a", 1, SENT, "yes"), ("b", 1, SENT, "no"), ("b", 1, "2026-03-01T09:00:00Z", "yes"),
-         ("c", 1, SENT, "no"), ("c", 1, SENT, "?"), ("d", 1, SENT, "no")],
+        [
+            ("a", 1, SENT, "no"),
+            ("a", 1, SENT, "yes"),
+            ("b", 1, SENT, "no"),
+            ("b", 1, "2026-03-01T09:00:00Z", "yes"),
+            ("c", 1, SENT, "no"),
+            ("c", 1, SENT, "?"),
+            ("d", 1, SENT, "no"),
+        ],
         columns=["u", "id", "at", "o"],
-    ).assign(p=0.5)  # fmt: skip
+    ).assign(p=0.5)
     for order in (rows, rows.iloc[::-1]):
         log = log_of(tmp_path, order, outcome={"column": "o", "kind": "open"})
         assert log.dropped == {"duplicate_send": 3, BAD: 1}
@@ -284,14 +326,26 @@ def test_reactions_are_judged_by_the_row_of_their_send_that_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected", "reason"),
     [
-        ("", (), None), ("none", (), None), ("deals", ("deals",), None), ("deals,news", ("deals", "news"), None),
-        ("Deals", ("deals",), None), ("all", ("*",), None), ("ALL", ("*",), None), ("*", ("*",), None),
-        ('["deals"]', ("deals",), None), ("[deals]", ("*",), "bad_list"), ('{"deals": true}', ("*",), "unknown_name"),
-        ("deals; news", ("deals", "news"), None), ("deal", ("*",), "unknown_name"), ("1", ("*",), "unknown_name"),
-        ("deals|", ("deals",), None), ("deals|deal", ("deals", "*"), "unknown_name"), ("false", ("*",), "unknown_name"),
-        ("["  * 3000, ("*",), "bad_list"),
+        ("", (), None),
+        ("none", (), None),
+        ("deals", ("deals",), None),
+        ("deals,news", ("deals", "news"), None),
+        ("Deals", ("deals",), None),
+        ("all", ("*",), None),
+        ("ALL", ("*",), None),
+        ("*", ("*",), None),
+        ('["deals"]', ("deals",), None),
+        ("[deals]", ("*",), "bad_list"),
+        ('{"deals": true}', ("*",), "unknown_name"),
+        ("deals; news", ("deals", "news"), None),
+        ("deal", ("*",), "unknown_name"),
+        ("1", ("*",), "unknown_name"),
+        ("deals|", ("deals",), None),
+        ("deals|deal", ("deals", "*"), "unknown_name"),
+        ("false", ("*",), "unknown_name"),
+        ("[" * 3000, ("*",), "bad_list"),
     ],
-)  # fmt: skip
+)
 def test_a_category_that_is_not_understood_forbids_every_one(tmp_path, text, expected, reason):
     columns = {"user_id": "u", "opted_out_categories": "out", "created_at": "at"}
     row = typed(
@@ -304,10 +358,17 @@ def test_a_category_that_is_not_understood_forbids_every_one(tmp_path, text, exp
 
 @pytest.mark.parametrize(
     ("text", "expected", "reason"),
-    [("push", ("push",), None), ("PUSH", ("push",), None), ("e-mail", (), "unknown_name"), ("all", (), "unknown_name"),
-     ("push|sms", ("push",), "unknown_name"), ("[1", (), "bad_list"), ("", (), None), ("push email",
-     ("push", "email"), None)],
-)  # fmt: skip
+    [
+        ("push", ("push",), None),
+        ("PUSH", ("push",), None),
+        ("e-mail", (), "unknown_name"),
+        ("all", (), "unknown_name"),
+        ("push|sms", ("push",), "unknown_name"),
+        ("[1", (), "bad_list"),
+        ("", (), None),
+        ("push email", ("push", "email"), None),
+    ],
+)
 def test_a_channel_that_is_not_understood_is_none(tmp_path, text, expected, reason):
     columns = {"user_id": "u", "channels": "ch", "created_at": "at"}
     constants = {"opted_out_categories": ()}
@@ -346,8 +407,10 @@ def test_lost_quiet_hours_become_the_longest_that_are_configured():
 
 def test_a_name_of_an_interaction_that_no_setting_knows_is_said(tmp_path):
     columns = {"user_id": "u", "kind": "k", "at_utc": "at", "channel": "ch", "category": "cat"}
-    rows = [{"u": "x", "k": "opt_out", "at": SENT, "ch": "E-Mail", "cat": "dealz"},
-            {"u": "y", "k": "opt_out", "at": SENT, "ch": "PUSH", "cat": ""}]  # fmt: skip
+    rows = [
+        {"u": "x", "k": "opt_out", "at": SENT, "ch": "E-Mail", "cat": "dealz"},
+        {"u": "y", "k": "opt_out", "at": SENT, "ch": "PUSH", "cat": ""},
+    ]
     frame = typed(tmp_path, "interactions", rows, columns=columns, match="nearest_send")
     assert frame["lost"].tolist() == ["unknown_name:channel,unknown_name:category", None]
     assert frame["channel"].tolist() == ["E-Mail", "push"]
@@ -356,18 +419,28 @@ def test_a_name_of_an_interaction_that_no_setting_knows_is_said(tmp_path):
 @pytest.mark.parametrize("column", ["earliest_utc", "expiry_utc"])
 def test_a_message_whose_limits_cannot_be_read_is_refused(tmp_path, column):
     columns = {"plan_date": "day", "user_id": "u", "notification_id": "id", "campaign_id": "c", column: "x"}
-    rows = [{"day": "2026-05-04", "u": "x", "id": i, "c": "sale", "x": text}
-            for i, text in enumerate(("soon", "", "2026-05-04T10:00:00Z", "0000-00-00"))]  # fmt: skip
+    rows = [
+        {"day": "2026-05-04", "u": "x", "id": i, "c": "sale", "x": text}
+        for i, text in enumerate(("soon", "", "2026-05-04T10:00:00Z", "0000-00-00"))
+    ]
     frame = typed(tmp_path, "messages", rows, columns=columns)
     assert frame["reason"].tolist() == [f"bad_time:{column}", None, None, None]
 
 
 @pytest.mark.parametrize(
     ("path", "day"),
-    [("users_2026-03-02.csv", 2), ("20260302-users.csv", 2), ("2026_03_02/part-0.csv", 2), ("day=2026-03-02/u.csv", 2),
-     ("users.csv", None), ("a_2026-03-02_to_2026-03-05.csv", None), ("users_2026-02-30.csv", None),
-     ("2026-03-01/users_2026-03-02.csv", 2), ("id-12026030212.csv", None)],
-)  # fmt: skip
+    [
+        ("users_2026-03-02.csv", 2),
+        ("20260302-users.csv", 2),
+        ("2026_03_02/part-0.csv", 2),
+        ("day=2026-03-02/u.csv", 2),
+        ("users.csv", None),
+        ("a_2026-03-02_to_2026-03-05.csv", None),
+        ("users_2026-02-30.csv", None),
+        ("2026-03-01/users_2026-03-02.csv", 2),
+        ("id-12026030212.csv", None),
+    ],
+)
 def test_a_file_s_name_or_its_folder_s_dates_what_it_states(tmp_path, path, day):
     assert date_in_name(tmp_path / path) == (day and datetime(2026, 3, day, tzinfo=UTC))
 
@@ -379,8 +452,13 @@ def matched(tmp_path, reactions, sent, **mapping):
     """id of the send that each reaction finds."""
     columns = {"user_id": "u", "kind": "k", "at_utc": "at", **mapping.pop("columns", {})}
     table = TableMapping(format="csv", columns=columns, **mapping)
-    frame = typed(tmp_path, "sends", sent, columns={**SENDS, "campaign_id": "c"},
-                  constants={k: v for k, v in CONSTANTS.items() if k != "campaign_id"})  # fmt: skip
+    frame = typed(
+        tmp_path,
+        "sends",
+        sent,
+        columns={**SENDS, "campaign_id": "c"},
+        constants={k: v for k, v in CONSTANTS.items() if k != "campaign_id"},
+    )
     rows = typed(tmp_path, "interactions", reactions, columns=columns, **mapping)
     joined = with_send(rows, frame, table, pd.Timedelta(seconds=60))
     ids = dict(zip(frame["send_key"], frame["notification_id"], strict=True))
@@ -397,15 +475,20 @@ SENT_TWICE = [
 @pytest.mark.parametrize(
     ("reaction", "found"),
     [
-        ({"at": "2026-03-01T14:00:00Z"}, "2"), ({"at": "2026-03-01T11:59:30Z"}, "2"),  # within the tolerance
-        ({"at": "2026-03-01T11:58:00Z"}, "1"), ({"at": "2026-03-01T09:00:00Z"}, None),
-        ({"at": "2026-03-01T14:00:00Z", "c": "a"}, "1"), ({"at": "2026-03-09T14:00:00Z"}, None),
-        ({"at": "2026-03-01T14:00:00Z", "c": "z"}, None), ({"at": "2026-03-01T14:00:00Z", "u": "z"}, None),
+        ({"at": "2026-03-01T14:00:00Z"}, "2"),
+        ({"at": "2026-03-01T11:59:30Z"}, "2"),  # within the tolerance
+        ({"at": "2026-03-01T11:58:00Z"}, "1"),
+        ({"at": "2026-03-01T09:00:00Z"}, None),
+        ({"at": "2026-03-01T14:00:00Z", "c": "a"}, "1"),
+        ({"at": "2026-03-09T14:00:00Z"}, None),
+        ({"at": "2026-03-01T14:00:00Z", "c": "z"}, None),
+        ({"at": "2026-03-01T14:00:00Z", "u": "z"}, None),
         ({"at": "2026-03-09T14:00:00Z", "id": "1"}, "1"),  # an id needs no time
         ({"at": "2026-03-01T14:00:00Z", "id": "9"}, None),  # an id of no send is not the nearest one
-        ({"at": "", "id": ""}, None), ({"at": "2026-03-01T14:00:00Z", "u": ""}, None),
+        ({"at": "", "id": ""}, None),
+        ({"at": "2026-03-01T14:00:00Z", "u": ""}, None),
     ],
-)  # fmt: skip
+)
 def test_an_interaction_without_an_id_belongs_to_the_latest_send_before_it(tmp_path, reaction, found):
     row = {"u": "x", "k": "open", "id": "", "c": "", **reaction}
     columns = {"notification_id": "id", "campaign_id": "c"}
@@ -417,21 +500,26 @@ def test_an_id_is_of_the_user_that_the_log_names(tmp_path):
     assert matched(tmp_path, rows, SENT_TWICE, columns={"notification_id": "id"}) == ["1", "1", None]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 40)), min_size=1, max_size=12),
-       st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(-3, 60)), max_size=12),
-       st.integers(1, 30))  # fmt: skip
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 40)), min_size=1, max_size=12),
+    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(-3, 60)), max_size=12),
+    st.integers(1, 30),
+)
 def test_the_nearest_send_is_that_of_a_search_through_all(sent, asked, within):
     hour = timedelta(hours=1)
     frame = pd.DataFrame(
         [(f"k{i}", u, START + h * hour, "c", "push", str(i)) for i, (u, h) in enumerate(sent)],
-        columns=["send_key", "user_id", "sent_at_utc", "campaign_id", "channel", "notification_id"], dtype=object,
-    )  # fmt: skip
+        columns=["send_key", "user_id", "sent_at_utc", "campaign_id", "channel", "notification_id"],
+        dtype=object,
+    )
     rows = pd.DataFrame(
         [(u, START + h * hour, None, None, None, None) for u, h in asked],
-        columns=["user_id", "at_utc", "send_key", "notification_id", "campaign_id", "channel"], dtype=object,
-    )  # fmt: skip
-    table = TableMapping(format="csv", match="nearest_send", within_hours=within,
-                         columns={"user_id": "u", "kind": "k", "at_utc": "t"})  # fmt: skip
+        columns=["user_id", "at_utc", "send_key", "notification_id", "campaign_id", "channel"],
+        dtype=object,
+    )
+    table = TableMapping(
+        format="csv", match="nearest_send", within_hours=within, columns={"user_id": "u", "kind": "k", "at_utc": "t"}
+    )
     got = with_send(rows, frame, table, pd.Timedelta(0))["found_key"].tolist()
     wanted = []
     for user, h in asked:
@@ -446,10 +534,15 @@ def test_success_is_one_function_of_times():
     second = 1_000_000
     sent = pd.DataFrame({"send_key": [0, 1, 2, 3], "user_id": "u", "at": [0] * 4})
     reactions = pd.DataFrame(
-        [(0, "open", second // 2, False), (0, "click", 60 * second, False), (1, "open", 60 * second, True),
-         (2, "open", -30 * second, False), (3, "open", 90_000 * second, False)],
+        [
+            (0, "open", second // 2, False),
+            (0, "click", 60 * second, False),
+            (1, "open", 60 * second, True),
+            (2, "open", -30 * second, False),
+            (3, "open", 90_000 * second, False),
+        ],
         columns=["send_key", "kind", "at", "machine"],
-    )  # fmt: skip
+    )
     judged = judge(sent, reactions, rule)
     assert judged["success"].tolist() == [True, True, True, False]
     assert judged["suspected"].tolist() == [False, True, False, False]  # of 0, the click is a person's

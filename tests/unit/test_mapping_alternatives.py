@@ -49,13 +49,17 @@ def test_a_default_fills_only_what_the_log_leaves_empty(tmp_path):
 @pytest.mark.parametrize(
     ("value", "path", "read"),
     [
-        (["x", "y"], "v.0", "x"), ("x", "v.0", "x"), ([], "v.0", None), (["x"], "v.1", None),
+        (["x", "y"], "v.0", "x"),
+        ("x", "v.0", "x"),
+        ([], "v.0", None),
+        (["x"], "v.1", None),
         ([{"key": "k", "value": {"string_value": None, "int_value": "7"}}], "v.k", "7"),
         ([{"key": "k", "value": {"string_value": "x", "int_value": None}}], "v.k", "x"),
         ([{"key": "other", "value": {"string_value": "x"}}], "v.k", None),
-        ([{"key": "k", "value": "x"}], "v.k", "x"), ({"k": {"l": ["x"]}}, "v.k.l.0", "x"),
+        ([{"key": "k", "value": "x"}], "v.k", "x"),
+        ({"k": {"l": ["x"]}}, "v.k.l.0", "x"),
     ],
-)  # fmt: skip
+)
 def test_a_path_leads_through_lists_alike_in_json_and_parquet(tmp_path, value, path, read):
     rows = [{"v": value, "t": 1772357400}]
     columns = {"user_id": {"first": (path, "spare")}, "at_utc": "t"}

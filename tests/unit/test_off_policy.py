@@ -8,15 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from sendopt.measurement.off_policy import (
-    ESTIMATORS,
-    Estimate,
-    Weighted,
-    difference,
-    interval,
-    matched,
-    resampled,
-)
+from sendopt.measurement.off_policy import ESTIMATORS, Estimate, Weighted, difference, interval, matched
+from sendopt.stats.bootstrap import resampled
 
 USERS = 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sendopt.domain.outside_text import nearest, printable, unprintable
-from sendopt.report.escaping import escape
+from sendopt.report.kit.escaping import escape
 
 
 @pytest.mark.parametrize(

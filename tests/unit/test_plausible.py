@@ -17,7 +17,7 @@ from sendopt.config.schema import AudienceAll, Campaign, LocalWindow, QuietHours
 from sendopt.domain.limits import Cap, Limits
 from sendopt.domain.plausible import LocalDays, Plausible
 from sendopt.domain.rules import Send, first_broken
-from sendopt.spark.past_sends import _days
+from sendopt.spark.allocation.past_sends import _days
 
 ZONES = ("America/New_York", "Asia/Kathmandu", "Asia/Kolkata", "Europe/Berlin", "Europe/Lisbon", "Pacific/Auckland")
 SOME_ZONES = st.lists(st.sampled_from(ZONES), min_size=1, max_size=4, unique=True)
@@ -75,15 +75,27 @@ def frame(slots: int, start: datetime, minutes: int, campaign: str, own: tuple[s
     n = range(slots)
     return pd.DataFrame(
         {
-            "slot": n, "campaign_id": campaign, "channel": CAMPAIGNS[campaign].channel, "category": "c",
-            "arm": "treatment", "known_user": True, "already_sent": False, "channels": [("push", "sms")] * slots,
-            "opted_out_categories": [()] * slots, "opted_out_channels": [()] * slots, "wall_minute": -1,
-            "wall_length": 0, "local_hour": -1, "quiet_start": own and own[0], "quiet_end": own and own[1],
+            "slot": n,
+            "campaign_id": campaign,
+            "channel": CAMPAIGNS[campaign].channel,
+            "category": "c",
+            "arm": "treatment",
+            "known_user": True,
+            "already_sent": False,
+            "channels": [("push", "sms")] * slots,
+            "opted_out_categories": [()] * slots,
+            "opted_out_channels": [()] * slots,
+            "wall_minute": -1,
+            "wall_length": 0,
+            "local_hour": -1,
+            "quiet_start": own and own[0],
+            "quiet_end": own and own[1],
             "slot_start": [pd.Timestamp(start).tz_localize(None) + pd.Timedelta(minutes=minutes * s) for s in n],
             "slot_end": [pd.Timestamp(start).tz_localize(None) + pd.Timedelta(minutes=minutes * (s + 1)) for s in n],
-            "earliest_utc": pd.NaT, "expiry_utc": pd.NaT,
+            "earliest_utc": pd.NaT,
+            "expiry_utc": pd.NaT,
         }
-    )  # fmt: skip
+    )
 
 
 def refused(rows: pd.DataFrame, zones: tuple[str, ...], start: datetime, minutes: int) -> list[str | None]:
@@ -95,9 +107,12 @@ def refused(rows: pd.DataFrame, zones: tuple[str, ...], start: datetime, minutes
 
 
 @given(
-    SOME_ZONES, st.integers(0, 364), st.sampled_from([30, 60, 240]), st.sampled_from(sorted(CAMPAIGNS)),
+    SOME_ZONES,
+    st.integers(0, 364),
+    st.sampled_from([30, 60, 240]),
+    st.sampled_from(sorted(CAMPAIGNS)),
     st.sampled_from([None, ("12:15", "12:45"), ("20:00", "10:00")]),
-)  # fmt: skip
+)
 @example(["Europe/Berlin", "Europe/Lisbon"], 87, 60, "free", None)  # both clocks jump ahead in this night
 @example(["America/New_York"], 66, 60, "night", None)
 @settings(max_examples=80, deadline=None)
@@ -163,10 +178,12 @@ def periods(zone: str, times: list[datetime], calendar: str) -> list[object]:
 
 
 @given(
-    SOME_ZONES, st.integers(0, 13), st.lists(MINUTES, max_size=12),
+    SOME_ZONES,
+    st.integers(0, 13),
+    st.lists(MINUTES, max_size=12),
     st.lists(st.integers(0, 23), min_size=1, max_size=24, unique=True),
     st.sampled_from([("day", 1), ("day", 2), ("week", 3)]),
-)  # fmt: skip
+)
 @settings(max_examples=120, deadline=None)
 def test_a_calendar_cap_that_the_plan_keeps_holds_in_every_plausible_zone(zones, ahead, past, slots, cap):
     calendar, most = cap

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sendopt import private
+from sendopt import errors
+from sendopt.process import private
 
 OTHER = 12345  # a user id that is neither ours nor root's
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -110,12 +111,13 @@ print(compiled.cache_folder(), sum(one.stats.cache_misses.values()))
 def test_kernels_work_without_a_cache_where_no_folder_can_be_trusted(tmp_path, planted):
     """An installation that is its own, so that what lies beside the source can be planted too."""
     package = tmp_path / "installed/sendopt"
-    for name in ("allocation/prices", "propensity/forest"):
+    for name in ("allocation/prices", "allocation/audit", "allocation/reasons", "propensity/forest", "process"):
         (package / name).mkdir(parents=True)
-    for name in ("compiled.py", "private.py"):
-        (package / name).write_bytes((Path(private.__file__).parent / name).read_bytes())
-    for name in ("__init__.py", "allocation/audit_rules.py", "allocation/audit_search.py"):
-        (package / name).write_text("")
+    for name in ("compiled.py", "process/private.py"):
+        (package / name).write_bytes((Path(errors.__file__).parent / name).read_bytes())
+    empty = ("__init__.py", "process/__init__.py", "audit/user_rules.py", "audit/search.py", "reasons/windows.py")
+    for name in empty:
+        (package / ("allocation" if name.split("/")[0] in ("audit", "reasons") else "") / name).write_text("")
     (tmp_path / "use.py").write_text(KERNELS)
     home = tmp_path / "home"
     (home / ".cache").mkdir(parents=True)

@@ -16,9 +16,9 @@ from sendopt.measurement.gate import judge
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity import opt_out
 from sendopt.propensity.line import Line, Term
-from sendopt.propensity.logistic import expit, fit_logistic, logit
 from sendopt.propensity.model import FEATURES, TIMING, Card, OpenModel, obstacles, split, train
 from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
+from sendopt.stats.logistic import expit, fit_logistic, logit
 
 SETTINGS = Training(bootstrap_samples=100)
 BASELINE = ShrunkBaseline(Shrinkage((1.0,), 0.25, (0.25, 0.25), 20.0, 100.0))
@@ -96,8 +96,10 @@ def test_a_damaged_card_is_refused() -> None:
         Card.from_json('{"label": "open"}')
 
 
-@pytest.mark.parametrize("wrong", [("moon", "log", None), ("rate_90d", "cube", None), ("channel", "pigeon", None),
-                                   ("weekend", "value", "moon")])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [("moon", "log", None), ("rate_90d", "cube", None), ("channel", "pigeon", None), ("weekend", "value", "moon")],
+)
 def test_a_line_of_unknown_terms_is_refused(model: OpenModel, wrong: tuple[str, str, str | None]) -> None:
     card = replace(model.card, line=Line(0.0, 1.0, (Term(*wrong, 0.0, 1.0),)))
     with pytest.raises(ModelError, match=f"{wrong[0]} as {wrong[1]}"):

@@ -112,15 +112,26 @@ def test_local_times_undo_zoneinfo(zone, minute):
 @pytest.mark.parametrize(
     ("text", "zone"),
     [
-        ("europe/berlin", "Europe/Berlin"), ("Europe/Berlin", "Europe/Berlin"),
+        ("europe/berlin", "Europe/Berlin"),
+        ("Europe/Berlin", "Europe/Berlin"),
         ("AMERICA/NEW YORK", "America/New_York"),
-        ("+02:00", "Etc/GMT-2"), ("-0500", "Etc/GMT+5"), ("UTC+1", "Etc/GMT-1"), ("GMT", "GMT"), ("Z", "UTC"),
-        ("+05:30", "Asia/Kolkata"), ("W. Europe Standard Time", "Europe/Berlin"),
+        ("+02:00", "Etc/GMT-2"),
+        ("-0500", "Etc/GMT+5"),
+        ("UTC+1", "Etc/GMT-1"),
+        ("GMT", "GMT"),
+        ("Z", "UTC"),
+        ("+05:30", "Asia/Kolkata"),
+        ("W. Europe Standard Time", "Europe/Berlin"),
         ("pacific standard time", "America/Los_Angeles"),
-        ("Factory", None), ("Etc/Unknown", None), ("+07:13", None),
-        ("Mars/Phobos", None), ("CET Standard", None), ("../UTC", None), ("+99:00", None),
+        ("Factory", None),
+        ("Etc/Unknown", None),
+        ("+07:13", None),
+        ("Mars/Phobos", None),
+        ("CET Standard", None),
+        ("../UTC", None),
+        ("+99:00", None),
     ],
-)  # fmt: skip
+)
 def test_zones_as_logs_write_them(text, zone):
     assert zone_named(text) == zone
     assert zone is None or zone_or_none(zone) is not None
@@ -133,11 +144,24 @@ def test_every_known_zone_names_itself_except_those_that_are_no_place():
 @pytest.mark.parametrize(
     ("text", "clock"),
     [
-        ("9:00", "09:00"), ("22", "22:00"), ("22h", "22:00"), ("24:00", "00:00"), ("10:00 PM", "22:00"),
-        ("10 p.m.", "22:00"), ("12 am", "00:00"), ("12:30 pm", "12:30"), ("07:00:00", "07:00"), ("0800", "08:00"),
-        ("21.30", "21:30"), ("25:00", None), ("13 pm", None), ("late", None), ("22:60", None), ("-1", None),
+        ("9:00", "09:00"),
+        ("22", "22:00"),
+        ("22h", "22:00"),
+        ("24:00", "00:00"),
+        ("10:00 PM", "22:00"),
+        ("10 p.m.", "22:00"),
+        ("12 am", "00:00"),
+        ("12:30 pm", "12:30"),
+        ("07:00:00", "07:00"),
+        ("0800", "08:00"),
+        ("21.30", "21:30"),
+        ("25:00", None),
+        ("13 pm", None),
+        ("late", None),
+        ("22:60", None),
+        ("-1", None),
     ],
-)  # fmt: skip
+)
 def test_hours_of_the_day_as_people_write_them(text, clock):
     assert clock_of(text) == clock
 
@@ -145,10 +169,17 @@ def test_hours_of_the_day_as_people_write_them(text, clock):
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("OPEN", "open"), ("OPT_OUT", "opt_out"), ("opt-out", "opt_out"), ("unsubscribe", "opt_out"),
-        ("Spam Report", "opt_out"), ("resubscribe", "opt_in"), ("opened", None), ("bounce", None), ("", None),
+        ("OPEN", "open"),
+        ("OPT_OUT", "opt_out"),
+        ("opt-out", "opt_out"),
+        ("unsubscribe", "opt_out"),
+        ("Spam Report", "opt_out"),
+        ("resubscribe", "opt_in"),
+        ("opened", None),
+        ("bounce", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_only_consent_is_read_by_words_of_others(text, kind):
     """Whoever opts out by any word must not be sent to; which event is an open is the mapping's to say."""
     assert kind_of(text) == kind

@@ -14,11 +14,11 @@ from allocation_worlds import EXACT, problem
 
 from sendopt import candidates
 from sendopt.allocation import allocate
-from sendopt.allocation.reasons import why_lost, why_unplanned
+from sendopt.allocation.reasons.one_message import why_lost, why_unplanned
 from sendopt.domain import reasons
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import LOG_TABLES
-from sendopt.report import reason_words
+from sendopt.report.kit import reason_words
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCES = sorted((REPO / "src" / "sendopt").rglob("*.py"))
@@ -126,28 +126,74 @@ def said(messages, cells, limits, history=()):
 @pytest.mark.parametrize(
     ("messages", "cells", "limits", "history", "code", "clause"),
     [
-        ([A1], [(0, 0, 0.9)], {"caps": {"weekly_push": {**CAP, "window_minutes": 10080}}}, [("ann", 600)], "user_cap",
-         "the cap weekly_push allows 1 send by push in 7 days, 1 of them taken"),
-        ([A2, A1], [(0, 0, 0.9), (1, 0, 0.2)],
-         {"caps": {"loose": {**CAP, "max": 9}, "daily": {**CAP, "scope": "all"}}}, [], "user_cap",
-         "the cap daily allows 1 send in 24 h, 1 of them taken by this plan"),
-        ([A2, A1], [(0, 2, 0.9), (1, 1, 0.2)], {"min_gap_minutes": 240}, [], "min_gap",
-         "news is planned at 2 and the gap is 4 h"),
-        ([A1], [(0, 1, 0.2)], {"min_gap_minutes": 90}, [("ann", 10)], "min_gap",
-         None),
-        ([A2, A1], [(0, 0, 0.9), (1, 1, 0.2)], {"fatigue": TIRED}, [], "fatigue",
-         "it would bring the person to 2.0 points of at most 1.5"),
-        ([B1, A1], [(0, 0, 0.9), (1, 0, 0.2)], {"capacity": {"push": 1}}, [], "capacity",
-         "push at 0 has 1 of 1 in use at a price of"),
-        ([B1, A1], [(0, 0, 0.9), (1, 0, 0.2)], {"campaigns": {"sale": {"max_sends": 1}}}, [], "campaign_budget",
-         "the maximum of sale has 1 of 1 in use at a price of"),
-        ([B1, A1], [(0, 0, 0.9, 0.2), (1, 0, 0.2, 0.2)], {"opt_outs": {"max_expected": 0.3}}, [], "opt_out_budget",
-         "the opt-out budget has 0.200 of 0.300 in use at a price of 1.0 for one more; the message needs 0.20"),
-        ([B1, A1], [(0, 0, 0.9, 0, 1.0), (1, 0, 0.2, 0, 1.0)], {"cost": {"max_total": 1.0}}, [], "cost_budget",
-         "the money budget has 1 of 1 in use"),
+        (
+            [A1],
+            [(0, 0, 0.9)],
+            {"caps": {"weekly_push": {**CAP, "window_minutes": 10080}}},
+            [("ann", 600)],
+            "user_cap",
+            "the cap weekly_push allows 1 send by push in 7 days, 1 of them taken",
+        ),
+        (
+            [A2, A1],
+            [(0, 0, 0.9), (1, 0, 0.2)],
+            {"caps": {"loose": {**CAP, "max": 9}, "daily": {**CAP, "scope": "all"}}},
+            [],
+            "user_cap",
+            "the cap daily allows 1 send in 24 h, 1 of them taken by this plan",
+        ),
+        (
+            [A2, A1],
+            [(0, 2, 0.9), (1, 1, 0.2)],
+            {"min_gap_minutes": 240},
+            [],
+            "min_gap",
+            "news is planned at 2 and the gap is 4 h",
+        ),
+        ([A1], [(0, 1, 0.2)], {"min_gap_minutes": 90}, [("ann", 10)], "min_gap", None),
+        (
+            [A2, A1],
+            [(0, 0, 0.9), (1, 1, 0.2)],
+            {"fatigue": TIRED},
+            [],
+            "fatigue",
+            "it would bring the person to 2.0 points of at most 1.5",
+        ),
+        (
+            [B1, A1],
+            [(0, 0, 0.9), (1, 0, 0.2)],
+            {"capacity": {"push": 1}},
+            [],
+            "capacity",
+            "push at 0 has 1 of 1 in use at a price of",
+        ),
+        (
+            [B1, A1],
+            [(0, 0, 0.9), (1, 0, 0.2)],
+            {"campaigns": {"sale": {"max_sends": 1}}},
+            [],
+            "campaign_budget",
+            "the maximum of sale has 1 of 1 in use at a price of",
+        ),
+        (
+            [B1, A1],
+            [(0, 0, 0.9, 0.2), (1, 0, 0.2, 0.2)],
+            {"opt_outs": {"max_expected": 0.3}},
+            [],
+            "opt_out_budget",
+            "the opt-out budget has 0.200 of 0.300 in use at a price of 1.0 for one more; the message needs 0.20",
+        ),
+        (
+            [B1, A1],
+            [(0, 0, 0.9, 0, 1.0), (1, 0, 0.2, 0, 1.0)],
+            {"cost": {"max_total": 1.0}},
+            [],
+            "cost_budget",
+            "the money budget has 1 of 1 in use",
+        ),
         ([A1], [(0, 0, -0.2), (0, 1, -0.1)], {}, [], "negative_value", "it is worth -0.10 at best"),
     ],
-)  # fmt: skip
+)
 def test_a_reason_says_which_rule_and_how_full(messages, cells, limits, history, code, clause):
     got, sentence = said(messages, cells, limits, history)
     assert got == code

@@ -198,8 +198,15 @@ def families(kept: MlflowTracker, model: OpenModel) -> Mlflow:
     rows = world(users=100, days=20)
     found = assess.evaluate(rows, model, None, SETTINGS, "open") | {"gate": {"promoted": True, "reasons": ["because"]}}
     stores = {"order": registries.of_goal(settings, "order")} | {a: registries.of_arm(settings, a) for a in ARMS}
-    trainings = [("order", "a"), ("order", "b"), ("sent", "a-sent"), ("not_sent", "a-not_sent"),
-                 ("not_sent", "lost-not_sent"), ("sent", "b-sent"), ("not_sent", "b-not_sent")]  # fmt: skip
+    trainings = [
+        ("order", "a"),
+        ("order", "b"),
+        ("sent", "a-sent"),
+        ("not_sent", "a-not_sent"),
+        ("not_sent", "lost-not_sent"),
+        ("sent", "b-sent"),
+        ("not_sent", "b-not_sent"),
+    ]
     for name, mark in trainings:
         kept_now = MlflowTracker(stores[name]).keep(model, found, Lineage(mark, {"plan_date": "2025-02-01"}, {}))
         assert kept_now.promoted

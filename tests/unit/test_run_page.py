@@ -12,8 +12,16 @@ from sendopt.tracking import page, qini
 def policy(name: str, estimator: str, value: float | None, **differences: float) -> dict[str, Any]:
     around = {"value": value, "low": value and value - 0.03, "high": value and value + 0.03}
     missing = {f"minus_{a}{end}": None for a in ("champion", "uniform") for end in ("", "_low", "_high")}
-    return {"policy": name, "estimator": estimator, **around, "effective": 900.0, "sends": 12401, "users": 1939,
-            **missing, **differences}  # fmt: skip
+    return {
+        "policy": name,
+        "estimator": estimator,
+        **around,
+        "effective": 900.0,
+        "sends": 12401,
+        "users": 1939,
+        **missing,
+        **differences,
+    }
 
 
 EVALUATION: dict[str, Any] = {
@@ -87,10 +95,13 @@ def ranking(name: str, low: float) -> dict[str, Any]:
 SENDING: dict[str, Any] = {
     "sending": {
         "rankings": [ranking("p_open", -0.01), ranking("incremental", 0.004)],
-        "points": 2113, "since": "2026-03-21", "learner": "t", "gate": {"promoted": True, "reasons": ["Both hold."]},
+        "points": 2113,
+        "since": "2026-03-21",
+        "learner": "t",
+        "gate": {"promoted": True, "reasons": ["Both hold."]},
         "runs": {"sent": "r1", "not_sent": "r2"},
     }
-}  # fmt: skip
+}
 
 
 def test_what_sending_adds_is_shown_with_its_interval_curve_and_runs() -> None:

@@ -15,23 +15,37 @@ from sendopt.propensity.line import Line, Term
 from sendopt.propensity.model import Card, OpenModel
 from sendopt.propensity.opt_out import OptOutRates
 from sendopt.propensity.shrinkage import ShrunkBaseline
-from sendopt.spark.slot_scorer import DISAGREE, Scorer, Slots, forest_of
+from sendopt.spark.propensity.slot_scorer import DISAGREE, Scorer, Slots, forest_of
 
-FEATURES = ("local_hour", "weekend", "user_hour_rate", "user_hour_activity", "hour_rate", "channel", "category",
-            "category_rate", "rate_90d", "days_since_send")  # fmt: skip
+FEATURES = (
+    "local_hour",
+    "weekend",
+    "user_hour_rate",
+    "user_hour_activity",
+    "hour_rate",
+    "channel",
+    "category",
+    "category_rate",
+    "rate_90d",
+    "days_since_send",
+)
 OWN = ("days_since_send", "fatigue_points", "rate_90d")
-LINE = Line(0.1, 0.9, (
-    Term("rate_90d", "log_odds", None, -1.5, 0.31),
-    Term("hour_rate", "log_odds", None, -1.6, 0.23),
-    Term("user_hour_activity", "log", None, -3.0, 0.17),
-    Term("user_hour_activity", "log", "weekend", -0.9, -0.05),
-    Term("days_since_send", "missing", None, 0.1, -0.37),
-    Term("days_since_send", "log1p", None, 0.4, -0.13),
-    Term("weekend", "value", None, 0.3, 0.07),
-    Term("channel", "push", None, 0.4, 0.29),
-    Term("category", "b", None, 0.3, 0.11),
-    Term("category", "news", None, 0.2, -0.19),
-))  # fmt: skip
+LINE = Line(
+    0.1,
+    0.9,
+    (
+        Term("rate_90d", "log_odds", None, -1.5, 0.31),
+        Term("hour_rate", "log_odds", None, -1.6, 0.23),
+        Term("user_hour_activity", "log", None, -3.0, 0.17),
+        Term("user_hour_activity", "log", "weekend", -0.9, -0.05),
+        Term("days_since_send", "missing", None, 0.1, -0.37),
+        Term("days_since_send", "log1p", None, 0.4, -0.13),
+        Term("weekend", "value", None, 0.3, 0.07),
+        Term("channel", "push", None, 0.4, 0.29),
+        Term("category", "b", None, 0.3, 0.11),
+        Term("category", "news", None, 0.2, -0.19),
+    ),
+)
 PAIRS = (("push", "news"), ("email", "never seen"))
 PAIR_RATES = ((0.1, 0.2), (0.15, 0.3))
 RATES = OptOutRates((0.5, 1.0), 0.01, {"push": (0.001, 0.002, 0.004)})

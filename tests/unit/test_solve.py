@@ -118,7 +118,7 @@ def column(name: str, value: object) -> dict:
             "caps.a: max 1 and caps.b: max 2 for the same scope and window",
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, candidates, limits, code, sentence):
     done = solve(tmp_path, candidates, limits)
     assert sentence in done.stderr, done.stderr
@@ -128,7 +128,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, candidates, 
 
 
 def test_files_that_are_not_there_or_too_large(tmp_path, monkeypatch):
-    from sendopt.allocation import files
+    from sendopt.allocation.tables import files
     from sendopt.domain.limits import SolveLimits
     from sendopt.errors import ContractError, InputNotReady
 

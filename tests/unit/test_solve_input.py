@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from sendopt.allocation import tabular
 from sendopt.allocation.buckets import solve_folder, split
-from sendopt.allocation.files import CANDIDATES as COLUMNS
-from sendopt.allocation.files import CANDIDATES_MORE, read_checked, read_problem
 from sendopt.allocation.problem import Problem
-from sendopt.allocation.unused import Expectation, misspelt
+from sendopt.allocation.tables import tabular
+from sendopt.allocation.tables.files import CANDIDATES as COLUMNS
+from sendopt.allocation.tables.files import CANDIDATES_MORE, read_checked, read_problem
+from sendopt.allocation.tables.unused import Expectation, misspelt
 from sendopt.cli import app
 from sendopt.config.limits_file import load_limits
 from sendopt.domain.limits import SolveLimits

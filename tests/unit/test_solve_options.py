@@ -17,10 +17,11 @@ import pytest
 from benchmarks.instances import instance
 from typer.testing import CliRunner
 
-from sendopt import ending, live_line, summary
+from sendopt import live_line, summary
 from sendopt.allocation.control import Progress
 from sendopt.cli import app
-from sendopt.runtime import guarded
+from sendopt.night.runtime import guarded
+from sendopt.process import ending
 
 LIMITS = "slot_minutes: 60\nmin_gap_minutes: 120\ncapacity: {push: 1}\n"
 ROWS = {

@@ -14,11 +14,11 @@ from allocation_worlds import problem
 from solve_bad_kinds import PAST, ROWS, of
 from typer.testing import CliRunner
 
-from sendopt.allocation import columns, files
 from sendopt.allocation.buckets import solve_folder, split
 from sendopt.allocation.buckets.store import path_of, read_buckets, summaries
-from sendopt.allocation.out_folder import both_or_neither
 from sendopt.allocation.problem import Problem
+from sendopt.allocation.tables import columns, files
+from sendopt.allocation.tables.out_folder import both_or_neither
 from sendopt.cli import app
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ContractError

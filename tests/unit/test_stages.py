@@ -9,7 +9,7 @@ import pytest
 
 from sendopt.domain.stages import CATALOGUE, NAMES, STAGES, writers
 from sendopt.domain.tables import TABLES
-from sendopt.report.words import TABLE_STAGES
+from sendopt.report.kit.words import TABLE_STAGES
 
 REPO = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,8 @@ from propensity_rows import world
 
 from sendopt.config.schema import Mlflow, Training
 from sendopt.errors import ConfigError, InputNotReady, ModelError
+from sendopt.night.runtime import guarded
 from sendopt.propensity.model import OpenModel, train
-from sendopt.runtime import guarded
 from sendopt.tracking import Lineage, native
 from sendopt.tracking.mlflow import MlflowTracker
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from benchmarks.decision_worlds import world
 
-from sendopt.measurement import policies, refusals, shrinkage, timing
-from sendopt.measurement.decisions import Decisions, without_certain
+from sendopt.timing import gain, policies, refusals, success_rates
+from sendopt.timing.decisions import Decisions, without_certain
 
 
 def test_the_first_part_is_three_fifths_of_each_user_s_decisions_in_order():
@@ -46,7 +46,7 @@ def plain_shift(groups, success, expected):
 
 def test_shrunk_rates_agree_with_plain_python():
     log = world(3, users=15, days=40, slots=3, personal_sd=0.8, free=1.0).log  # equal pscore: no weights in the way
-    fitted = shrinkage.fit(log, False, 15)
+    fitted = success_rates.fit(log, False, 15)
     rate = (log.success.sum() + 0.5) / (len(log) + 1)
     logits = [math.log(rate / (1 - rate))] * len(log)
     for level, groups in (
@@ -63,7 +63,7 @@ def test_shrunk_rates_agree_with_plain_python():
 def test_a_person_without_data_gets_the_common_curve_and_one_with_much_the_own():
     made = world(4, users=40, days=400, slots=4, personal_sd=1.0)
     log = made.log.rows(made.log.user != 7)
-    fitted = shrinkage.fit(log, False, 40)
+    fitted = success_rates.fit(log, False, 40)
     own = fitted.if_sent(made.log.rows(np.isin(np.arange(len(made.log)), [0, np.argmax(made.log.user == 7)])))
     common = fitted.if_sent(log.rows(np.arange(len(log)) < 1), ("slot",))[0]
     np.testing.assert_allclose(own[1], common)
@@ -71,8 +71,8 @@ def test_a_person_without_data_gets_the_common_curve_and_one_with_much_the_own()
 
 
 def test_without_personal_differences_everybody_gets_the_common_slot():
-    found = timing.evaluate(world(5, users=100).log, samples=100, trees=False)
-    assert found.kind == timing.NOT_SHOWN
+    found = gain.evaluate(world(5, users=100).log, samples=100, trees=False)
+    assert found.kind == gain.NOT_SHOWN
     assert found.kappa["user_slot"] > 200
 
 
@@ -115,7 +115,7 @@ def test_segments_get_a_best_slot_of_their_own_where_they_differ():
     learned, rest = fitted_choices(log), log.rows(~log.in_first_part)
     assert learned.common == policies.SEGMENT
     np.testing.assert_array_equal(learned.choices["segment_best"], np.where(rest.segment == 0, 1, 4))
-    assert timing.evaluate(log, samples=200, trees=False).kind == timing.NOT_SHOWN  # the segments hold all there is
+    assert gain.evaluate(log, samples=200, trees=False).kind == gain.NOT_SHOWN  # the segments hold all there is
 
 
 def test_unsent_decisions_are_learned_from_only_where_that_helps():
@@ -126,10 +126,10 @@ def test_unsent_decisions_are_learned_from_only_where_that_helps():
 
 
 def test_the_model_s_features_of_a_row_come_from_earlier_rows_only():
-    from sendopt.measurement import outcome_model
+    from sendopt.timing import outcome_model
 
     log = world(10, users=6, days=20, slots=3).log
-    rates = shrinkage.fit(log, False, 6)
+    rates = success_rates.fit(log, False, 6)
     before = outcome_model._running(rates, log)
     for i in range(len(log)):
         past = (log.user == log.user[i]) & (np.arange(len(log)) < i)
@@ -141,9 +141,9 @@ def test_the_model_s_features_of_a_row_come_from_earlier_rows_only():
 
 def test_the_verdict_is_the_same_for_the_same_log_and_needs_no_trees():
     log = world(11, users=50, personal_sd=0.7).log
-    one, other = timing.evaluate(log), timing.evaluate(log)
+    one, other = gain.evaluate(log), gain.evaluate(log)
     assert one == other
-    bare = timing.evaluate(log, trees=False)
+    bare = gain.evaluate(log, trees=False)
     assert (bare.kind, bare.difference) == (one.kind, one.difference)
 
 
@@ -151,10 +151,16 @@ def small(n: int = 1200, users: int = 30, **changes) -> Decisions:
     rng = np.random.default_rng(0)
     user = np.repeat(np.arange(users), n // users)
     values = {
-        "user": user, "slot": rng.integers(0, 4, n), "segment": np.zeros(n, np.int64), "campaign": np.arange(n) % 5,
-        "success": (rng.random(n) < 0.3).astype(float), "sent": np.ones(n, bool), "pscore": np.full(n, 0.25),
-        "kind": "slot", "slots": tuple("abcd"),
-    }  # fmt: skip
+        "user": user,
+        "slot": rng.integers(0, 4, n),
+        "segment": np.zeros(n, np.int64),
+        "campaign": np.arange(n) % 5,
+        "success": (rng.random(n) < 0.3).astype(float),
+        "sent": np.ones(n, bool),
+        "pscore": np.full(n, 0.25),
+        "kind": "slot",
+        "slots": tuple("abcd"),
+    }
     return Decisions(**{**values, **changes})
 
 
@@ -172,8 +178,8 @@ def small(n: int = 1200, users: int = 30, **changes) -> Decisions:
     ],
 )
 def test_a_log_without_overlap_or_with_too_little_data_is_refused_with_the_reason(log, reason):
-    found = timing.evaluate(log, samples=50, trees=False)
-    assert found.kind == timing.REFUSED
+    found = gain.evaluate(log, samples=50, trees=False)
+    assert found.kind == gain.REFUSED
     assert reason in found.refusal
     assert found.difference is None
 
@@ -183,7 +189,7 @@ def test_decisions_that_were_certain_take_no_part():
     kept, certain = without_certain(log)
     assert (len(kept), certain) == (800, 400)
     assert refusals.of_certain(log, kept) is None
-    assert timing.evaluate(log, samples=50, trees=False).certain == 400
+    assert gain.evaluate(log, samples=50, trees=False).certain == 400
 
 
 def test_personal_slots_that_were_never_drawn_later_are_refused():
@@ -195,7 +201,7 @@ def test_personal_slots_that_were_never_drawn_later_are_refused():
         pscore=np.where(late, 0.97, log.pscore),
         success=np.where(log.slot == 3, 1.0, 0.0),
     )
-    found = timing.evaluate(only, samples=50, trees=False)
-    assert found.kind == timing.REFUSED
+    found = gain.evaluate(only, samples=50, trees=False)
+    assert found.kind == gain.REFUSED
     assert "hardly ever drawn in the later part (worth 0 sends, 30 are needed)" in found.refusal
     assert next(p for p in found.policies if p.name == "uniform").by["snips"].value is not None

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sendopt.evaluation import as_json, in_words
-from sendopt.evaluation.log import Log
-from sendopt.measurement import overlap, refusals, timing
-from sendopt.measurement.decisions import Decisions
-from sendopt.report import timing as page
+from sendopt.report.timing import page
+from sendopt.timing import gain, overlap, refusals
+from sendopt.timing.decisions import Decisions
+from sendopt.timing.evaluation import as_json, in_words
+from sendopt.timing.log import Log
 
 RNG = np.random.default_rng
 
@@ -22,9 +22,15 @@ def decisions(user, slot, success, pscore, **more) -> Decisions:
     order = np.argsort(user, kind="stable")
     n, zero = len(user), np.zeros(len(user), np.int64)
     columns = {
-        "user": user, "slot": slot, "success": success, "pscore": np.full(n, pscore), "segment": zero, "campaign": zero,
-        "sent": np.ones(n, bool), **{k: v for k, v in more.items() if k in ("segment", "campaign", "sent", "day")},
-    }  # fmt: skip
+        "user": user,
+        "slot": slot,
+        "success": success,
+        "pscore": np.full(n, pscore),
+        "segment": zero,
+        "campaign": zero,
+        "sent": np.ones(n, bool),
+        **{k: v for k, v in more.items() if k in ("segment", "campaign", "sent", "day")},
+    }
     types = {"success": float, "pscore": float, "sent": bool}
     arrays = {name: np.asarray(a)[order].astype(types.get(name, np.int64)) for name, a in columns.items()}
     slots = tuple(f"{s:02d}:00" for s in range(int(slot.max()) + 1))
@@ -32,7 +38,7 @@ def decisions(user, slot, success, pscore, **more) -> Decisions:
 
 
 def result(log: Decisions) -> dict:
-    found = as_json(timing.evaluate(log, samples=300, trees=False), Log(log, len(log), {}, "open", "the hour"), "shop")
+    found = as_json(gain.evaluate(log, samples=300, trees=False), Log(log, len(log), {}, "open", "the hour"), "shop")
     assert found["verdict"]["sentence"] in page.render(found).replace("&#x27;", "'")
     return found
 
@@ -54,8 +60,8 @@ def test_people_with_few_decisions_each_give_a_verdict(each):
     rng = RNG(each)
     user = np.repeat(np.arange(900), each)
     slot = rng.integers(0, 4, len(user))
-    found = timing.evaluate(decisions(user, slot, rng.random(len(user)) < np.where(slot == 1, 0.6, 0.2), 0.25))
-    assert found.kind == (timing.REFUSED if each < 3 else timing.NOT_SHOWN)
+    found = gain.evaluate(decisions(user, slot, rng.random(len(user)) < np.where(slot == 1, 0.6, 0.2), 0.25))
+    assert found.kind == (gain.REFUSED if each < 3 else gain.NOT_SHOWN)
     assert found.common_time.slot == "01:00"
     assert found.common_time.minus_uniform.low > 0
 
@@ -100,7 +106,7 @@ def test_without_any_difference_between_hours_a_log_of_one_send_each_hardly_ever
         rng = RNG(seed)
         slot = rng.integers(0, 6, 3000)
         log = decisions(np.arange(3000), slot, rng.random(3000) < 0.25, 1 / 6)
-        shown += timing.evaluate(log, samples=300, trees=False).common_time.minus_uniform.low > 0
+        shown += gain.evaluate(log, samples=300, trees=False).common_time.minus_uniform.low > 0
     assert shown <= 4
 
 
@@ -108,10 +114,10 @@ def test_the_personal_verdict_is_over_people_with_a_past_and_the_common_one_over
     rng = RNG(3)
     user = np.r_[np.arange(5000), np.repeat(np.arange(5000, 5100), 30)]
     slot = rng.integers(0, 6, len(user))
-    found = timing.evaluate(
+    found = gain.evaluate(
         decisions(user, slot, rng.random(len(user)) < np.where(slot == 2, 0.4, 0.2), 1 / 6), samples=200, trees=False
     )
-    assert found.kind == timing.NOT_SHOWN
+    assert found.kind == gain.NOT_SHOWN
     assert (found.users, found.rest, found.whole_people) == (100, 1200, 5000)
     assert 1900 < found.common_time.people < 2300
     assert any("5,000 people have fewer than 3 decisions" in t for t in result_assumptions(found))
@@ -195,7 +201,7 @@ def test_a_content_effect_alone_is_never_taken_for_a_better_slot():
         slot = np.where(campaign < 20, rng.integers(0, 6, len(user)), slot)
         success = rng.random(len(user)) < np.where((campaign >= 20) & (slot == 3), 0.6, 0.2)
         log = decisions(user, slot, success, 1 / 6, campaign=campaign)
-        found = timing.evaluate(log, samples=200, trees=False)
+        found = gain.evaluate(log, samples=200, trees=False)
         assert found.overlap_share == 0.5
         better += found.common_time.minus_uniform.low > 0
     assert better <= 3
@@ -244,8 +250,8 @@ def test_a_slot_that_a_person_keeps_values_common_times_only():
     rng = RNG(7)
     user = np.repeat(np.arange(1000), 10)
     slot, own = rng.integers(0, 2, 1000)[user], np.clip(rng.normal(0.3, 0.2, 1000), 0, 1)[user]
-    found = timing.evaluate(decisions(user, slot, rng.random(len(user)) < own, 0.5), samples=200)
-    assert (found.kind, found.reason) == (timing.REFUSED, refusals.KEPT_SLOTS)
+    found = gain.evaluate(decisions(user, slot, rng.random(len(user)) < own, 0.5), samples=200)
+    assert (found.kind, found.reason) == (gain.REFUSED, refusals.KEPT_SLOTS)
     assert [p.name for p in found.policies] == ["uniform", "global_best"]
     assert found.common_time.minus_uniform.low < 0 < found.common_time.minus_uniform.high
 
@@ -272,7 +278,7 @@ def test_a_tiny_probability_that_was_drawn_is_not_believed():
     rng = RNG(9)
     user = np.repeat(np.arange(60), 50)
     pscore = np.where(np.arange(3000) == 77, 1e-12, 0.25)
-    found = timing.evaluate(decisions(user, rng.integers(0, 4, 3000), rng.random(3000) < 0.3, pscore))
+    found = gain.evaluate(decisions(user, rng.integers(0, 4, 3000), rng.random(3000) < 0.3, pscore))
     assert found.reason == refusals.CONTRADICTED
     assert "1e-12" in found.refusal
 
@@ -309,9 +315,9 @@ def test_rare_outcomes_rule_nothing_out_where_the_policies_differ_in_hardly_any(
     rng = RNG(seed)
     user, slot = np.repeat(np.arange(40), 300), rng.integers(0, 5, 12_000)
     success = rng.random(12_000) < np.where(slot == user % 5, 0.012, 0.002)
-    found = timing.evaluate(decisions(user, slot, success, 0.2), samples=200, trees=False)
+    found = gain.evaluate(decisions(user, slot, success, 0.2), samples=200, trees=False)
     sentence = result(decisions(user, slot, success, 0.2))["verdict"]["sentence"]
     assert ("ruled out" in sentence) <= (found.apart is None)
     if found.apart is not None:
-        assert found.kind == timing.NOT_SHOWN
+        assert found.kind == gain.NOT_SHOWN
         assert "to measure a gain or to rule one out" in sentence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sendopt.evaluation.verdict import placebo, verdict
 from sendopt.measurement.off_policy import Estimate
-from sendopt.measurement.timing import Evaluation, PolicyValue
+from sendopt.timing.gain import Evaluation, PolicyValue
+from sendopt.timing.verdict import placebo, verdict
 
 
 def found(kind, value, low, high, **more):

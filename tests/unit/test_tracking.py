@@ -70,9 +70,12 @@ def _store_model(tracker: MlflowTracker) -> Path:
 
 
 def test_a_booster_comes_back_bit_equal_with_pickle_refused(
-    tracker: MlflowTracker, rows: pd.DataFrame, model: OpenModel, evaluation: assess.Evaluation,
+    tracker: MlflowTracker,
+    rows: pd.DataFrame,
+    model: OpenModel,
+    evaluation: assess.Evaluation,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     kept = tracker.keep(model, _gated(evaluation, True), _lineage())
     assert kept.warnings == ()
     assert kept.promoted

@@ -17,9 +17,9 @@ from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity import rows as arrow
 from sendopt.propensity.line import Line
-from sendopt.propensity.logistic import expit
 from sendopt.propensity.model import CATEGORICAL, FEATURES, Card, matrix, split, train
 from sendopt.propensity.rows import Blocks, Rows
+from sendopt.stats.logistic import expit
 
 SETTINGS = Training(bootstrap_samples=50, folds=2, max_trees=40)
 

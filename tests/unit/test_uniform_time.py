@@ -12,8 +12,8 @@ from sendopt.config.schema import Arms
 from sendopt.domain.keys import unit_interval
 from sendopt.domain.limits import CampaignLimits, Cap, CostBudget, Limits, OptOutBudget
 from sendopt.domain.rules import Send
-from sendopt.measurement.experiment import arms_at
-from sendopt.measurement.uniform_time import plan_uniform_time
+from sendopt.experiment.arms import arms_at
+from sendopt.experiment.uniform_time import plan_uniform_time
 
 
 def cells(messages, slots, p_opt_out=0.01, cost=1.0, chosen=None, channel="push"):
@@ -22,14 +22,21 @@ def cells(messages, slots, p_opt_out=0.01, cost=1.0, chosen=None, channel="push"
     return pd.DataFrame(
         [
             {
-                "user_id": u, "notification_id": n, "campaign_id": c, "channel": channel, "category": "news", "slot": s,
-                "local_day": 0, "p_opt_out": p_opt_out, "cost": cost,
+                "user_id": u,
+                "notification_id": n,
+                "campaign_id": c,
+                "channel": channel,
+                "category": "news",
+                "slot": s,
+                "local_day": 0,
+                "p_opt_out": p_opt_out,
+                "cost": cost,
                 "chosen": s == (chosen or {}).get(n, min(slots)),
             }
             for u, n, c in messages
             for s in slots
         ]
-    )  # fmt: skip
+    )
 
 
 def plan(frame, limits=None, history=None, salt="s", n_slots=24):
@@ -78,9 +85,11 @@ def test_no_draw_takes_the_last_slot_of_a_users_other_message():
 def test_the_other_arms_keep_exactly_what_the_draws_do_not_use():
     many = [(f"u{i}", f"n{i}", "sale") for i in range(8)]
     limits = Limits(
-        campaigns={"sale": CampaignLimits(max_sends=16, min_sends=12)}, capacity={"push": 100},
-        opt_outs=OptOutBudget(max_expected=0.1), cost=CostBudget(max_total=100.0),
-    )  # fmt: skip
+        campaigns={"sale": CampaignLimits(max_sends=16, min_sends=12)},
+        capacity={"push": 100},
+        opt_outs=OptOutBudget(max_expected=0.1),
+        cost=CostBudget(max_total=100.0),
+    )
     arm = plan(cells(many, [1, 2]), limits)
     assert len(arm.drawn) == 8
     assert arm.rest.campaigns["sale"] == CampaignLimits(max_sends=8, min_sends=4)

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sendopt.allocation.problem import Cells, History, Ints, Messages, Problem
+from sendopt.allocation.problem import Cells, History, Messages, Problem
 from sendopt.domain.limits import Limits
 from sendopt.errors import ContractError, InfeasibleError
-
-Flags = NDArray[np.bool_]
+from sendopt.stats.arrays import Flags, Ints
 
 
 def require_sound(problem: Problem) -> None:

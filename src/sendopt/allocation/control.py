@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sendopt.allocation.coupling import Rows
-from sendopt.allocation.problem import Floats
+from sendopt.stats.arrays import Floats
 
 
 @dataclass(frozen=True)

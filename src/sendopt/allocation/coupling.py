@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.allocation.problem import Problem
+from sendopt.stats.arrays import Floats, Ints
 
 ROUNDING = 1e-9  # of sums of probabilities and money, relative
 
@@ -135,9 +136,17 @@ def rows_of(problem: Problem) -> Rows:
     opt_outs = -1 if limits.opt_outs is None else add("opt_outs", "opt_outs", limits.opt_outs.max_expected)
     cost = -1 if limits.cost is None else add("cost", "cost", limits.cost.max_total)
     rows = Rows(
-        tuple(names), tuple(kinds), np.array(limit, float), np.zeros(len(names)), np.array(price, float),
-        capacity, most_of, least_of, opt_outs, cost,
-    )  # fmt: skip
+        tuple(names),
+        tuple(kinds),
+        np.array(limit, float),
+        np.zeros(len(names)),
+        np.array(price, float),
+        capacity,
+        most_of,
+        least_of,
+        opt_outs,
+        cost,
+    )
     used: dict[int, list[float]] = defaultdict(list)
     for i in np.flatnonzero(h.committed).tolist():
         slot = int(-h.minutes_before[i] // problem.slot_minutes)

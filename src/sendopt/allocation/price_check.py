@@ -90,8 +90,9 @@ def _moved(limits: Limits, rows: Rows, price: Price) -> tuple[Limits, float]:
             to = max(0.0, price.limit - step)
         bounds = {"max_sends" if kind == "campaign_max" else "min_sends": int(to)}
         fields["campaigns"] = {
-            **limits.campaigns, name: CampaignLimits(**{**old_bounds.model_dump(), **bounds}),
-        }  # fmt: skip
+            **limits.campaigns,
+            name: CampaignLimits(**{**old_bounds.model_dump(), **bounds}),
+        }
     elif kind == "opt_outs":
         fields["opt_outs"] = type(limits.opt_outs)(max_expected=to)  # type: ignore[misc]
     else:

@@ -8,10 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.domain.limits import Limits
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Texts = NDArray[np.object_]
+from sendopt.stats.arrays import Floats, Ints, Texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +71,12 @@ class Problem:
 def empty_history() -> History:
     texts, ints, floats = np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.float64)
     return History(
-        user=ints, channel=texts, category=texts, campaign=texts, minutes_before=floats,
-        local_day=ints, p_opt_out=floats, cost=floats,
-    )  # fmt: skip
+        user=ints,
+        channel=texts,
+        category=texts,
+        campaign=texts,
+        minutes_before=floats,
+        local_day=ints,
+        p_opt_out=floats,
+        cost=floats,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sendopt.allocation.problem import Ints
+from sendopt.stats.arrays import Ints
 
 TENTH = 0.1  # of a limit
 ROUNDING = 1e-9  # of value or penalty: by so much two sums of the same numbers may differ

@@ -11,14 +11,15 @@ import numpy as np
 from sendopt.allocation.contract import canonical, require_sound
 from sendopt.allocation.control import UNWATCHED, Control, Progress
 from sendopt.allocation.coupling import Rows, rows_of
-from sendopt.allocation.exact import Exact, plan_exactly
+from sendopt.allocation.exact.plan import Exact, plan_exactly
 from sendopt.allocation.prices.engine import arrays, bound_by_prices, plan_by_prices, prepare
 from sendopt.allocation.prices.greedy import greedy_cells
 from sendopt.allocation.prices.instance import Compiled
-from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.allocation.problem import Problem
 from sendopt.allocation.solution import Price, Solution, Tier, gap_of, proven_bound
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.config.schema import Allocation
+from sendopt.stats.arrays import Floats, Ints
 
 TERMINATIONS = ("optimal", "gap_reached", "passes_done", "work_limit", "cancelled")  # the worst last
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from sendopt.allocation.problem import Cells, History, Ints, Problem
+from sendopt.allocation.problem import Cells, History, Problem
 from sendopt.domain.limits import Limits
+from sendopt.stats.arrays import Ints
 
 
 def tiers_of(problem: Problem) -> list[int]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sendopt.allocation.coupling import Rows
-from sendopt.allocation.problem import Floats
+from sendopt.stats.arrays import Floats
 
 SAMPLE = 1 << 16  # numbers that a median is taken of
 MOST_HALVINGS = 1000  # a unit and its reciprocal stay normal numbers

@@ -141,18 +141,22 @@ def _order(settings: Settings) -> Iterator[Finding]:
     """Bounds that no value can keep: a minimum above its maximum, a list out of order, one limit of two sizes."""
     pairs: list[tuple[KeyPath, str, float, float | None]] = [
         (
-            ("gate", "min_calibration_ratio"), "max_calibration_ratio",
-            settings.gate.min_calibration_ratio, settings.gate.max_calibration_ratio,
+            ("gate", "min_calibration_ratio"),
+            "max_calibration_ratio",
+            settings.gate.min_calibration_ratio,
+            settings.gate.max_calibration_ratio,
         ),
         (
-            ("drift", "min_label_ratio"), "max_label_ratio",
-            settings.drift.min_label_ratio, settings.drift.max_label_ratio,
+            ("drift", "min_label_ratio"),
+            "max_label_ratio",
+            settings.drift.min_label_ratio,
+            settings.drift.max_label_ratio,
         ),
         *(
             (("campaigns", name, "min_sends"), "max_sends", campaign.min_sends, campaign.max_sends)
             for name, campaign in settings.campaigns.items()
         ),
-    ]  # fmt: skip
+    ]
     for path, upper, low, high in pairs:
         if high is not None and low > high:
             yield path, f"above {upper}; got {low:g}; expected at most {high:g}"

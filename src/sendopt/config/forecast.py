@@ -8,13 +8,7 @@ from datetime import date
 
 from sendopt.config import local_hours
 from sendopt.config.checks import MINUTES_PER_DAY, window_minutes
-from sendopt.config.schema import (
-    AudienceActive,
-    AudienceIngested,
-    AudienceShare,
-    Campaign,
-    Settings,
-)
+from sendopt.config.schema import AudienceActive, AudienceIngested, AudienceShare, Campaign, Settings
 from sendopt.domain.limits import Cap, Capacity, Fatigue
 
 A_YEAR = 2026  # whose clock changes count where no date is given

@@ -10,19 +10,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: `sendopt.spark.NAME` and `jobs/NAME.py`.
+    """One stage: `run` of `sendopt.spark.FAMILY.NAME`, and `jobs/NAME.py`.
 
     `reads` are the tables whose rows it works from; rows that it only wrote itself, or that a merge compares with, are
     none. `may_read` and `may_write` are those that depend on settings or data (goals, a champion, an alert).
     """
 
     name: str
+    family: str  # the package of the pure code that it works with; `spark.FAMILY` is beside it
     story: str  # what a terminal shows while it runs
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     may_read: tuple[str, ...] = ()
     may_write: tuple[str, ...] = ()
     plans: bool = False  # writes what belongs to one plan: never for a plan date that is over
+
+    @property
+    def module(self) -> str:
+        """Where its `run(night)` is; imported when the stage runs, for this catalogue knows no engine."""
+        return f"sendopt.spark.{self.family}.{self.name}"
 
 
 _LOG = ("sends", "interactions", "sessions", "users")
@@ -32,6 +38,7 @@ _PEOPLE = ("users", "consents", "sends", "interactions", "user_features", "send_
 CATALOGUE: tuple[Stage, ...] = (
     Stage(
         "ingest",
+        "ingest",
         "reading raw logs",
         reads=(),
         may_read=("sends", "interactions", "users", "consents"),
@@ -40,12 +47,14 @@ CATALOGUE: tuple[Stage, ...] = (
     ),
     Stage(
         "build_features",
+        "features",
         "building features as of the decision",
         reads=_LOG,
         writes=("user_features", "slot_features", "group_features"),
     ),
     Stage(
         "train_propensity",
+        "propensity",
         "learning who opens when",
         reads=(),
         may_read=(*_LOG, "user_features", "send_plan"),
@@ -54,6 +63,7 @@ CATALOGUE: tuple[Stage, ...] = (
     ),
     Stage(
         "score_slots",
+        "propensity",
         "scoring every person × slot",
         reads=(*_LOG, "consents", "user_features", "slot_features", "group_features", "messages", "send_plan"),
         writes=("slot_scores",),
@@ -61,6 +71,7 @@ CATALOGUE: tuple[Stage, ...] = (
     ),
     Stage(
         "build_candidates",
+        "candidates",
         "applying every rule of eligibility",
         reads=("runs", "slot_scores", "messages", *_PEOPLE, "slot_features"),
         writes=("messages", "candidates"),
@@ -68,6 +79,7 @@ CATALOGUE: tuple[Stage, ...] = (
     ),
     Stage(
         "allocate",
+        "allocation",
         "planning under all limits, with a proof",
         reads=("runs", "slot_scores", "candidates", *_PEOPLE),
         writes=("allocation", "suppressed", "shadow_prices", "certificate"),
@@ -75,6 +87,7 @@ CATALOGUE: tuple[Stage, ...] = (
     ),
     Stage(
         "publish_schedule",
+        "delivery",
         "publishing the audited plan",
         reads=(
             *("runs", "slot_scores", "candidates", "allocation", "suppressed", "shadow_prices", "certificate"),
@@ -85,6 +98,7 @@ CATALOGUE: tuple[Stage, ...] = (
     ),
     Stage(
         "measure",
+        "measurement",
         "measuring the last mature night",
         reads=("send_plan", "sends", "interactions", "shadow_prices"),
         may_read=("candidates", "allocation", "user_features"),

@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 
 from sendopt.allocation import allocate
 from sendopt.allocation.coupling import rows_of
-from sendopt.allocation.problem import Cells, Ints, Problem, Texts
-from sendopt.allocation.reasons import Why, why_lost, why_unplanned
+from sendopt.allocation.exact.user_rows import past_sends
+from sendopt.allocation.problem import Cells, Problem
+from sendopt.allocation.reasons.one_message import Why, why_lost, why_unplanned
 from sendopt.allocation.solution import Solution
-from sendopt.allocation.user_rows import past_sends
 from sendopt.config.schema import Allocation
 from sendopt.domain.rules import Send
-from sendopt.measurement.uniform_time import UniformArm, plan_uniform_time
-
-Flags = NDArray[np.bool_]
+from sendopt.experiment.uniform_time import UniformArm, plan_uniform_time
+from sendopt.stats.arrays import Flags, Ints, Texts
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,15 @@ def plan_arms(problem: Problem, drawn: Flags, settings: Allocation, salt: str) -
     }
     lost = {int(kept[c]): w for c, w in why_lost(others, solution, problem.limits).items()}
     return ArmsPlan(
-        chosen[order], pscore[order], others, solution, why, lost,
-        _cost(problem, alike, of_arm, at, solution), arm.warnings,
-    )  # fmt: skip
+        chosen[order],
+        pscore[order],
+        others,
+        solution,
+        why,
+        lost,
+        _cost(problem, alike, of_arm, at, solution),
+        arm.warnings,
+    )
 
 
 def _draw(problem: Problem, alike: Solution, of_arm: Flags, salt: str) -> UniformArm:
@@ -116,9 +121,10 @@ def _draw(problem: Problem, alike: Solution, of_arm: Flags, salt: str) -> Unifor
     )
     users = {str(problem.users[u]) for u in np.unique(messages.user[of_arm]).tolist()}
     history: dict[str, list[Send]] = {
-        str(user): sends for user, sends in zip(problem.users, past_sends(problem), strict=True)
+        str(user): sends
+        for user, sends in zip(problem.users, past_sends(problem), strict=True)
         if sends and (str(user) in users or any(s.minute >= 0 for s in sends))
-    }  # fmt: skip
+    }
     across = rows_of(problem)
     committed = [0.0 if row < 0 else float(across.committed[row]) for row in (across.opt_outs, across.cost)]
     return plan_uniform_time(frame, history, problem.limits, problem.slot_minutes, problem.n_slots, salt, *committed)

@@ -11,15 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import chi2
 
 from sendopt.config.schema import Drift
-from sendopt.measurement.off_policy import interval, resampled
+from sendopt.measurement.off_policy import interval
+from sendopt.stats.arrays import Flags, Floats, Ints
+from sendopt.stats.bootstrap import resampled
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 INPUTS, LABELS, PRICES = KINDS = "inputs", "labels", "prices"
 GATE = "gate"
 BINS = 10

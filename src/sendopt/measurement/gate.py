@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sendopt.config.schema import Gate
-from sendopt.measurement.off_policy import Estimate, interval, resampled
+from sendopt.measurement.off_policy import Estimate, interval
 from sendopt.measurement.slot_policies import PolicyValues
+from sendopt.stats.arrays import Floats, Ints
+from sendopt.stats.bootstrap import resampled
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 STANDARDS = (
     ("global_rate", "one rate for everyone"),
     ("slot", "the hour's popularity"),

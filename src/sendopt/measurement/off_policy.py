@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from sendopt.stats.arrays import Floats, Ints
+from sendopt.stats.bootstrap import resampled
+from sendopt.stats.intervals import PERCENTILES_95
+
 MIN_EFFECTIVE = 30.0  # effective matched sends below which nothing is claimed
 MIN_PEOPLE = 5.0  # effective people below which a resample of people says nothing
-RESAMPLES = 1000
-_LEVELS = (2.5, 97.5)
-_CELLS_AT_ONCE = 4_000_000  # resampled user numbers held in memory
 
 
 @dataclass(frozen=True)
@@ -120,27 +119,6 @@ def doubly_robust(sums: Floats) -> Floats:
 ESTIMATORS: dict[str, Callable[[Floats], Floats]] = {"ips": ips, "snips": snips, "dr": doubly_robust}
 
 
-def resampled(columns: Floats, user: Ints, seed: int = 0, samples: int = RESAMPLES) -> Floats:
-    """Sums of `columns` (K, N) over the log itself, then over users drawn with replacement: shape (K, 1 + samples).
-
-    `user` of shape (N,) numbers the clusters. Source of the cluster bootstrap: Field and Welsh 2007, "Bootstrapping
-    clustered data".
-    """
-    users, index = np.unique(user, return_inverse=True)
-    sums = np.stack([np.bincount(index, column, minlength=len(users)) for column in columns])
-    rng = np.random.default_rng(seed)
-    result = np.empty((len(columns), samples + 1))
-    result[:, 0] = sums.sum(axis=1)
-    step = max(1, _CELLS_AT_ONCE // max(1, len(users)))
-    for start in range(0, samples, step):
-        size = min(step, samples - start)
-        drawn = rng.integers(0, len(users), (size, len(users)))
-        drawn += np.arange(size)[:, None] * len(users)
-        times = np.bincount(drawn.ravel(), minlength=size * len(users)).reshape(size, len(users))
-        result[:, 1 + start : 1 + start + size] = sums @ times.T
-    return result
-
-
 def interval(values: Floats, on: Basis | float) -> Estimate:
     """The estimate whose value is the first of `values`, with the percentile interval of the others.
 
@@ -150,7 +128,7 @@ def interval(values: Floats, on: Basis | float) -> Estimate:
     basis = on if isinstance(on, Basis) else Basis(on)
     if basis.refusal:
         return Estimate(None, None, None, basis.sends, basis.refusal)
-    low, high = np.nanpercentile(values[1:], _LEVELS)
+    low, high = np.nanpercentile(values[1:], PERCENTILES_95)
     return Estimate(float(values[0]), float(low), float(high), basis.sends)
 
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sendopt.measurement.off_policy import ESTIMATORS, RESAMPLES, Estimate, Weighted, interval, resampled
+from sendopt.measurement.off_policy import ESTIMATORS, Estimate, Weighted, interval
+from sendopt.stats.arrays import Flags, Floats, Ints
+from sendopt.stats.bootstrap import RESAMPLES, resampled
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 CHALLENGER, CHAMPION, UNIFORM = "challenger", "champion", "uniform"
 MIN_SUPPORT = 20  # drawn sends of a channel that a local hour needs before a policy may choose it
 
@@ -61,9 +59,10 @@ class PolicyValues:
                 for against, table in (("champion", self.minus_champion), ("uniform", self.minus_uniform)):
                     d = table.get(name, {}).get(how)
                     row |= {
-                        f"minus_{against}": d and d.value, f"minus_{against}_low": d and d.low,
+                        f"minus_{against}": d and d.value,
+                        f"minus_{against}_low": d and d.low,
                         f"minus_{against}_high": d and d.high,
-                    }  # fmt: skip
+                    }
                 found.append({**row, "sends": self.sends, "users": self.users})
         return found
 

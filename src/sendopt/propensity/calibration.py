@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from sendopt.stats.arrays import Floats
+from sendopt.stats.intervals import NORMAL_95
+
 DECILES = 10
 LOW, HIGH = 0.95, 1.05  # what a calibrated group keeps to
-NORMAL_95 = 1.959963984540054
 FEW = 5
 
 
@@ -34,10 +35,17 @@ def ratios(test: pd.DataFrame, y: Floats, p: Floats) -> list[dict[str, Any]]:
             ratio, low, high = ratio_interval(y[mine], p[mine], users[mine])
             found.append(
                 {
-                    "by": by, "name": name, "n": int(mine.sum()), "observed": observed, "expected": expected,
-                    "ratio": ratio, "low": low, "high": high, "calibrated": bool(low <= HIGH and high >= LOW),
+                    "by": by,
+                    "name": name,
+                    "n": int(mine.sum()),
+                    "observed": observed,
+                    "expected": expected,
+                    "ratio": ratio,
+                    "low": low,
+                    "high": high,
+                    "calibrated": bool(low <= HIGH and high >= LOW),
                 }
-            )  # fmt: skip
+            )
     return found
 
 

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from sendopt.config.schema import FeatureSettings, Training
 from sendopt.propensity.calibration import ratios
-from sendopt.propensity.logistic import clip, expit, fit_logistic, logit
 from sendopt.propensity.model import TIMING, Model, OpenModel, Parts, day_text, describe, split
-from sendopt.propensity.rows import Floats, Rows
+from sendopt.propensity.rows import Rows
 from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
 from sendopt.propensity.shrinkage import fit as fit_shrinkage
+from sendopt.stats.arrays import Floats
+from sendopt.stats.bootstrap import resampled
+from sendopt.stats.intervals import PERCENTILES_95
+from sendopt.stats.logistic import clip, expit, fit_logistic, logit
+from sendopt.stats.losses import log_loss
 
 Evaluation = dict[str, Any]
 SLOT_PRIOR_SENDS = 20.0
@@ -144,9 +148,13 @@ def _cold_start(
     cold = mature <= FEW_SENDS
     weight = shrinkage.weight(mature)
     said: dict[str, Any] = {
-        "kappa": shrinkage.kappa, "kappa_segment": shrinkage.kappa_segment, "overall": shrinkage.overall,
-        "segments": list(shrinkage.segments), "mean_weight": _number(weight.mean()), "n": int(cold.sum()),
-    }  # fmt: skip
+        "kappa": shrinkage.kappa,
+        "kappa_segment": shrinkage.kappa_segment,
+        "overall": shrinkage.overall,
+        "segments": list(shrinkage.segments),
+        "mean_weight": _number(weight.mean()),
+        "n": int(cold.sum()),
+    }
     if not cold.any():
         return said | {"model": None, "cohort": None, "gain": None, "low": None, "high": None}
     cohort = log_loss(y[cold], ShrunkBaseline(shrinkage, cohort_only=True).predict(test[cold]))
@@ -187,12 +195,15 @@ def placebo(points: pd.DataFrame, settings: Training) -> dict[str, Any] | None:
     sums = points.groupby(["local_hour", "sent"])[["n", "successes"]].sum().unstack("sent", fill_value=0)
     rows = [
         {
-            "slot": f"{hour:02d}:00", "sent": _number(s1 / n1), "not_sent": _number(s0 / n0),
-            "n_sent": int(n1), "n_not_sent": int(n0),
+            "slot": f"{hour:02d}:00",
+            "sent": _number(s1 / n1),
+            "not_sent": _number(s0 / n0),
+            "n_sent": int(n1),
+            "n_not_sent": int(n0),
         }
         for hour, n0, n1, s0, s1 in sums.itertuples()
         if n0 and n1
-    ]  # fmt: skip
+    ]
     by_user = (
         points.groupby(["user_id", "sent"])[["n", "successes"]].sum().unstack("sent", fill_value=0).to_numpy(float)
     )
@@ -200,15 +211,9 @@ def placebo(points: pd.DataFrame, settings: Training) -> dict[str, Any] | None:
     with np.errstate(divide="ignore", invalid="ignore"):
         difference = draws[:, 3] / draws[:, 1] - draws[:, 2] / draws[:, 0]
     n0, n1, s0, s1 = by_user.sum(axis=0)
-    low, high = np.nanpercentile(difference, [2.5, 97.5]) * 100
+    low, high = np.nanpercentile(difference, PERCENTILES_95) * 100
     said = f" Sent minus not sent: {(s1 / n1 - s0 / n0) * 100:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
     return {"note": PLACEBO_NOTE + said, "rows": rows}
-
-
-def log_loss(y: Floats, p: Floats) -> Floats:
-    """Loss of each row, in nats, shape (N,)."""
-    q = clip(p)
-    return np.asarray(-(y * np.log(q) + (1 - y) * np.log1p(-q)), dtype=np.float64)
 
 
 def _cluster_intervals(saved: Floats, user: NDArray[Any], settings: Training) -> list[dict[str, float | None]]:
@@ -217,7 +222,7 @@ def _cluster_intervals(saved: Floats, user: NDArray[Any], settings: Training) ->
     sums = np.zeros((len(users), saved.shape[1] + 1))
     np.add.at(sums, codes, np.column_stack([saved, np.ones(len(codes))]))
     draws = _resampled_sums(sums, settings)
-    low, high = np.percentile(draws[:, :-1] / draws[:, -1:], [2.5, 97.5], axis=0)
+    low, high = np.percentile(draws[:, :-1] / draws[:, -1:], PERCENTILES_95, axis=0)
     mean = saved.mean(axis=0)
     return [
         {"gain": _number(m), "low": _number(a), "high": _number(b)} for m, a, b in zip(mean, low, high, strict=True)
@@ -226,12 +231,7 @@ def _cluster_intervals(saved: Floats, user: NDArray[Any], settings: Training) ->
 
 def _resampled_sums(by_user: Floats, settings: Training) -> Floats:
     """Sums over users drawn with replacement, shape (bootstrap_samples, K)."""
-    users = len(by_user)
-    rng = np.random.default_rng(settings.seed)
-    result = np.empty((settings.bootstrap_samples, by_user.shape[1]))
-    for i in range(settings.bootstrap_samples):
-        result[i] = np.bincount(rng.integers(0, users, users), minlength=users) @ by_user
-    return result
+    return resampled(by_user.T, np.arange(len(by_user)), settings.seed, settings.bootstrap_samples)[:, 1:].T
 
 
 def _calibration(y: Floats, p: Floats) -> list[dict[str, Any]]:
@@ -245,11 +245,13 @@ def _calibration(y: Floats, p: Floats) -> list[dict[str, Any]]:
 def _slot_lift(hour: NDArray[Any], y: Floats, p: Floats) -> list[dict[str, Any]]:
     return [
         {
-            "local_hour": int(h), "observed": _number(y[hour == h].mean()), "expected": _number(p[hour == h].mean()),
+            "local_hour": int(h),
+            "observed": _number(y[hour == h].mean()),
+            "expected": _number(p[hour == h].mean()),
             "n": int((hour == h).sum()),
         }
         for h in np.unique(hour)
-    ]  # fmt: skip
+    ]
 
 
 def _importance(model: Model, test: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sendopt.config.schema import Goal
-from sendopt.propensity.logistic import clip
 from sendopt.propensity.model import Model, OpenModel
-from sendopt.propensity.rows import Floats
+from sendopt.stats.arrays import Floats
+from sendopt.stats.logistic import clip
 
 
 class Head(Protocol):
@@ -67,7 +67,7 @@ def share_of_success(goals: int, successes: int) -> float:
 
 
 def worth(p_open: Floats, p_goals: Mapping[str, Floats], goals: Mapping[str, Goal]) -> Floats:
-    """What a send is worth, in opens: p_open + Σ weight · p(goal); shape (N,). `sendopt.spark.goals` has it in SQL."""
+    """What a send is worth, in opens: p_open + Σ weight · p(goal); (N,). `spark.propensity.goals` has it as SQL."""
     return np.asarray(p_open + sum(goal.weight * p_goals[name] for name, goal in goals.items()), dtype=np.float64)
 
 

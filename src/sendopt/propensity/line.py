@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sendopt.propensity.logistic import expit, fit_logistic, logit
-from sendopt.propensity.rows import Floats
+from sendopt.stats.arrays import Floats
+from sendopt.stats.logistic import expit, fit_logistic, logit
 
 Vocabulary = Mapping[str, Sequence[str]]
 SHAPES: dict[str, Callable[[Floats], Floats]] = {
@@ -92,9 +92,13 @@ class Line:
 
 
 def fit(
-    raw: Floats, target: Floats, matrix: Floats, features: Sequence[str], vocabulary: Vocabulary,
+    raw: Floats,
+    target: Floats,
+    matrix: Floats,
+    features: Sequence[str],
+    vocabulary: Vocabulary,
     beside: Floats | None = None,
-) -> tuple[Line, float]:  # fmt: skip
+) -> tuple[Line, float]:
     """(the line, how much a unit of `beside` adds to it) by logistic regression.
 
     `raw`, `target` (0/1), `beside`: shape (N,); `matrix`: the features as the trees see them, words as codes, (N, F).

@@ -21,8 +21,9 @@ from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity import line
 from sendopt.propensity.line import Line
-from sendopt.propensity.logistic import LEAST_P, clip
-from sendopt.propensity.rows import Blocks, Flags, Floats, Rows
+from sendopt.propensity.rows import Blocks, Rows
+from sendopt.stats.arrays import Flags, Floats
+from sendopt.stats.logistic import LEAST_P, clip
 
 CATEGORICAL = ("channel", "category")
 # What depends on the slot. Counts that grow with the log's age (hour_sends, mature_90d, sends_30d, …) are left out: in
@@ -31,14 +32,28 @@ CATEGORICAL = ("channel", "category")
 # .967, without them .997. The rates of a channel and category of the day are left out as well: they wander by chance,
 # and trees take that for a trend (true / expected of four worlds 1.027 with them, 1.013 without).
 TIMING = (
-    "local_hour", "weekday", "weekend", "user_hour_rate", "user_daypart_rate",
-    "user_hour_activity", "user_weekpart_activity", "hour_rate",
-)  # fmt: skip
+    "local_hour",
+    "weekday",
+    "weekend",
+    "user_hour_rate",
+    "user_daypart_rate",
+    "user_hour_activity",
+    "user_weekpart_activity",
+    "hour_rate",
+)
 FEATURES = (
-    *TIMING, *CATEGORICAL, "rate_7d", "rate_30d", "rate_90d",
-    "sends_7d", "sessions_7d",
-    "days_since_send", "days_since_open", "days_since_session", "fatigue_points",
-)  # fmt: skip
+    *TIMING,
+    *CATEGORICAL,
+    "rate_7d",
+    "rate_30d",
+    "rate_90d",
+    "sends_7d",
+    "sessions_7d",
+    "days_since_send",
+    "days_since_open",
+    "days_since_session",
+    "fatigue_points",
+)
 MIN_ROWS = 200
 MIN_POSITIVES = 20  # of each outcome, among the rows that trees learn from
 LINE_ROWS = 500_000  # that the line is fitted on
@@ -307,9 +322,14 @@ def _sampled(rows: Rows, target: Floats, settings: Training) -> Flags:
 
 
 def _boost(
-    rows: Rows, card: Card, target: Floats, keep: Flags, settings: Training,
-    stop: Flags | None = None, trees: int | None = None,
-) -> lgb.Booster:  # fmt: skip
+    rows: Rows,
+    card: Card,
+    target: Floats,
+    keep: Flags,
+    settings: Training,
+    stop: Flags | None = None,
+    trees: int | None = None,
+) -> lgb.Booster:
     """Trees of the kept rows: as many as said, or until the rows of `stop` gain nothing any more."""
 
     def dataset(mine: Flags, reference: lgb.Dataset | None = None) -> lgb.Dataset:

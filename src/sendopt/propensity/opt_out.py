@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from sendopt.config.schema import OptOut
-
-Floats = NDArray[np.float64]
+from sendopt.stats.arrays import Floats
 
 
 @dataclass(frozen=True)

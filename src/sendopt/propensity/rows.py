@@ -16,9 +16,8 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from sendopt.errors import ModelError
+from sendopt.stats.arrays import Flags, Floats
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 BATCH_ROWS = 65_536
 
 

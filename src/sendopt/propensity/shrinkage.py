@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from sendopt.propensity.logistic import clip, expit, logit
 from sendopt.propensity.model import require_columns
-from sendopt.propensity.rows import Floats
+from sendopt.stats.arrays import Floats
+from sendopt.stats.logistic import clip, expit, logit
 
 MOST, LEAST = 1e6, 0.1  # of κ: no difference between users beyond chance, nothing but differences
 USED = ("mature_90d", "successes_90d", "sessions_30d")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity.model import FEATURES, OpenModel, Parts, fold_of, obstacles, split, train, train_arms
-from sendopt.propensity.rows import Floats
+from sendopt.stats.arrays import Floats
+from sendopt.stats.intervals import PERCENTILES_95
 
 Learner = Literal["s", "t"]
 SENT = "sent"
@@ -155,12 +156,17 @@ def qini(points: pd.DataFrame, uplift: Floats, settings: Training) -> Qini:
     for i in range(settings.bootstrap_samples):
         weight = np.bincount(rng.integers(0, number, number), minlength=number)[users].astype(np.float64)
         drawn[i] = _area(_curve(worth, levels, weight)), (weight @ worth) / weight.sum()
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    low, high = np.percentile(drawn, PERCENTILES_95, axis=0)
     shown = np.linspace(0, len(curve[0]) - 1, min(GRID, len(order)) + 1).astype(np.int64)
     return Qini(
-        _area(curve), float(low[0]), float(high[0]), float(worth.mean()), float(low[1]), float(high[1]),
+        _area(curve),
+        float(low[0]),
+        float(high[0]),
+        float(worth.mean()),
+        float(low[1]),
+        float(high[1]),
         tuple((float(curve[0][i]), float(curve[1][i])) for i in shown),
-    )  # fmt: skip
+    )
 
 
 def _curve(worth: Floats, levels: NDArray[np.int64], weight: Floats) -> tuple[Floats, Floats]:

@@ -1,5 +1,5 @@
 """The report of a night: `data.load` reads the tables, `render` gives the page, `write` puts it into a file."""
 
-from sendopt.report.html import render, write
+from sendopt.report.night.page import render, write
 
 __all__ = ["render", "write"]

@@ -20,17 +20,45 @@ _VERSIONS = ("plan_version", "config_hash", "model_version")
 # What the report reads, so that a column added to a contract does not make older tables unreadable.
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "send_plan": (
-        "user_id", "campaign_id", "channel", "category", "send_at_utc", "slot_end_utc", "send_at_local", "arm",
-        "pscore", "p_open", "p_opt_out", "value", *_VERSIONS,
+        "user_id",
+        "campaign_id",
+        "channel",
+        "category",
+        "send_at_utc",
+        "slot_end_utc",
+        "send_at_local",
+        "arm",
+        "pscore",
+        "p_open",
+        "p_opt_out",
+        "value",
+        *_VERSIONS,
     ),
     "suppressed": ("user_id", "campaign_id", "arm", "reason", "detail", *_VERSIONS),
     "shadow_prices": ("row", "kind", "limit", "used", "kept_free", "price", *_VERSIONS),
     "certificate": (
-        "value", "penalty", "objective", "bound", "gap", "method", "termination", "users", "messages", "cells",
-        "sends", *_VERSIONS,
+        "value",
+        "penalty",
+        "objective",
+        "bound",
+        "gap",
+        "method",
+        "termination",
+        "users",
+        "messages",
+        "cells",
+        "sends",
+        *_VERSIONS,
     ),
     "outcomes": (
-        "plan_date", "arm", "channel", "planned", "sent", "successes", "opt_outs", "expected_successes",
+        "plan_date",
+        "arm",
+        "channel",
+        "planned",
+        "sent",
+        "successes",
+        "opt_outs",
+        "expected_successes",
         "expected_opt_outs",
     ),
     "lift": ("plan_date", "metric", "estimate", "low", "high", "users", "sends", "note"),
@@ -38,7 +66,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "alerts": ("plan_date", "kind", "name", "sentence"),
     "goal_outcomes": ("plan_date", "goal", "sent", "successes", "expected_successes"),
     "runs": ("stage", "delta_versions", "seconds", "rows_in", "rows_out", "dropped_by_reason", "facts"),
-}  # fmt: skip
+}
 _LATER = {"suppressed": ("detail",)}  # columns that tables of earlier versions lack: read as missing
 
 
@@ -96,9 +124,11 @@ class ReportData:
 
 
 def load(
-    data_root: str | Path, plan_date: date, evaluation: dict[str, Any] | None,
+    data_root: str | Path,
+    plan_date: date,
+    evaluation: dict[str, Any] | None,
     goal_evaluations: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-) -> ReportData:  # fmt: skip
+) -> ReportData:
     """Return the night of `plan_date` as frames, read from `<data_root>/<table>`.
 
     A table that is not there gives an empty frame and its name in `missing`. Raises ContractError when a table lacks

@@ -13,10 +13,10 @@ import pandas as pd
 from sendopt.domain import reasons
 from sendopt.domain.slots import local_text
 from sendopt.errors import ConfigError, InputNotReady
-from sendopt.measurement.experiment import HOLDOUT, UNIFORM_TIME
-from sendopt.report import reason_words
+from sendopt.experiment.arms import HOLDOUT, UNIFORM_TIME
 from sendopt.report.data import read_table
-from sendopt.report.words import amount
+from sendopt.report.kit import reason_words
+from sendopt.report.kit.words import amount
 
 _ARM_WORDS = {
     HOLDOUT: "This person is in the hold-out group: nothing is sent, so that the effect of sending can be measured.",

@@ -9,8 +9,10 @@ from datetime import date
 from html import escape, unescape
 from pathlib import Path
 
-from sendopt.report import html, parts, plan_sections, words
 from sendopt.report.data import ReportData
+from sendopt.report.kit import parts, words
+from sendopt.report.night import page as night_page
+from sendopt.report.night import plan_sections
 
 FOLDER = "reports"
 INDEX = "index.html"
@@ -37,7 +39,7 @@ def write(data: ReportData, out: str | Path) -> Path:
     """The night's page, `<out>/reports/DATE.html`; the index beside it is written with it, each atomically."""
     folder = Path(out) / FOLDER
     page = folder / f"{data.plan_date.isoformat()}.html"
-    html.put(page, html.render(data, head=_meta(line_of(data))))
+    night_page.put(page, night_page.render(data, head=_meta(line_of(data))))
     write_index(folder)
     return page
 
@@ -47,7 +49,7 @@ def write_index(folder: Path) -> Path:
     index = folder / INDEX
     while True:
         pages = _pages(folder)
-        html.put(index, render_index({day: _line(path) for day, path in pages.items()}))
+        night_page.put(index, render_index({day: _line(path) for day, path in pages.items()}))
         if _pages(folder).keys() == pages.keys():
             return index
 
@@ -74,10 +76,15 @@ def render_index(nights: dict[date, NightLine]) -> str:
     head = "".join(
         f"<th{' class=n' if numeric else ''}>{name}</th>"
         for name, numeric in (
-            ("Night", False), ("Sends", True), ("Candidates", True), ("People", True), ("Value", True), ("Gap", True),
+            ("Night", False),
+            ("Sends", True),
+            ("Candidates", True),
+            ("People", True),
+            ("Value", True),
+            ("Gap", True),
             ("Warnings", False),
         )
-    )  # fmt: skip
+    )
     lead = "The newest night comes first. The gap is what the best possible plan could still add, at most."
     body = (
         f'<header><p class="eyebrow">Send plans</p><h1>{words.plural(len(nights), "night")}</h1>'
@@ -85,16 +92,18 @@ def render_index(nights: dict[date, NightLine]) -> str:
         '<section id="nights"><div class="card"><div class="scroll stack" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></div></section>"
     )
-    return html.document("Send plans, night by night", body)
+    return night_page.document("Send plans, night by night", body)
 
 
 def _row(day: date, night: NightLine) -> str:
     link = f'<a class="night" href="{day.isoformat()}.html">{day.strftime("%a")} {day.isoformat()}</a>'
     cells = [
-        ("Sends", _count(night.sends)), ("Candidates", _count(night.candidates)), ("People", _count(night.people)),
+        ("Sends", _count(night.sends)),
+        ("Candidates", _count(night.candidates)),
+        ("People", _count(night.people)),
         ("Value", "–" if night.value is None else f"{night.value:,.1f}"),
         ("Gap", "–" if night.gap is None else words.gap_words(night.gap)),
-    ]  # fmt: skip
+    ]
     numbers = "".join(f'<td class="n" data-label="{name}">{escape(text)}</td>' for name, text in cells)
     return f'<tr><td data-label="Night">{link}</td>{numbers}<td data-label="Warnings">{_warnings(night)}</td></tr>'
 

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from sendopt.domain.slots import MINUTES_PER_DAY, offset_periods, plan_start
-from sendopt.simulation.draws import Flags, Ints
+from sendopt.stats.arrays import Flags, Ints
 
 DAY = 86_400  # seconds
 _EPOCH_DAY = date(1970, 1, 1)

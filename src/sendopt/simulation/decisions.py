@@ -14,11 +14,12 @@ from scipy.special import expit
 
 from sendopt.errors import ConfigError
 from sendopt.simulation.clock import iso
-from sendopt.simulation.draws import Floats, Ints, normal, uniform
+from sendopt.simulation.draws import normal, uniform
 from sendopt.simulation.nature import Memory
 from sendopt.simulation.policy import legacy_night
 from sendopt.simulation.population import ZONES
 from sendopt.simulation.world import World
+from sendopt.stats.arrays import Floats, Ints
 
 GOAL_HOURS = 1.0
 RECEPTIVE, RECEPTIVE_SPREAD = 0.35, 0.5  # log-odds that a message adds: mean and spread over users

@@ -13,7 +13,7 @@ import pandas as pd
 from sendopt.errors import ConfigError
 from sendopt.simulation.clock import day_start, iso
 from sendopt.simulation.dirt import add_dirt
-from sendopt.simulation.draws import Flags, seeds_of
+from sendopt.simulation.draws import seeds_of
 from sendopt.simulation.nature import CONSENT, NEVER, WITHHELD, Memory, Offers, Reactions, react, sessions
 from sendopt.simulation.policy import LegacyNight, legacy_night
 from sendopt.simulation.population import ZONES
@@ -29,6 +29,7 @@ from sendopt.simulation.raw import (
     written,
 )
 from sendopt.simulation.world import World, world_file
+from sendopt.stats.arrays import Flags
 
 PLAN_COLUMNS = (
     "user_id",

@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Texts = NDArray[np.object_]
+from sendopt.stats.arrays import Floats, Ints
+
 Seeds = NDArray[np.uint64]
 Lane = int | str
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from sendopt.simulation.clock import DAY, day_number, day_start
-from sendopt.simulation.draws import Flags, Floats, Ints, Seeds, normal, poisson, uniform
+from sendopt.simulation.draws import Seeds, normal, poisson, uniform
 from sendopt.simulation.world import HALF_LIFE_SECONDS, OPEN_HOURS, World
+from sendopt.stats.arrays import Flags, Floats, Ints
 
 NEVER = np.iinfo(np.int64).max
 

@@ -10,10 +10,11 @@ import numpy as np
 from sendopt.config.schema import AudienceActive, AudienceAll, AudienceShare, Campaign
 from sendopt.domain.slots import outside
 from sendopt.simulation.clock import day_number, day_start
-from sendopt.simulation.draws import Flags, Floats, Ints, choice, seeds_of, uniform
+from sendopt.simulation.draws import choice, seeds_of, uniform
 from sendopt.simulation.nature import Memory, Offers
 from sendopt.simulation.population import QUIET, ZONES
 from sendopt.simulation.world import World
+from sendopt.stats.arrays import Flags, Floats, Ints
 
 FIRST_HOUR, LAST_HOUR = 8, 21  # local hours of slot starts, both included
 MESSAGES = (0.45, 0.35, 0.14, 0.06)  # share of user-nights with 0, 1, 2, 3 messages

@@ -8,7 +8,8 @@ from datetime import date
 import numpy as np
 
 from sendopt.simulation.clock import DAY, day_start
-from sendopt.simulation.draws import Flags, Floats, Ints, Seeds, Texts, choice, normal, seeds_of, uniform
+from sendopt.simulation.draws import Seeds, choice, normal, seeds_of, uniform
+from sendopt.stats.arrays import Flags, Floats, Ints, Texts
 
 ZONES = {  # share of users, in no particular unit
     "America/New_York": 18,

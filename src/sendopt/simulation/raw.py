@@ -20,10 +20,10 @@ import numpy as np
 
 from sendopt.domain.slots import zone_or_none
 from sendopt.simulation.clock import iso, seconds_of
-from sendopt.simulation.draws import Ints
 from sendopt.simulation.nature import NEVER, Memory, Reactions
 from sendopt.simulation.population import QUIET, ZONES
 from sendopt.simulation.world import World
+from sendopt.stats.arrays import Ints
 
 FOLDERS = {"sends": "jsonl", "interactions": "jsonl", "sessions": "csv"}
 HISTORY = "history"
@@ -66,9 +66,11 @@ def interactions(
     who = list(zip(users, ids, send_keys, strict=True))
     found = []
     times_of = {
-        "open": reactions.opened, "click": reactions.clicked, "goal": reactions.ordered,
+        "open": reactions.opened,
+        "click": reactions.clicked,
+        "goal": reactions.ordered,
         "opt_out": reactions.opted_out,
-    }  # fmt: skip
+    }
     for kind, times in times_of.items():
         rows = np.flatnonzero(times != NEVER)
         found += [(at, *who[row], kind) for row, at in zip(rows, iso(times[rows]), strict=True)]

@@ -23,8 +23,9 @@ from sendopt.config.schema import Campaign, Grid
 from sendopt.domain.slots import MINUTES_PER_DAY
 from sendopt.errors import ConfigError
 from sendopt.simulation.clock import DAY, Clock, day_start
-from sendopt.simulation.draws import Floats, Ints, normal, seeds_of
+from sendopt.simulation.draws import normal, seeds_of
 from sendopt.simulation.population import SESSIONS_PER_DAY, ZONES, Population, populate
+from sendopt.stats.arrays import Floats, Ints
 
 HALF_LIFE_SECONDS = 72 * 3600
 OPEN_HOURS = 24  # p_open counts opens up to so many hours after the send

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sendopt.spark.stage import Night
+from sendopt.spark.night import Night
 
 
 def sends(night: Night, at: datetime) -> DataFrame:

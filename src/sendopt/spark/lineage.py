@@ -19,12 +19,12 @@ from pyspark.sql import functions as F
 
 from sendopt.domain.stages import writers
 from sendopt.errors import InputNotReady
-from sendopt.measurement import experiment
-from sendopt.measurement.experiment import FALLBACK, TREATMENT
-from sendopt.spark.stage import Night
+from sendopt.experiment import arms
+from sendopt.experiment.arms import FALLBACK, TREATMENT
+from sendopt.spark.night import Night
 from sendopt.tracking import Lineage
 
-BASELINE = experiment.BASELINE
+BASELINE = arms.BASELINE
 LEARNT_FROM = ("sends", "interactions", "sessions", "users")
 
 
@@ -132,9 +132,13 @@ def fingerprint(rows: Iterable[pd.DataFrame], settings: Mapping[str, BaseModel],
 
 
 def of_training(
-    night: Night, mark: str, label: str, parameters: Mapping[str, str | float],
-    tags: Mapping[str, str] = MappingProxyType({}), tables: Sequence[str] = LEARNT_FROM,
-) -> Lineage:  # fmt: skip
+    night: Night,
+    mark: str,
+    label: str,
+    parameters: Mapping[str, str | float],
+    tags: Mapping[str, str] = MappingProxyType({}),
+    tables: Sequence[str] = LEARNT_FROM,
+) -> Lineage:
     """What the run of a training on this night says of itself: `mark` is its fingerprint, `label` what it predicts.
 
     `parameters` and `tags` are added to those that every training has; `tables` are named with their Delta versions.

@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.domain.consent import Statement, effective
-from sendopt.spark import workers
-from sendopt.spark.stage import Night
+from sendopt.spark.engine import workers
+from sendopt.spark.night import Night
 
 _ALLOWED_NAMES = ("channels", "opted_out_channels", "opted_out_categories")
 _ALLOWED = "user_id string, " + ", ".join(f"{name} array<string>" for name in _ALLOWED_NAMES)
@@ -28,9 +28,12 @@ def current_users(night: Night, at: datetime) -> DataFrame:
         .agg(F.collect_list(F.struct("scope", "name", "allowed", F.unix_micros("at_utc").alias("at"))).alias("said"))
     )
     asked = users.join(statements, "user_id").select(
-        "user_id", "channels", "opted_out_categories",
-        F.unix_micros(F.coalesce("stated_at", "created_at")).alias("stated_at"), "said",
-    )  # fmt: skip
+        "user_id",
+        "channels",
+        "opted_out_categories",
+        F.unix_micros(F.coalesce("stated_at", "created_at")).alias("stated_at"),
+        "said",
+    )
     decided = workers.map_frames(asked, _decide, _ALLOWED).withColumnsRenamed(
         {"channels": "_channels", "opted_out_categories": "_categories"}
     )

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from sendopt.config.schema import QuietHours
 from sendopt.domain.plausible import Plausible, Wall
 from sendopt.domain.slots import outside, zone_or_none
-from sendopt.spark.stage import Night
+from sendopt.spark.night import Night
 
 _KEYS = ("user_id", "slot", "category", "channel")
 _SAME = ("local_hour", "p_opt_out")  # not averaged: no reading has its hour, all have the same chance of opting out
@@ -43,8 +43,11 @@ def with_unknown(
     grid = night.plan_start, night.settings.grid.slot_minutes, night.n_slots
     weights, open_slots = plausible.weights(*grid), _open_slots(plausible.walls(*grid), night.settings.quiet_hours)
     facts: dict[str, object] = {
-        "users": sum(unknown.values()), "zones": len(plausible.zones), "readings": weights, "open_slots": open_slots,
-    }  # fmt: skip
+        "users": sum(unknown.values()),
+        "zones": len(plausible.zones),
+        "readings": weights,
+        "open_slots": open_slots,
+    }
     if not open_slots:
         return scored, facts
     names = [zone for zone in unknown if zone is not None]

@@ -312,9 +312,14 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
         )
 
     steps: dict[str, Callable[[], None]] = {
-        "the versions of its data": inputs, "tables": tables, "metrics": metrics, "parameters": parameters,
-        "figures": drawings, "the calibration table": groups, "the model card": card,
-    }  # fmt: skip
+        "the versions of its data": inputs,
+        "tables": tables,
+        "metrics": metrics,
+        "parameters": parameters,
+        "figures": drawings,
+        "the calibration table": groups,
+        "the model card": card,
+    }
     warned = []
     for what, step in steps.items():
         try:

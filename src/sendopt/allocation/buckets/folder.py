@@ -7,14 +7,14 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from sendopt.allocation import files, same_ids, unused
 from sendopt.allocation.buckets.solve import SAMPLE_USERS, Planned, Run, one_after_the_other, sampled, solve_buckets
 from sendopt.allocation.buckets.split import number_of_buckets, split
 from sendopt.allocation.buckets.store import Summary, history_ids, is_bucketed, user_ids
 from sendopt.allocation.buckets.store import summaries as summaries_of
 from sendopt.allocation.control import UNWATCHED, Control
-from sendopt.allocation.out_folder import beside, require_out
-from sendopt.allocation.unused import Expectation, Offered
+from sendopt.allocation.tables import files, same_ids, unused
+from sendopt.allocation.tables.out_folder import beside, require_out
+from sendopt.allocation.tables.unused import Expectation, Offered
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ConfigError
 
@@ -23,10 +23,17 @@ Split = Callable[[Path, Path | None, Path, int], None]
 
 
 def solve_folder(
-    source: Path, history: Path | None, limits: SolveLimits, out: Path, relative_gap: float, buckets: int | None,
-    splits: Split = split, run: Run = one_after_the_other, expect: Expectation = NOTHING_EXPECTED,
+    source: Path,
+    history: Path | None,
+    limits: SolveLimits,
+    out: Path,
+    relative_gap: float,
+    buckets: int | None,
+    splits: Split = split,
+    run: Run = one_after_the_other,
+    expect: Expectation = NOTHING_EXPECTED,
     control: Control = UNWATCHED,
-) -> Planned:  # fmt: skip
+) -> Planned:
     """Plans the candidates in the files of `source` and writes `out`; see `solve_buckets`.
 
     Buckets are written beside `out` and go away with the solve; a folder of buckets is used as it is. What matches

@@ -11,18 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sendopt.allocation.audit_parts import AuditPart, audit_part
+from sendopt.allocation.audit.parts import AuditPart, audit_part
 from sendopt.allocation.buckets.store import read_buckets
 from sendopt.allocation.coupling import Rows
+from sendopt.allocation.prices.column_generation import FEW_USERS
 from sendopt.allocation.prices.dual import size_of
 from sendopt.allocation.prices.engine import arrays, paced, solve
-from sendopt.allocation.prices.few import FEW_USERS
 from sendopt.allocation.prices.fit import better, fitted, objective
+from sendopt.allocation.prices.market import NONE, Market, Response
 from sendopt.allocation.prices.mixture import use_of_plan
-from sendopt.allocation.prices.sweep import NONE, Market, Response
-from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.allocation.problem import Problem
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import SolveLimits
+from sendopt.stats.arrays import Floats, Ints
 
 GOOD = 1e-3  # of the value: a gap within the share that calls for no prices of one's own
 GOOD_OF_FEW = 1e-4  # where few users decide, what is left is chance

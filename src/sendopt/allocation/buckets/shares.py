@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import text_hash
-from sendopt.allocation.problem import Floats
+from sendopt.stats.arrays import Floats
 
 
 def shares(room: Floats, weights: Floats, whole: NDArray[np.bool_], names: tuple[str, ...]) -> Floats:

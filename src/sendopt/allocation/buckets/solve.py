@@ -11,22 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from sendopt.allocation.audit_parts import check_parts
+from sendopt.allocation.audit.parts import check_parts
 from sendopt.allocation.buckets.plan import Part, Task, TierPart, counting, market_of, plan_bucket
 from sendopt.allocation.buckets.shares import shares, total
 from sendopt.allocation.buckets.store import Summary, is_bucketed, read_buckets, summaries
 from sendopt.allocation.control import UNWATCHED, Control, Progress
 from sendopt.allocation.coupling import rows_of, uses_of_send
-from sendopt.allocation.files import as_json, require_days, require_horizon, require_limits
-from sendopt.allocation.out_folder import MANIFEST, PLAN, both_or_neither, require_out
 from sendopt.allocation.prices import engine
-from sendopt.allocation.prices.sweep import NONE
-from sendopt.allocation.problem import Cells, Floats, Messages, Problem
+from sendopt.allocation.prices.market import NONE
+from sendopt.allocation.problem import Cells, Messages, Problem
 from sendopt.allocation.solution import Solution, Tier, gap_of, proven_bound
 from sendopt.allocation.solve import add_up
-from sendopt.allocation.start_prices import unmatched
+from sendopt.allocation.tables.files import as_json, require_days, require_horizon, require_limits
+from sendopt.allocation.tables.out_folder import MANIFEST, PLAN, both_or_neither, require_out
+from sendopt.allocation.tables.start_prices import unmatched
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import Limits, SolveLimits
+from sendopt.stats.arrays import Floats
 
 __all__ = ["Planned", "is_bucketed", "solve_buckets"]
 
@@ -53,10 +54,19 @@ def one_after_the_other(work: Callable[[int], Part], buckets: int) -> Iterator[P
 
 
 def solve_buckets(
-    folder: Path, limits: SolveLimits, out: Path, relative_gap: float, run: Run = one_after_the_other,
-    *, audit: bool = True, sample_users: int = SAMPLE_USERS, own_prices: bool = True,
-    seconds_before: Mapping[str, float] | None = None, warnings: Sequence[str] = (), control: Control = UNWATCHED,
-) -> Planned:  # fmt: skip
+    folder: Path,
+    limits: SolveLimits,
+    out: Path,
+    relative_gap: float,
+    run: Run = one_after_the_other,
+    *,
+    audit: bool = True,
+    sample_users: int = SAMPLE_USERS,
+    own_prices: bool = True,
+    seconds_before: Mapping[str, float] | None = None,
+    warnings: Sequence[str] = (),
+    control: Control = UNWATCHED,
+) -> Planned:
     """Plans the buckets of `folder`; `out` gets `plan.parquet` (a folder, one file a bucket) and `solution.json`.
 
     Both or neither. `run` maps a function over the buckets' numbers, anywhere and in any order: the same bytes come
@@ -134,9 +144,17 @@ def _task(folder: Path, out: Path, limits: SolveLimits, told: list[Summary], aud
     weights = np.array([[float(s.users)] for s in told]).repeat(len(rows.names), axis=1)
     split = shares(rows.room, weights, rows.counts_sends, rows.names)
     return Task(
-        folder=str(folder), out=str(out), limits=limits, n_slots=n_slots, rows=rows, minimum_tier=minimum_tier,
-        prices={}, shares=split, audit=audit, own_prices=own_prices,
-    )  # fmt: skip
+        folder=str(folder),
+        out=str(out),
+        limits=limits,
+        n_slots=n_slots,
+        rows=rows,
+        minimum_tier=minimum_tier,
+        prices={},
+        shares=split,
+        audit=audit,
+        own_prices=own_prices,
+    )
 
 
 def _counted(parts: Iterable[Part], control: Control) -> Iterator[Part]:

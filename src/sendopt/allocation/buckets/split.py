@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sendopt.allocation import columns, files, tabular
 from sendopt.allocation.buckets.store import MOST_BUCKETS, bucket_of, write_bucket
-from sendopt.allocation.columns import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, More
+from sendopt.allocation.tables import columns, files, tabular
+from sendopt.allocation.tables.columns import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, More
 from sendopt.errors import ConfigError
 
 ROWS_A_BUCKET = 4_000_000  # candidates, where no number of buckets is given: about 100,000 users

@@ -18,14 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sendopt.allocation import columns, tabular
-from sendopt.allocation.columns import Coded
-from sendopt.allocation.files import history_of
 from sendopt.allocation.prices.arrange import arranged
 from sendopt.allocation.prices.instance import hash_order, text_hash
-from sendopt.allocation.problem import Cells, Ints, Messages, Problem
+from sendopt.allocation.problem import Cells, Messages, Problem
+from sendopt.allocation.tables import columns, tabular
+from sendopt.allocation.tables.columns import Coded
+from sendopt.allocation.tables.files import history_of
 from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import ContractError
+from sendopt.stats.arrays import Ints
 
 _KEY = b"sendopt.bucket"
 _TEXTS = ("message_id", "campaign_id", "channel", "category", "exclusive_group")
@@ -128,9 +129,15 @@ def write_bucket(
         pq.write_table(history, _past_of(folder, bucket))
     dictionaries = [name for name in table.column_names if name not in ("value", *_LISTS)]
     pq.write_table(
-        table, path_of(folder, bucket), row_group_size=1 << 26, use_dictionary=dictionaries,
-        dictionary_pagesize_limit=1 << 30, write_statistics=False, compression="zstd", compression_level=1,
-    )  # fmt: skip
+        table,
+        path_of(folder, bucket),
+        row_group_size=1 << 26,
+        use_dictionary=dictionaries,
+        dictionary_pagesize_limit=1 << 30,
+        write_statistics=False,
+        compression="zstd",
+        compression_level=1,
+    )
     return summary
 
 

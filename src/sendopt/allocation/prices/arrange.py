@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sendopt.allocation.problem import Floats, Ints
 from sendopt.compiled import entry
+from sendopt.stats.arrays import Floats, Ints
 
 
 def arranged(owner: Ints, owners: Ints, key: NDArray[Any]) -> tuple[Ints, Ints]:

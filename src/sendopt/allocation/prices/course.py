@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sendopt.allocation.control import UNWATCHED, Cancelled, Control, Progress
-from sendopt.allocation.problem import Floats, Ints
+from sendopt.stats.arrays import Floats, Ints
 
 if TYPE_CHECKING:
-    from sendopt.allocation.prices.sweep import Response
+    from sendopt.allocation.prices.market import Response
 
 
 class Course:

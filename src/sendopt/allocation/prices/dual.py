@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linprog, minimize
 
+from sendopt.allocation.prices.market import Market, Response
 from sendopt.allocation.prices.scratch import LEAST
-from sendopt.allocation.prices.sweep import Market, Response
-from sendopt.allocation.problem import Floats, Ints
+from sendopt.stats.arrays import Floats, Ints
 
 MEMORY = 20
 TOLERANCE = 1e-10  # of the bound; a step may gain little and the next one much
@@ -87,9 +87,15 @@ def climb(market: Market, users: int, passes: int, plans: list[Ints] | None = No
 
 
 def minimise(
-    market: Market, start: Floats, users: int, passes: int, tolerance: float, tilt: Floats | None = None,
-    ceiling: float = np.inf, plans: list[Ints] | None = None,
-) -> list[Response]:  # fmt: skip
+    market: Market,
+    start: Floats,
+    users: int,
+    passes: int,
+    tolerance: float,
+    tilt: Floats | None = None,
+    ceiling: float = np.inf,
+    plans: list[Ints] | None = None,
+) -> list[Response]:
     """Every response of the first `users` on the way, the best bound last.
 
     Stops where passes gain less than `tolerance` of what users earn. With a `tilt` (R,) the least of bound + tilt ·
@@ -122,9 +128,13 @@ def minimise(
     top = np.where(rows.is_minimum, np.minimum(market.most_price, ceiling), np.inf)
     limits = [(0.0, None if np.isinf(most) else most * s) for most, s in zip(top, scale, strict=True)]
     minimize(
-        bound, start * scale, jac=True, method="L-BFGS-B", bounds=limits,
+        bound,
+        start * scale,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=limits,
         options={"maxfun": passes, "maxiter": passes, "maxcor": MEMORY, "ftol": tolerance, "gtol": 0.0},
-    )  # fmt: skip
+    )
     best = min(range(len(seen)), key=lambda i: totals[i])
     return [r for i, r in enumerate(seen) if i != best] + [seen[best]]
 

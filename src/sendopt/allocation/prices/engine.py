@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from sendopt.allocation.control import UNWATCHED, Cancelled, Control
-from sendopt.allocation.prices.core import improve
+from sendopt.allocation.prices.column_generation import FEW_USERS, decide
 from sendopt.allocation.prices.course import Course
 from sendopt.allocation.prices.dual import QUICK, SLOW, least_bound, least_bound_from, size_of
-from sendopt.allocation.prices.few import FEW_USERS, decide
 from sendopt.allocation.prices.fit import better, fitted, objective
 from sendopt.allocation.prices.instance import Compiled, compile_problem
+from sendopt.allocation.prices.market import NONE, Market, Response
 from sendopt.allocation.prices.mixture import mixed_plan, use_of_plan
-from sendopt.allocation.prices.pace import pace
-from sendopt.allocation.prices.sweep import NONE, Market, Response
+from sendopt.allocation.prices.subgradient import pace
+from sendopt.allocation.prices.undecided import improve
 from sendopt.allocation.prices.user_rules import strike_out
-from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.allocation.problem import Problem
+from sendopt.stats.arrays import Floats, Ints
 
 CORE_USERS = 50_000  # above, a program over the undecided is not worth its time
 # of each pass: the gain, and whether users replace what they had in the plan of the pass before

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sendopt.allocation.prices.market import NONE, Market
 from sendopt.allocation.prices.minimums import serve
 from sendopt.allocation.prices.mixture import use_of_plan
-from sendopt.allocation.prices.revise import fill, make_fit
-from sendopt.allocation.prices.sweep import NONE, Market
-from sendopt.allocation.problem import Floats, Ints
+from sendopt.allocation.prices.repair import fill, make_fit
+from sendopt.stats.arrays import Floats, Ints
 
 SERVINGS = 3  # of minimums, a plan
 

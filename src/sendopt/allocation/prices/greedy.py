@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sendopt.allocation.prices.instance import ROLLING, Compiled, Instance
-from sendopt.allocation.prices.revise import Left, left_by
-from sendopt.allocation.prices.sweep import NONE, Flags, Market
+from sendopt.allocation.prices.market import NONE, Market
+from sendopt.allocation.prices.repair import Left, left_by
 from sendopt.allocation.prices.user_rules import (
     POINTS_TOLERANCE,
     cost_of,
@@ -22,8 +22,9 @@ from sendopt.allocation.prices.user_rules import (
     opt_out_of,
     points_at,
 )
-from sendopt.allocation.problem import Floats, Ints, Problem
+from sendopt.allocation.problem import Problem
 from sendopt.compiled import entry, kernel
+from sendopt.stats.arrays import Flags, Floats, Ints
 
 BANDS = (0.4, 0.7, 0.85, 0.95)  # quantiles of value between the bands
 SAMPLE = 20_000  # values that say where the bands are

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from sendopt.allocation.coupling import Rows, rows_of
 from sendopt.allocation.prices.arrange import agreed, arranged, taken
-from sendopt.allocation.problem import Floats, Ints, Problem, Texts
+from sendopt.allocation.problem import Problem
 from sendopt.allocation.unit import Units, unit_of
 from sendopt.domain.limits import Fatigue, Limits
+from sendopt.stats.arrays import Floats, Ints, Texts
 
 ALL, CHANNEL, CATEGORY, CAMPAIGN = range(4)  # what a cap counts
 ROLLING, DAY, WEEK = range(3)  # over what it counts
@@ -222,9 +223,12 @@ def _levels(fatigue: Fatigue | None, points: Floats, n_slots: int, slot_minutes:
     level = np.where(points[None, :, None] > 0, level, np.arange(levels)[None, None, :])
     level[after > fatigue.max_points + _ROUNDING] = -1
     return {
-        "levels": levels, "first_level": first, "level_width": width, "level_base": base.astype(np.int32),
+        "levels": levels,
+        "first_level": first,
+        "level_width": width,
+        "level_base": base.astype(np.int32),
         "next_level": level.astype(np.int16).ravel(),
-    }  # fmt: skip
+    }
 
 
 def _spacing(limits: Limits, points: Floats) -> float:

@@ -40,9 +40,19 @@ def search(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int)
 
 @kernel()
 def _pass(
-    d: Instance, u: int, w: Scratch, groups: int, most: int, states: int, deep: int, caps: int, wide: int, narrow: int,
-    length: int, best: float,
-) -> tuple[int, float, float]:  # fmt: skip
+    d: Instance,
+    u: int,
+    w: Scratch,
+    groups: int,
+    most: int,
+    states: int,
+    deep: int,
+    caps: int,
+    wide: int,
+    narrow: int,
+    length: int,
+    best: float,
+) -> tuple[int, float, float]:
     """(sends, worth, bound on it). At most `wide` labels are open at a time, and `narrow` once so many were made.
 
     What those that had to go might have reached enters the bound.

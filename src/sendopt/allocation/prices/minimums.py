@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from sendopt.allocation.coupling import ROUNDING
+from sendopt.allocation.prices.market import NONE, Market
 from sendopt.allocation.prices.mixture import use_of_plan
-from sendopt.allocation.prices.revise import Left, Pay, left_by, make_fit, revision, shortfall_by_campaign
-from sendopt.allocation.prices.sweep import NONE, Market
-from sendopt.allocation.problem import Floats, Ints
+from sendopt.allocation.prices.repair import Left, Pay, left_by, make_fit, revision, shortfall_by_campaign
+from sendopt.stats.arrays import Floats, Ints
 
 OPEN = 1e15  # room in a row that is open to all
 
@@ -29,9 +29,11 @@ def serve(market: Market, by_row: Floats, plan: Ints) -> tuple[Ints, Left] | Non
     if len(who) == 0:
         return None
     opened = Left(
-        np.full(len(left.capacity), OPEN), np.where(missing >= 1.0, left.campaign, 0.0), left.missing.copy(),
+        np.full(len(left.capacity), OPEN),
+        np.where(missing >= 1.0, left.campaign, 0.0),
+        left.missing.copy(),
         np.full(2, OPEN),
-    )  # fmt: skip
+    )
     pay = Pay(market.prices(by_row), price, 1.0, 1.0)
     gains = np.zeros(len(who))
     revision(market, pay, who, False, False, plan, Left(*(part.copy() for part in opened)), gains)

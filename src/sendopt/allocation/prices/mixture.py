@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog
 
-from sendopt.allocation.prices.sweep import NONE, Market, Response
-from sendopt.allocation.problem import Floats, Ints
+from sendopt.allocation.prices.market import NONE, Market, Response
+from sendopt.stats.arrays import Floats, Ints
 
 POOL = 16
 GOLDEN = 0.6180339887498949

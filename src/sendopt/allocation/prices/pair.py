@@ -7,8 +7,8 @@ import numpy as np
 from sendopt.allocation.prices.instance import Instance
 from sendopt.allocation.prices.scratch import LEAST, Prices, Scratch
 from sendopt.allocation.prices.user_rules import may_join
-from sendopt.allocation.problem import Floats
 from sendopt.compiled import kernel
+from sendopt.stats.arrays import Floats
 
 
 @kernel(inline="always")

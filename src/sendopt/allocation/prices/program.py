@@ -8,8 +8,8 @@ import highspy
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from sendopt.allocation.problem import Floats
 from sendopt.allocation.work import INTERRUPT, Meter
+from sendopt.stats.arrays import Floats
 
 WHOLE = 1e-6  # of a send: room of a row that counts sends, beyond what is whole
 

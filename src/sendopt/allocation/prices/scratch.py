@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sendopt.allocation.prices.instance import Instance
-from sendopt.allocation.problem import Floats
+from sendopt.stats.arrays import Floats
 
 MAX_STATES = 4096  # per slot
 MAX_TRACKED = 16
@@ -95,16 +95,48 @@ def scratch_for(d: Instance) -> Scratch:
     picks = groups * len(d.rules.points) if d.rules.levels > 1 else 0
     n = MAX_LABELS
     labels = Labels(
-        value=np.zeros(n), points=np.zeros(n), step=ints(n), rent=np.zeros(n), state=ints(n), identities=ints(n),
-        item=ints(n), items=np.zeros((n, messages), np.int64), free=ints(n), sends=ints(n), next=ints(n),
-        active=ints(n), reach=np.zeros(n), caps=ints(len(d.rules.cap_max)),
-    )  # fmt: skip
+        value=np.zeros(n),
+        points=np.zeros(n),
+        step=ints(n),
+        rent=np.zeros(n),
+        state=ints(n),
+        identities=ints(n),
+        item=ints(n),
+        items=np.zeros((n, messages), np.int64),
+        free=ints(n),
+        sends=ints(n),
+        next=ints(n),
+        active=ints(n),
+        reach=np.zeros(n),
+        caps=ints(len(d.rules.cap_max)),
+    )
     return Scratch(
-        ints(cells), ints(cells), ints(cells), np.zeros(cells), ints(cells), ints(cells + 1), ints(cells), ints(cells),
-        ints(cells), ints(slots + 1), np.zeros(groups * states + cells), 
-        np.zeros(groups * d.rules.levels * messages), ints(messages), ints(messages),
-        ints(MAX_TRACKED), ints(MAX_TRACKED), ints(MAX_TRACKED),
-        np.zeros(messages), ints(messages), ints(picks), np.zeros(picks), ints(messages * states),
-        np.zeros(messages * slots), np.zeros(messages * slots), np.zeros(messages), ints(messages), labels,
+        ints(cells),
+        ints(cells),
+        ints(cells),
+        np.zeros(cells),
+        ints(cells),
+        ints(cells + 1),
+        ints(cells),
+        ints(cells),
+        ints(cells),
+        ints(slots + 1),
+        np.zeros(groups * states + cells),
+        np.zeros(groups * d.rules.levels * messages),
+        ints(messages),
+        ints(messages),
+        ints(MAX_TRACKED),
+        ints(MAX_TRACKED),
+        ints(MAX_TRACKED),
+        np.zeros(messages),
+        ints(messages),
+        ints(picks),
+        np.zeros(picks),
+        ints(messages * states),
+        np.zeros(messages * slots),
+        np.zeros(messages * slots),
+        np.zeros(messages),
+        ints(messages),
+        labels,
         np.full(1, MOST_NARROW, np.int64),
-    )  # fmt: skip
+    )

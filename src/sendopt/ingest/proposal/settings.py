@@ -33,11 +33,13 @@ def growth_text(seen: Observed) -> str:
         "",
         "caps:                                                     # sends to one person in so many minutes",
         line(
-            2, f"daily: {{scope: all, window_minutes: 1440, max: {day}}}",
+            2,
+            f"daily: {{scope: all, window_minutes: 1440, max: {day}}}",
             f"95 % of people had at most {day} on a day, the most were {seen.per_day[1]}",
         ),
         line(
-            2, f"weekly: {{scope: all, window_minutes: 10080, max: {week}}}",
+            2,
+            f"weekly: {{scope: all, window_minutes: 10080, max: {week}}}",
             f"95 % of people had at most {seen.per_week[0]} in a week, the most were {seen.per_week[1]}",
         ),
         "",
@@ -49,7 +51,7 @@ def growth_text(seen: Observed) -> str:
         f"# The {len(seen.campaigns)} campaigns of the log's last {RECENT_DAYS} days, of {seen.all_campaigns} in all.",
         "campaigns:",
         *_campaigns(seen),
-    ]  # fmt: skip
+    ]
     return "\n".join(rows) + "\n"
 
 

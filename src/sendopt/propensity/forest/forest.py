@@ -11,7 +11,8 @@ import numpy as np
 
 from sendopt.errors import ModelError
 from sendopt.propensity.forest.tables import BLOCK, Tables, tables_of
-from sendopt.propensity.forest.trees import Floats, Ints, NotCovered, Words, read_trees
+from sendopt.propensity.forest.trees import NotCovered, Words, read_trees
+from sendopt.stats.arrays import Floats, Ints
 
 Kind = Literal["user", "slot", "user_slot"]
 KINDS: tuple[Kind, ...] = ("user", "slot", "user_slot")

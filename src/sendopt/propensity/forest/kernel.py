@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from sendopt.compiled import entry, kernel
 from sendopt.propensity.forest.tables import BLOCK, LEAVES, Tables
-from sendopt.propensity.forest.trees import ZERO, Floats, Ints, Words
+from sendopt.propensity.forest.trees import ZERO, Words
 from sendopt.propensity.forest.words import and_rows, below, trailing_zeros
+from sendopt.stats.arrays import Floats, Ints
 
 Codes = NDArray[np.uint16]
 

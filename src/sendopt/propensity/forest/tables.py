@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sendopt.propensity.forest.trees import MOST_LEAVES, Floats, Ints, NotCovered, Tree, Words
+from sendopt.propensity.forest.trees import MOST_LEAVES, NotCovered, Tree, Words
+from sendopt.stats.arrays import Floats, Ints
 
 BLOCK = (
     16  # trees in a row: the rows of a block stay in the second cache (90 KB at 63 leaves), a row is two AVX-512 words

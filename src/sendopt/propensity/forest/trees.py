@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from sendopt.stats.arrays import Flags, Floats, Ints
+
 Words = NDArray[np.uint64]
 
 MOST_LEAVES = 64  # a tree's leaves are the bits of one word

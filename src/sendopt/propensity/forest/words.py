@@ -40,9 +40,19 @@ def below(typing: Any, edges: Any, at: Any, x: Any) -> Any:
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def and_rows(
-    typing: Any, out: Any, to: Any, one: Any, i: Any, two: Any, j: Any,
-    rows: Any, row_of: Any, codes: Any, c: Any, n: Any,
-) -> Any:  # fmt: skip
+    typing: Any,
+    out: Any,
+    to: Any,
+    one: Any,
+    i: Any,
+    two: Any,
+    j: Any,
+    rows: Any,
+    row_of: Any,
+    codes: Any,
+    c: Any,
+    n: Any,
+) -> Any:
     """out[to:] = one[i:] & two[j:] & rows[row_of[codes[c]]:] & … & rows[row_of[codes[c + n - 1]]:], BLOCK words each.
 
     LLVM cannot know that `out` overlaps none of the others, and would go word by word (measured: 4 times slower).

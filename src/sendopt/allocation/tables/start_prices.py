@@ -1,0 +1,71 @@
+"""Prices of an earlier solve, as a start for the next one: read, checked, and matched with the rows of today."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from sendopt.allocation.tables.out_folder import MANIFEST
+from sendopt.allocation.tables.tabular import NUMBER, TEXT, Frame, read
+from sendopt.errors import ContractError, InputNotReady
+
+COLUMNS = {"row": TEXT, "price": NUMBER}
+
+
+def start_prices(source: Mapping[str, float] | Path | Frame | None) -> dict[str, float]:
+    """{row: price} of a mapping, of a table with the columns row and price, or of a `solution.json` (or its folder).
+
+    Raises InputNotReady (exit 75) for a missing file, ContractError (exit 3) for what holds no prices, and for a price
+    that is negative or not finite.
+    """
+    if source is None:
+        return {}
+    if isinstance(source, Path):
+        source = source / MANIFEST if source.is_dir() else source
+        name, prices = str(source), _of_document(source)
+    elif isinstance(source, Frame):
+        name, prices = source.name, _of_table(source)
+    else:
+        name, prices = "start_prices", {str(row): price for row, price in source.items()}
+    return {row: _checked(name, row, price) for row, price in prices.items()}
+
+
+def unmatched(prices: Mapping[str, float], rows: Collection[str]) -> list[str]:
+    """A warning where some of the prices are of none of the limits' `rows`."""
+    known = set(rows)
+    strange = sorted(row for row in prices if row not in known)
+    if not strange:
+        return []
+    some = ", ".join(strange[:3]) + (" …" if len(strange) > 3 else "")
+    return [f"start prices: {len(strange):,} of {len(prices):,} are of no row of these limits ({some})"]
+
+
+def _of_document(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputNotReady(f"{path}: no such file; give the solution.json of an earlier solve as start prices")
+    try:
+        return {entry["row"]: entry["price"] for entry in json.loads(path.read_text("utf-8"))["prices"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise ContractError(
+            f"{path}: holds no prices of an earlier solve; give a solution.json that `sendopt solve` wrote"
+        ) from None
+
+
+def _of_table(frame: Frame) -> dict[str, Any]:
+    table = read(frame, COLUMNS)
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise ContractError(
+            f"{frame.name}: columns {', '.join(missing)} are missing; give row and price, as the prices of a result"
+        )
+    return dict(zip(map(str, table["row"].to_pylist()), table["price"].to_pylist(), strict=True))
+
+
+def _checked(name: str, row: str, price: object) -> float:
+    number = price if isinstance(price, int | float) and not isinstance(price, bool) else math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise ContractError(f"{name}: the price of {row} is {price!r}; expected a finite number of 0 or more")
+    return float(number)

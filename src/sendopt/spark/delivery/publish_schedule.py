@@ -1,0 +1,226 @@
+"""Stage publish_schedule: the audited allocation, looked at again on today's tables, becomes `send_plan` (model ¶3).
+
+What no longer may go is suppressed with a reason; each send_key is published once for ever, or nothing is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sendopt.domain.clock import parse_time
+from sendopt.domain.rules import Send, first_broken
+from sendopt.domain.tables import TABLES
+from sendopt.errors import AuditError, ConfigError, InputNotReady
+from sendopt.spark import lineage
+from sendopt.spark.allocation import past_sends
+from sendopt.spark.candidates import eligibility
+from sendopt.spark.engine import keys, workers
+from sendopt.spark.engine.zones import slot_readings, slot_times
+from sendopt.spark.lineage import Versions
+from sendopt.spark.night import Night, StageResult
+from sendopt.spark.people import current_users
+from sendopt.spark.propensity import goals
+
+MESSAGE = ["user_id", "notification_id"]
+SLOT_PAST, WITHDRAWN = "slot_past", "withdrawn"
+_PLAN = tuple(c for c in TABLES["send_plan"].names if c not in ("plan_version", "config_hash", "model_version"))
+_LEFT_OUT = "user_id string, notification_id string, reason string"
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """The night as its tables have it; `frozen` are the rows published before whose slot has begun."""
+
+    candidates: DataFrame
+    chosen: DataFrame  # allocation that is planned: user_id, notification_id, slot, arm, pscore
+    held: DataFrame  # suppressed by the allocation, with its reasons
+    frozen: DataFrame
+
+
+def run(night: Night) -> StageResult:
+    """Write `send_plan` of the night, and to `suppressed` what no longer may go; a refusal changes nothing.
+
+    Raises ConfigError where the plan date is over, or what is published already may not be replaced; InputNotReady
+    where the tables do not belong together; AuditError where messages do not add up.
+    """
+    night.require_ahead()
+    versions = lineage.of_scores(night)
+    _require_one_version(night, versions.plan_version)
+    _require_replaceable(night, versions.plan_version)
+    decided = _decided(night, versions)
+    ahead = _rows(night, decided).localCheckpoint()
+    left_out = _left_out(night, versions, ahead, decided.frozen)
+    late = Counter(reason for _, _, reason in left_out)
+    gone = F.broadcast(night.spark.createDataFrame(left_out, _LEFT_OUT))
+    plan = ahead.join(gone, MESSAGE, "left_anti").select(*_PLAN).unionByName(decided.frozen.select(*_PLAN))
+    held = decided.held.unionByName(_suppressed(decided, gone))
+    offered, planned = _require_complete(night, decided, plan, held)
+    night.lake.replace("suppressed", versions.on(held), night.plan_date)
+    night.lake.replace("send_plan", versions.on(plan), night.plan_date)
+    reasons = {str(r["reason"]): int(r["count"]) for r in held.groupBy("reason").count().orderBy("reason").collect()}
+    facts: dict[str, object] = {"plan_version": versions.plan_version, "left_out": dict(sorted(late.items()))}
+    if late:
+        named = ", ".join(f"{n} {reason}" for reason, n in sorted(late.items()))
+        facts["warnings"] = [f"{late.total()} allocated sends may not go any more and are not published: {named}"]
+    if names := sorted(night.settings.objective.goals):
+        chances = decided.candidates.select(*MESSAGE, "slot", "p_goals").join(decided.chosen, [*MESSAGE, "slot"])
+        facts["expected_goals"] = goals.expected(chances.join(plan.select(*MESSAGE), MESSAGE), names)
+    return StageResult(offered, planned, reasons, facts)
+
+
+def _decided(night: Night, versions: Versions) -> _Decided:
+    lake, day = night.lake, night.plan_date
+    candidates = lake.read("candidates", day)
+    chosen = lake.read("allocation", day).where("planned").select(*MESSAGE, "slot", "arm", "pscore")
+    # an earlier publishing of this allocation has put there what it left out: that is decided anew
+    held = lake.read("suppressed", day).join(chosen, MESSAGE, "left_anti").drop(*vars(versions))
+    begun = lake.read("send_plan", day).where(F.col("send_at_utc") < F.lit(night.now))
+    return _Decided(candidates, chosen, held, begun)
+
+
+def _rows(night: Night, decided: _Decided) -> DataFrame:
+    """What the allocation plans, less `frozen`, in the zones of now: columns `_PLAN` and those of candidates."""
+    users = current_users(night, night.now).select("user_id", "timezone")
+    grid = night.plan_start, night.settings.grid.slot_minutes, night.n_slots
+    times = slot_times(night.spark, *grid).withColumnsRenamed({"start_utc": "send_at_utc", "end_utc": "slot_end_utc"})
+    local = slot_readings(users, *grid).select("timezone", "slot", F.col("start_local").alias("send_at_local"))
+    details = decided.candidates.where("eligible").drop("arm", "plan_version", "config_hash", "model_version")
+    return (
+        decided.chosen.join(decided.frozen.select(*MESSAGE), MESSAGE, "left_anti")
+        .join(details, [*MESSAGE, "slot"])
+        .join(users, "user_id", "left")
+        .join(F.broadcast(times), "slot")
+        .join(F.broadcast(local), ["timezone", "slot"], "left")
+        .withColumn("send_key", keys.keyed_hash("send", F.col("user_id"), F.col("notification_id")))
+    )
+
+
+def _left_out(night: Night, versions: Versions, ahead: DataFrame, frozen: DataFrame) -> list[tuple[str, str, str]]:
+    """(user, message, reason) of the sends of `ahead` that may not go as things are now, each once."""
+    first = _refused(night, versions.treated, ahead)
+    return [*first, *_over_limits(night, ahead, {(user, message) for user, message, _ in first}, frozen)]
+
+
+def _refused(night: Night, treated: str, ahead: DataFrame) -> list[tuple[str, str, str]]:
+    """What the rules of eligibility refuse: consent, zone, quiet hours, windows, expiry, sends, all as they are now;
+    then what has begun."""
+    reasons, now = eligibility.judge(night, treated), pd.Timestamp(night.now).tz_convert(None)
+
+    def judged(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for rows in batches:
+            reason = reasons(rows)
+            begun = (rows["slot_start"] < now).to_numpy()
+            reason[begun & (reason == None)] = SLOT_PAST  # noqa: E711
+            yield rows[MESSAGE].assign(reason=reason)
+
+    offered = night.lake.read("messages", night.plan_date).drop("plan_date", "origin", "campaign_id")
+    asked = ahead.select(*MESSAGE, "slot", "campaign_id")
+    cells = eligibility.cells(night, asked.join(offered, MESSAGE), night.now)
+    gone = asked.join(offered, MESSAGE, "left_anti").select(*MESSAGE, F.lit(WITHDRAWN).alias("reason"))
+    refused = workers.map_frames(cells, judged, _LEFT_OUT).where("reason IS NOT NULL").unionByName(gone)
+    return sorted((str(r[0]), str(r[1]), str(r[2])) for r in refused.collect())
+
+
+def _over_limits(
+    night: Night, ahead: DataFrame, left_out: set[tuple[str, str]], frozen: DataFrame
+) -> list[tuple[str, str, str]]:
+    """Sends of `ahead`, less those left out, that caps, gap or fatigue refuse beside what was sent since the
+    allocation; of one person in order of time."""
+    rows = ahead.select(*MESSAGE, "slot", "channel", "category", "campaign_id", "timezone").toPandas()
+    rows = rows[[pair not in left_out for pair in zip(rows["user_id"], rows["notification_id"], strict=True)]]
+    rows = rows.sort_values(["user_id", "slot", "notification_id"], ignore_index=True)
+    days, limits = past_sends.local_days(night), night.settings.limits()
+    rows["local_day"] = days.of_cells(rows["timezone"].tolist(), rows["slot"].tolist())
+    began = frozen.withColumn("sent_at_utc", F.col("send_at_utc"))
+    users = night.spark.createDataFrame([(u,) for u in sorted(set(rows["user_id"]))], "user_id string")
+    past = past_sends.of_users(night, users, rows, days, night.now, began)
+    sends = past_sends.by_user(past)
+    rows["minute"] = rows["slot"].astype(float) * night.settings.grid.slot_minutes
+    refused: list[tuple[str, str, str]] = []
+    rows["planned"] = True
+    planned = ["minute", "channel", "category", "campaign_id", "local_day", "planned"]
+    for user, message, *send in zip(*(rows[name].tolist() for name in (*MESSAGE, *planned)), strict=True):
+        new, others = Send(*send), sends.setdefault(user, [])
+        reason = first_broken(limits, others, new)
+        if reason is None:
+            others.append(new)
+        else:
+            refused.append((user, message, reason))
+    return refused
+
+
+def _suppressed(decided: _Decided, left_out: DataFrame) -> DataFrame:
+    about = decided.candidates.select("plan_date", *MESSAGE, "campaign_id", "arm").distinct()
+    rows = left_out.join(about, MESSAGE).withColumn("detail", F.lit(None).cast("string"))
+    return rows.select(*decided.held.columns)
+
+
+def _require_one_version(night: Night, plan_version: str) -> None:
+    """All tables of the plan must be made from one state of inputs, settings and model, and the plan be audited."""
+    if night.lake.read("certificate", night.plan_date).isEmpty():
+        raise InputNotReady(
+            f"no audited allocation of {night.plan_date} for plan version {plan_version}: "
+            "run build_candidates and allocate"
+        )
+    lineage.require_version(
+        night, plan_version, "slot_scores", "candidates", "allocation", "suppressed", "shadow_prices", "certificate"
+    )
+
+
+def _require_replaceable(night: Night, plan_version: str) -> None:
+    """What is published already may be replaced: by a publishing of the same time or later, so that a false clock
+    undoes nothing; and where it has begun, by the same plan only."""
+    begun = F.col("send_at_utc") < F.lit(night.now)
+    other = F.count_if(begun & (F.col("plan_version") != F.lit(plan_version)))
+    counted = night.lake.read("send_plan", night.plan_date).agg(F.count("*"), other).collect()[0]
+    if not counted[0]:
+        return
+    before = lineage.facts_of(night, "publish_schedule").get("clock")
+    published = parse_time(before["now"]) if isinstance(before, dict) else None
+    if published is not None and _seconds(night.now) < _seconds(published):
+        raise ConfigError(
+            f"the plan of {night.plan_date} was published at {published:%Y-%m-%d %H:%M:%S} UTC, and now is "
+            f"{night.stated_clock}, which is before: nothing was published. Give a later --now, or none",
+            plan_date=str(night.plan_date),
+        )
+    if counted[1]:
+        raise ConfigError(
+            f"{counted[1]} sends of another plan of {night.plan_date} have begun by {night.stated_clock}: a plan that "
+            "is under way is not replaced by another, and nothing was published. Plan the next date",
+            plan_date=str(night.plan_date),
+        )
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+def _require_complete(night: Night, decided: _Decided, plan: DataFrame, held: DataFrame) -> tuple[int, int]:
+    """(messages offered, sends planned): each is in exactly one of send_plan and suppressed; every cell was eligible.
+
+    Raises AuditError otherwise.
+    """
+    sides = [
+        decided.candidates.select(*MESSAGE).distinct().withColumn("side", F.lit(0)),
+        plan.select(*MESSAGE).withColumn("side", F.lit(1)),
+        held.select(*MESSAGE).withColumn("side", F.lit(2)),
+    ]
+    of_message = [F.count_if(F.col("side") == n).alias(name) for n, name in enumerate(("offered", "planned", "held"))]
+    messages = reduce(DataFrame.unionByName, sides).groupBy(*MESSAGE).agg(*of_message)
+    wrong = (F.col("offered") != 1) | (F.col("planned") + F.col("held") != 1)
+    sums = [F.coalesce(F.sum(name), F.lit(0)) for name in ("offered", "planned", "held")]
+    offered, planned, suppressed, broken = messages.agg(*sums, F.count_if(wrong)).collect()[0]
+    if broken:
+        raise AuditError(
+            f"messages of {night.plan_date} do not add up: {offered} offered, {planned} planned, {suppressed} "
+            f"suppressed; {broken} of them are not in exactly one of the two. Nothing was published: run allocate again"
+        )
+    return offered, planned

@@ -1,0 +1,317 @@
+"""Delta tables behind their contracts: read, replace a plan_date, merge on a key. Every write is idempotent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from functools import reduce
+from pathlib import Path
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DateType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructType,
+    TimestampType,
+)
+
+from sendopt.domain.tables import TABLES, Table
+from sendopt.errors import ContractError, SendoptError
+from sendopt.spark.engine.failures import as_ours, lost_race
+
+MAX_EXAMPLES = 3
+_NO_TABLE_THERE = ("CREATE_TABLE_WITH_NON_EMPTY_LOCATION", "MISSING_DELTA_TABLE")
+_PATIENCE = 15  # fifths of a second that another process may take to make a table
+_TYPES: dict[str, DataType] = {
+    "string": StringType(),
+    "int": IntegerType(),
+    "bigint": LongType(),
+    "double": DoubleType(),
+    "boolean": BooleanType(),
+    "timestamp": TimestampType(),
+    "date": DateType(),
+    "array<string>": ArrayType(StringType()),
+    "array<double>": ArrayType(DoubleType()),
+    "array<bigint>": ArrayType(LongType()),
+    "map<string,double>": MapType(StringType(), DoubleType()),
+}
+
+
+def schema_of(table: Table) -> StructType:
+    """The contract as a Spark schema."""
+    schema = StructType()
+    for column in table.columns:
+        schema.add(column.name, _TYPES[column.type], column.nullable)
+    return schema
+
+
+ABSENT = -1  # the version of a table that is not there
+
+
+@dataclass
+class Touched:
+    """Delta versions of the tables that were read and written: at the first read of each, and after the last write."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def _held(rows: DataFrame) -> Iterator[None]:
+    """A block that keeps `rows` in memory, and no longer."""
+    try:
+        yield
+    finally:
+        rows.unpersist()
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The project's Delta tables below one folder or URL. `touched` records what this one read and wrote."""
+
+    spark: SparkSession
+    root: str
+    touched: Touched = field(default_factory=Touched, repr=False, compare=False)
+
+    def recording(self) -> Lake:
+        """The same tables with a record of its own, which is empty."""
+        return Lake(self.spark, self.root)
+
+    def path(self, name: str) -> str:
+        # Delta takes a relative path for a table's name
+        root = self.root if "://" in self.root else str(Path(self.root).resolve())
+        return f"{root.rstrip('/')}/{TABLES[name].name}"
+
+    def exists(self, name: str) -> bool:
+        return bool(DeltaTable.isDeltaTable(self.spark, self.path(name)))
+
+    def version(self, name: str) -> int:
+        """The table's Delta version now; -1 where it is not there yet."""
+        # of Delta's own log: the history, its public way, is a query per table
+        jvm = self.spark._jvm
+        assert jvm is not None
+        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(name))
+        none = jvm.scala.Option.empty()
+        return int(log.update(False, none, none).version())  # other processes write too
+
+    def read(self, name: str, plan_date: date | None = None) -> DataFrame:
+        """The table's rows (of one plan_date where given) as they are now, whatever is written later.
+
+        No rows where the table is not there yet. The version is recorded, that of a table's first read; a table that
+        this lake wrote before reading it is no input and is not recorded.
+        """
+        rows, version = self._pinned(name)
+        if name not in self.touched.written:
+            self.touched.read.setdefault(name, version)
+        return rows if plan_date is None else rows.where(F.col("plan_date") == F.lit(plan_date))
+
+    def version_used(self, name: str) -> int:
+        """The version that was read, else the one that was written, else the present one."""
+        touched = {**self.touched.written, **self.touched.read}
+        return touched[name] if name in touched else self.version(name)
+
+    def _pinned(self, name: str) -> tuple[DataFrame, int]:
+        """(rows, version): without a version Delta would read the newest rows each time the frame is computed."""
+        version = self.version(name) if self.exists(name) else ABSENT
+        if version == ABSENT:
+            return self.spark.createDataFrame([], schema_of(TABLES[name])), ABSENT
+        reader = self.spark.read.format("delta").option("versionAsOf", version)
+        rows = reader.load(self.path(name))
+        missing = {c.name: F.lit(None).cast(_TYPES[c.type]) for c in TABLES[name].columns if c.name not in rows.columns}
+        return rows.withColumns(missing) if missing else rows, version  # the contract may have got columns since
+
+    def _wrote(self, name: str) -> None:
+        self.touched.written[name] = self.version(name)
+
+    def replace(self, name: str, rows: DataFrame, plan_date: date, only: str | None = None) -> int:
+        """Number of rows that now are the table's rows of `plan_date`, put there in one atomic commit.
+
+        `only` is a SQL condition that narrows what is replaced. Raises ContractError where a row breaks the table's
+        contract or belongs to another date, LakeBusy where another process committed first; nothing is written then.
+        """
+        table = TABLES[name]
+        rows = conform(rows, table).persist()
+        with _held(rows), as_ours(f"table {name}"):
+            count = require_contract(rows, table, plan_date)
+            self._create(table)
+            (
+                rows.coalesce(2)
+                .write.format("delta")
+                .mode("overwrite")
+                .option("mergeSchema", "true")  # a contract may have got columns since
+                .option("replaceWhere", f"plan_date = '{plan_date}'" + (f" AND {only}" if only else ""))
+                .save(self.path(name))
+            )
+            self._wrote(name)
+        return count
+
+    def overwrite(self, name: str, rows: DataFrame) -> int:
+        """Number of rows that now are the whole table, put there in one atomic commit, in files of their order.
+
+        Raises ContractError where a row breaks the table's contract; nothing is written then.
+        """
+        table = TABLES[name]
+        rows = conform(rows, table).persist()
+        with _held(rows), as_ours(f"table {name}"):
+            count = require_contract(rows, table)
+            self._create(table)
+            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path(name))
+            self._wrote(name)
+        return count
+
+    def merge(self, name: str, rows: DataFrame) -> int:
+        """Number of rows given; new keys are inserted, changed rows updated, equal ones left alone.
+
+        Raises ContractError where a row breaks the contract or two rows share a key (MERGE itself would insert both).
+        """
+        table = TABLES[name]
+        rows = conform(rows, table).persist()
+        with _held(rows), as_ours(f"table {name}"):
+            count = require_contract(rows, table)
+            self._create(table)
+            old, _ = self._pinned(name)
+            if old.isEmpty():
+                # overwrite, not append: a second first writer at the same time then fails instead of doubling the rows
+                rows.coalesce(2).write.format("delta").mode("overwrite").save(self.path(name))
+            else:
+                self._upsert(table, rows, old)
+            self._wrote(name)
+        return count
+
+    def _upsert(self, table: Table, rows: DataFrame, old: DataFrame) -> None:
+        """MERGE of what is new or changed only; where nothing is, no commit at all."""
+        same_key = " AND ".join(f"old.{k} <=> new.{k}" for k in table.key)
+        rest = [c for c in table.names if c not in table.key]
+        changed = " OR ".join(f"NOT (old.{c} <=> new.{c})" for c in rest) or "false"
+        stands = old.withColumn("_stands", F.lit(True)).alias("old")
+        news = rows.alias("new").join(stands, F.expr(same_key), "left").where(f"old._stands IS NULL OR {changed}")
+        fresh = news.select("new.*").persist()
+        try:
+            if fresh.isEmpty():
+                return
+            (
+                DeltaTable.forPath(self.spark, self.path(table.name))
+                .alias("old")
+                .merge(fresh.alias("new"), same_key)
+                .whenMatchedUpdateAll()
+                .whenNotMatchedInsertAll()
+                .execute()
+            )
+        finally:
+            fresh.unpersist()
+
+    def _create(self, table: Table) -> None:
+        builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table.name)).addColumns(schema_of(table))
+        if table.partition_by:
+            builder = builder.partitionedBy(*table.partition_by)
+        optional = {c.name for c in table.columns if c.nullable}
+        path = self.path(table.name).replace("`", "``")
+        try:
+            there = builder.execute().toDF().schema
+        except AnalysisException as error:
+            if not any(f"DELTA_{name}" in str(error) for name in _NO_TABLE_THERE):
+                raise
+            raise self._in_the_way(table.name) from error
+        for new in [f for f in schema_of(table) if f.name not in there.names]:
+            self.spark.sql(f"ALTER TABLE delta.`{path}` ADD COLUMNS (`{new.name}` {new.dataType.simpleString()})")
+        for found in there:
+            if found.name in optional and not found.nullable:  # it was required when the table was made
+                self.spark.sql(f"ALTER TABLE delta.`{path}` ALTER COLUMN `{found.name}` DROP NOT NULL")
+
+    def _in_the_way(self, name: str) -> SendoptError:
+        """Why the table could not be made in its folder: another process makes it now, or other files lie there."""
+        for _ in range(_PATIENCE):
+            if self.exists(name):
+                return lost_race(f"table {name}")
+            time.sleep(0.2)
+        return ContractError(
+            f"table {name}: the folder {self.path(name)} holds files and is no Delta table (a first write that was "
+            "killed, or another program's files); move that folder away and run the stage again",
+            table=name,
+        )
+
+
+def conform(rows: DataFrame, table: Table) -> DataFrame:
+    """The rows with the contract's columns in its order; raises ContractError on a missing column or another type."""
+    got = {f.name: f.dataType.simpleString() for f in rows.schema.fields}
+    wrong = [
+        f"{c.name} is {got.get(c.name, 'missing')}, expected {c.type}"
+        for c in table.columns
+        if got.get(c.name) != c.type
+    ]
+    if wrong:
+        raise ContractError(f"table {table.name}: {'; '.join(wrong)}", table=table.name)
+    return rows.select(*table.names)
+
+
+def require_contract(rows: DataFrame, table: Table, plan_date: date | None = None) -> int:
+    """Number of rows; raises ContractError naming column, count and example values of the first rule broken.
+
+    One pass: what each column breaks, keys that stand more than once, and rows of another date than `plan_date`.
+    """
+    rules = {c.name: _broken(c.name, c.type, c.nullable, c.check) for c in table.columns}
+    stranger = F.lit(False) if plan_date is None else F.col("plan_date") != F.lit(plan_date)
+    key = F.to_json(F.struct(*table.key), {"ignoreNullFields": "false"})
+    sums = {**{f"_{name}": rule for name, rule in rules.items()}, "_strangers": stranger}
+    counted = rows.agg(
+        F.count("*").alias("_rows"),
+        F.count_distinct(key).alias("_keys"),
+        *(F.coalesce(F.sum(rule.cast("int")), F.lit(0)).alias(name) for name, rule in sums.items()),
+    ).head()
+    assert counted is not None
+    for name, rule in rules.items():
+        if counted[f"_{name}"]:
+            raise _column_error(rows.where(rule), table, name, int(counted[f"_{name}"]), int(counted["_rows"]))
+    if counted["_strangers"]:
+        raise ContractError(
+            f"table {table.name}: {counted['_strangers']} rows of another plan_date than {plan_date}, the one replaced",
+            table=table.name,
+            count=counted["_strangers"],
+        )
+    if twice := int(counted["_rows"] - counted["_keys"]):
+        raise ContractError(
+            f"table {table.name}: {twice} rows repeat a key ({', '.join(table.key)}) of another row; expected one each",
+            table=table.name,
+            count=twice,
+        )
+    return int(counted["_rows"])
+
+
+def _column_error(broken: DataFrame, table: Table, name: str, count: int, total: int) -> ContractError:
+    column = table[name]
+    examples = [str(r[0]) for r in broken.select(name).limit(MAX_EXAMPLES).collect()]
+    shown = "withheld" if name.endswith(("_id", "_key")) else ", ".join(examples)
+    expected = f"{'' if column.nullable else 'not null, '}{column.check or column.type}"
+    return ContractError(
+        f"table {table.name}, column {name}: {count} of {total} rows break its contract ({expected}); "
+        f"examples: {shown}",
+        table=table.name,
+        column=name,
+        count=count,
+    )
+
+
+def _broken(name: str, kind: str, nullable: bool, check: str | None) -> SparkColumn:
+    column = F.col(name)
+    rules = [F.lit(False)]
+    if not nullable:
+        rules.append(column.isNull())
+    if kind == "double":
+        rules.append(F.coalesce(F.isnan(column) | column.isin(float("inf"), float("-inf")), F.lit(False)))
+    if check:
+        rules.append(F.coalesce(~F.expr(check), F.lit(False)))
+    return reduce(lambda a, b: a | b, rules)

@@ -1,0 +1,287 @@
+"""The log as of a night, and the counts of it that features are made of (model ¶16).
+
+`day` is a plan_date in days since 1970-01-01. Facts are dated by feature day, and a request adds up those of the days
+before it: nothing of its own feature day or later can come in. Sums are of integers, or in the order of time, so that
+the rows are equal to the byte whatever the number of partitions (¶14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from sendopt.domain import slots
+from sendopt.domain.success import SuccessRule
+from sendopt.features import DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
+from sendopt.spark.engine.zones import with_local_time
+from sendopt.spark.features.fatigue import HALF_LIVES, with_fatigue
+from sendopt.spark.night import Night
+
+CELL = ("local_hour", "weekend")
+_EPOCH = date(1970, 1, 1)
+_HOURLY = ("sends", "mature", "successes", "sessions")
+_DAILY = (*_HOURLY, "weekday_sessions", "weekend_sessions", "last_send", "last_open", "last_session")
+
+
+@dataclass(frozen=True)
+class Log:
+    """What was known at the night's as_of, as far back as the first request's features look."""
+
+    exposures: DataFrame  # one row a send that reached its user
+    sessions: DataFrame
+    users: DataFrame
+    days: DataFrame  # the plan dates asked for, as `day`
+    middle: int  # the day half way through them
+    rules: Rules
+
+
+def rules_of_night(night: Night) -> Rules:
+    settings = night.settings
+    return rules_of(settings.grid, settings.label, settings.features, settings.fatigue)
+
+
+def read_log(night: Night, first: date) -> Log:
+    """The log that the nights from `first` to the plan_date may look back on; nothing of as_of or later is in it."""
+    rules = rules_of_night(night)
+    since = slots.as_of(first, rules.lead_minutes) - timedelta(days=rules.history_days)
+    users = night.lake.read("users").select("user_id", "timezone", "created_at")
+    recent = (F.col("at_utc") >= F.lit(since)) & (F.col("at_utc") < F.lit(night.as_of))
+    sessions = night.lake.read("sessions").where(recent).join(users.drop("created_at"), "user_id", "left")
+    at = F.unix_micros("at_utc")
+    start = day_number(first)
+    end = max(start + 1, day_number(night.plan_date))
+    return Log(
+        exposures=_held(exposures_of(night, first, rules)),
+        sessions=_held(
+            with_local_time(sessions, "at_utc", "timezone").select(
+                "user_id", at.alias("at"), _feature_day(at, rules).alias("day"), *CELL
+            )
+        ),
+        users=users,
+        days=night.spark.range(start, end).toDF("day"),
+        middle=(start + end) // 2,
+        rules=rules,
+    )
+
+
+def _held(rows: DataFrame) -> DataFrame:
+    """The rows computed once, by user. They are read many times: planned anew each time, the plan alone would take
+    longer than the work. A checkpoint, unlike a cache, ends with the last frame that reads it."""
+    partitions = int(str(rows.sparkSession.conf.get("spark.sql.shuffle.partitions")))
+    return rows.repartition(partitions, "user_id").localCheckpoint()
+
+
+def exposures_of(night: Night, first: date, rules: Rules, decided: bool = False) -> DataFrame:
+    """One row a send that was sent and available: its times in microseconds, its feature days, label, local time.
+
+    `decided`: instead one row an available decision point of kind `send`, sent or not.
+    """
+    lookback = max(
+        timedelta(days=rules.history_days, hours=rules.success.window_hours),
+        timedelta(hours=HALF_LIVES * rules.half_life_hours),
+    )
+    since = slots.as_of(first, rules.lead_minutes) - lookback
+    before = F.lit(night.as_of)
+    wanted = (F.col("decision_kind") == "send") if decided else F.col("sent")
+    sends = night.lake.read("sends").where(
+        wanted & F.col("available") & (F.col("sent_at_utc") >= F.lit(since)) & (F.col("sent_at_utc") < before)
+    )
+    sent_at, mature_at, open_at = F.col("sent_at"), F.col("mature_at"), F.col("open_at")
+    known = F.coalesce("outcome_known", F.lit(True))
+    unclear = F.col("suspected") | ~known
+    rows = with_local_time(sends, "sent_at_utc", "timezone").withColumn("sent_at", F.unix_micros("sent_at_utc"))
+    return (
+        rows.join(_reactions(night, rows, rules.success), "send_key", "left")
+        .withColumn("mature_at", sent_at + F.lit(rules.success.window))
+        .fillna({"label": 0, "suspected": False})
+        .select(
+            *(
+                "send_key",
+                "user_id",
+                "campaign_id",
+                "channel",
+                "category",
+                "sent_at_utc",
+                "pscore",
+                "sent",
+            ),
+            unclear.alias("suspected"),
+            known.alias("outcome_known"),
+            *CELL,
+            F.weekday("local_time").alias("weekday"),
+            *("sent_at", "mature_at", "open_at"),
+            "label",
+            _feature_day(sent_at, rules).alias("sent_day"),
+            _feature_day(F.when(~unclear, mature_at), rules).alias("mature_day"),
+            _feature_day(F.when(~unclear, open_at), rules).alias("open_day"),
+            F.unix_date(F.to_date("sent_at_utc")).cast("bigint").alias("day"),
+        )
+    )
+
+
+def _reactions(night: Night, sends: DataFrame, rule: SuccessRule) -> DataFrame:
+    """One row a send that anyone or anything reacted to: label (0 or 1), suspected, and a person's first time."""
+    known = night.lake.read("interactions").where(
+        F.col("kind").isin(*rule.kinds) & (F.col("at_utc") < F.lit(night.as_of))
+    )
+    sent, at = F.col("sent_at"), F.col("at")
+    alike = F.count("*").over(Window.partitionBy("user_id", "kind", F.floor(at / 1_000_000)))
+    flagged = F.coalesce("machine", F.lit(False))
+    person, within = ~F.col("by_machine"), rule.in_window(sent, at)
+    return (
+        known.select("send_key", "kind", F.unix_micros("at_utc").alias("at"), flagged.alias("flagged"))
+        .join(sends.select("send_key", "user_id", "sent_at"), "send_key")
+        .where(rule.belongs(sent, at))
+        .withColumn("by_machine", rule.machine(sent, at, alike, F.col("flagged")))
+        .groupBy("send_key")
+        .agg(
+            F.max(within.cast("int")).alias("label"),
+            (F.max("by_machine") & ~F.max(person & within)).alias("suspected"),
+            F.min(F.when(person, at)).alias("open_at"),
+        )
+    )
+
+
+def user_counts(log: Log, requests: DataFrame) -> DataFrame:
+    """Counts in the windows before each request, and the last send, open and session in its history."""
+    sent, one = log.exposures, F.lit(1)
+    part = {"weekday_sessions": F.when(~F.col("weekend"), 1), "weekend_sessions": F.when(F.col("weekend"), 1)}
+    daily = (
+        _facts(sent, "sent_day", _DAILY, sends=one, last_send=F.col("sent_at"))
+        .unionByName(_facts(sent, "mature_day", _DAILY, mature=one, successes=F.col("label")))
+        .unionByName(_facts(sent, "open_day", _DAILY, last_open=F.col("open_at")))
+        .unionByName(_facts(log.sessions, "day", _DAILY, sessions=one, last_session=F.col("at"), **part))
+        .groupBy("user_id", "day")
+        .agg(*((F.max if c.startswith("last") else F.sum)(c).alias(c) for c in _DAILY))
+    )
+
+    def within(name: str, days: int) -> Column:
+        return _sum_where(F.col("age") <= days, F.col(name)).alias(f"{name}_{days}d")
+
+    return (
+        _pairs(requests, daily, log.rules, F.lit(True))
+        .groupBy("user_id", "day")
+        .agg(
+            *(within(what, w) for what in ("sends", "mature", "successes") for w in WINDOWS),
+            *(within("sessions", w) for w in SESSION_WINDOWS),
+            *(F.coalesce(F.sum(c), F.lit(0)).alias(c) for c in part),
+            *(F.max(c).alias(c) for c in _DAILY if c.startswith("last")),
+        )
+    )
+
+
+def _facts(rows: DataFrame, day: str, names: Sequence[str], *kept: Column, **values: Column) -> DataFrame:
+    """user_id, `day` (the feature day in the column of that name), `kept` and `names` of the rows that have a day.
+
+    Of `names`, those without a value are NULL, so that facts of several kinds can be put below each other.
+    """
+    found = (values.get(name, F.lit(None)).cast("bigint").alias(name) for name in names)
+    return rows.where(F.col(day).isNotNull()).select("user_id", F.col(day).alias("day"), *kept, *found)
+
+
+def _pairs(requests: DataFrame, facts: DataFrame, rules: Rules, concerned: Column) -> DataFrame:
+    """Each request with each fact of its user's history that concerns it; `age` in days is 1 on the last day it sees.
+
+    Pairs are many, yet they stream into sums: measured, that costs less than sliding windows over the same rows.
+    """
+    past = facts.withColumnRenamed("user_id", "_user").withColumnRenamed("day", "_day")
+    age = F.col("day") - F.col("_day")
+    known = (F.col("user_id") == F.col("_user")) & (age >= 1) & (age <= rules.history_days)
+    return requests.join(past, known & concerned, "left").withColumn("age", age).drop("_user", "_day")
+
+
+def _sum_where(condition: Column, value: Column) -> Column:
+    return F.coalesce(F.sum(F.when(condition, value)), F.lit(0))
+
+
+def fatigue_points(log: Log, requests: DataFrame) -> DataFrame:
+    """user_id, day, fatigue_points of each request."""
+    sends = log.exposures.select("user_id", F.col("sent_at").alias("at"), "channel")
+    asked = requests.withColumn("at", as_of_microseconds(F.col("day"), log.rules))
+    return with_fatigue(asked, sends, log.rules, as_of_microseconds(F.lit(log.middle), log.rules)).drop("at")
+
+
+def user_hour_counts(log: Log, requests: DataFrame) -> DataFrame:
+    """Counts over the history of each request (user_id, day, local_hour, weekend), as `_hour_sums` names them."""
+    facts = _hour_facts(log.exposures, "mature_day", mature=F.lit(1), successes=F.col("label")).unionByName(
+        _hour_facts(log.sessions, "day", sessions=F.lit(1))
+    )
+    sums = _hour_sums("mature", "successes", "sessions")
+    return _pairs(requests, facts, log.rules, _ninths() > 0).groupBy("user_id", "day", *CELL).agg(*sums)
+
+
+def hour_counts(log: Log) -> DataFrame:
+    """Counts over the history and all users of each (day, local_hour, weekend), as `_hour_sums` names them."""
+    facts = (
+        _hour_facts(log.exposures, "mature_day", mature=F.lit(1), successes=F.col("label"))
+        .unionByName(_hour_facts(log.exposures, "sent_day", sends=F.lit(1)))
+        .unionByName(_hour_facts(log.sessions, "day", sessions=F.lit(1)))
+        .groupBy(F.col("day").alias("_day"), "_hour", "_weekend")
+        .agg(*(F.sum(c).alias(c) for c in _HOURLY))
+    )
+    age = F.col("day") - F.col("_day")
+    seen = facts.join(F.broadcast(log.days), (age >= 1) & (age <= log.rules.history_days))
+    seen = seen.groupBy("day", "_hour", "_weekend").agg(*(F.sum(c).alias(c) for c in _HOURLY))
+    return every_cell(log).join(seen, "day", "left").groupBy("day", *CELL).agg(*_hour_sums(*_HOURLY))
+
+
+def every_cell(log: Log) -> DataFrame:
+    """(day, local_hour, weekend): 48 rows a day asked for."""
+    hours = F.explode(F.sequence(F.lit(0), F.lit(23))).alias("local_hour")
+    return log.days.select("day", hours).select("*", F.explode(F.array(F.lit(False), F.lit(True))).alias("weekend"))
+
+
+def _hour_facts(rows: DataFrame, day: str, **counts: Column) -> DataFrame:
+    """The rows of known local time as facts of their hour."""
+    known = rows.where(F.col("local_hour").isNotNull())
+    return _facts(known, day, _HOURLY, F.col("local_hour").alias("_hour"), F.col("weekend").alias("_weekend"), **counts)
+
+
+def _apart() -> Column:
+    """Hours from the request's to the fact's, forward, 0 to 23."""
+    return F.pmod(F.col("_hour") - F.col("local_hour"), F.lit(24))
+
+
+def _near() -> Column:
+    return _apart().isin(0, 1, 23)
+
+
+def _ninths() -> Column:
+    """How many ninths a session counts for the request's hour."""
+    apart = F.least(_apart(), 24 - _apart())
+    return F.greatest(3 - apart, F.lit(0))
+
+
+def _hour_sums(*names: str) -> list[Column]:
+    """`names` added up where a fact's hour and part of the week are the request's; `near_*` over the hours before and
+    after too, with weekdays and weekends pooled; `session_ninths` in ninths of sessions within two hours, pooled, and
+    `part_session_ninths` of the request's part of the week."""
+    part = F.col("_weekend") == F.col("weekend")
+    own = (F.col("_hour") == F.col("local_hour")) & part
+    ninths = F.col("sessions") * _ninths()
+    return [
+        *(_sum_where(own, F.col(name)).alias(name) for name in names),
+        _sum_where(_near(), F.col("mature")).alias("near_mature"),
+        _sum_where(_near(), F.col("successes")).alias("near_successes"),
+        _sum_where(F.lit(True), ninths).alias("session_ninths"),
+        _sum_where(part, ninths).alias("part_session_ninths"),
+    ]
+
+
+def _feature_day(at: Column, rules: Rules) -> Column:
+    """The day whose night is the last that does not see time `at` (microseconds); NULL where it is NULL."""
+    shifted = at + F.lit(rules.lead_minutes * 60_000_000)
+    return ((shifted - F.pmod(shifted, F.lit(DAY_MICROSECONDS))) / DAY_MICROSECONDS).cast("bigint")
+
+
+def as_of_microseconds(day: Column, rules: Rules) -> Column:
+    """as_of of a plan_date given in days, in microseconds."""
+    return day * F.lit(DAY_MICROSECONDS) - F.lit(rules.lead_minutes * 60_000_000)
+
+
+def day_number(plan_date: date) -> int:
+    return (plan_date - _EPOCH).days

@@ -1,0 +1,172 @@
+"""Statements of consent that a log holds: opt-outs and opt-ins, and what people's rows say; fails closed.
+
+An opt-out is applied whenever its person is known: without a send, before its send, or without a time (then as of its
+ingestion). An opt-in counts only where its row is sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from sendopt.domain.consent import ALL, CATEGORY, CHANNEL, EVERY_CATEGORY
+from sendopt.domain.tables import TABLES
+from sendopt.ingest import SourceMapping
+from sendopt.ingest.times import FIRST_TIME
+from sendopt.ingest.typed import Known
+from sendopt.spark.engine.keys import keyed_hash
+from sendopt.spark.engine.lake import Lake
+
+_COLUMNS = TABLES["consents"].names
+
+
+def _user() -> Column:
+    return F.coalesce("user_id", "send_user")
+
+
+def applied(rows: DataFrame) -> DataFrame:
+    """Interactions with their send: `_consent_only` marks statements that are no interaction of a send, now accepted.
+
+    `_allowed` is what a row states, NULL where it states nothing that can be applied.
+    """
+    out = (F.col("kind") == "opt_out") & _user().isNotNull()
+    back = (F.col("kind") == "opt_in") & _user().isNotNull() & F.col("at_utc").isNotNull()
+    reason = F.col("reason")
+    sound_back = back & (reason.isNull() | reason.isin("interaction_without_send", "interaction_before_send"))
+    out, sound_back = F.coalesce(out, F.lit(False)), F.coalesce(sound_back, F.lit(False))
+    return (
+        rows.withColumn("_allowed", F.when(out, False).when(sound_back, True))
+        .withColumn("_consent_only", sound_back | (out & reason.isNotNull()))
+        .withColumn("reason", F.when(F.col("_allowed").isNull(), reason).when(~out & ~sound_back, reason))
+    )
+
+
+def of_interactions(rows: DataFrame, source: str, received_utc: datetime, known: Known) -> DataFrame:
+    """Statements of the rows that `applied` marked, of the person and the channel or category that they name.
+
+    An opt-out of a name that no setting knows is one of everything: an opt-in of such a name grants nothing.
+    """
+    at = F.col("at_utc")
+    dated = F.coalesce((at >= F.lit(FIRST_TIME)) & (at <= F.lit(received_utc)), F.lit(False))
+    channel = F.coalesce("channel", F.when(F.col("category").isNull(), F.col("send_channel")))
+    category = F.col("category")
+    scopes = F.filter(
+        F.array(
+            _scope(CHANNEL, channel, known.channels, _struct(ALL, F.lit(""))),
+            _scope(CATEGORY, category, known.categories, _struct(CATEGORY, F.lit(EVERY_CATEGORY))),
+        ),
+        lambda s: s.isNotNull(),
+    )
+    everything = F.array(_struct(ALL, F.lit("")))
+    named = channel.isNotNull() | category.isNotNull()
+    return (
+        rows.where(F.col("_allowed").isNotNull())
+        .select(
+            _user().alias("user_id"),
+            F.explode(F.when(named, scopes).otherwise(everything)).alias("s"),
+            F.when(dated, F.concat(at.cast("string"), F.lit(" "), F.col("_allowed").cast("string")))
+            .otherwise(keyed_hash("raw", F.col("raw")))
+            .alias("statement"),
+            F.col("_allowed").alias("allowed"),
+            F.when(dated, at).otherwise(F.lit(received_utc)).alias("at_utc"),
+            (~dated).alias("at_imputed"),
+            F.lit(source).alias("source"),
+        )
+        .select("user_id", "s.scope", "s.name", "statement", "allowed", "at_utc", "at_imputed", "source")
+    )
+
+
+def _scope(scope: str, name: Column, known: tuple[str, ...], everything: Column) -> Column:
+    """What a name of a row is a statement of; NULL where it is of nothing."""
+    if not known:
+        return F.when(name.isNotNull(), _struct(scope, name))
+    spelt = F.create_map(*(F.lit(text) for k in known for text in (k.lower(), k)))[F.lower(name)]
+    return F.when(spelt.isNotNull(), _struct(scope, spelt)).when(name.isNotNull() & ~F.col("_allowed"), everything)
+
+
+def _struct(scope: str, name: Column) -> Column:
+    return F.struct(F.lit(scope).alias("scope"), name.alias("name"))
+
+
+def of_users(
+    lake: Lake, mapping: SourceMapping, rows: DataFrame, received_utc: datetime, known: Known
+) -> Iterator[DataFrame]:
+    """What people's rows state beyond themselves.
+
+    A refused row still withdraws: the configured channels that it does not list and the categories that it refuses. A
+    row without a time of its own states as of this ingestion what it grants and withdraws that the one before did not.
+    """
+    refused = rows.where(
+        F.col("reason").isNotNull() & (F.col("reason") != "duplicate_user") & F.col("user_id").isNotNull()
+    )
+    dated = F.coalesce(F.col("file_date").cast("string"), F.lit(""))
+    own = keyed_hash("raw", F.col("raw"), dated)
+    anew = keyed_hash("anew", F.col("raw"), F.lit(received_utc).cast("string"))
+    listed = "channels" in mapping.tables["users"].columns
+    withheld = F.array_except(
+        F.array(*map(F.lit, known.channels)).cast("array<string>"), F.coalesce("channels", _none())
+    )
+    parts = [(CATEGORY, F.coalesce("opted_out_categories", _none()), False, refused, own)]
+    if listed and known.channels:
+        parts.append((CHANNEL, withheld, False, refused, own))
+    old = lake.read("users").select(
+        "user_id", F.col("channels").alias("_channels"), F.col("opted_out_categories").alias("_categories")
+    )
+    undated = F.col("updated_at").isNull() & F.col("file_date").isNull()
+    changed = rows.where(F.col("reason").isNull() & undated).join(old, "user_id")
+    parts += [
+        (CHANNEL, F.array_except("channels", "_channels"), True, changed, anew),
+        (CHANNEL, F.array_except("_channels", "channels"), False, changed, anew),
+        (CATEGORY, F.array_except("_categories", "opted_out_categories"), True, changed, anew),
+        (CATEGORY, F.array_except("opted_out_categories", "_categories"), False, changed, anew),
+    ]
+    for scope, names, allowed, of, statement in parts:
+        yield of.select(
+            "user_id",
+            F.lit(scope).alias("scope"),
+            F.explode(names).alias("name"),
+            statement.alias("statement"),
+            F.lit(allowed).alias("allowed"),
+            F.lit(received_utc).alias("at_utc"),
+            F.lit(True).alias("at_imputed"),
+            F.lit(mapping.source).alias("source"),
+        )
+
+
+def _none() -> Column:
+    return F.array().cast("array<string>")
+
+
+def with_leavers(lake: Lake, mapping: SourceMapping, rows: DataFrame, accepted: DataFrame) -> DataFrame:
+    """The accepted rows of a full snapshot, and the lake's people of this source whom it does not hold, marked as left.
+
+    Of files of several dates the newest are the snapshot; files without a date are parts of one.
+    """
+    newest = F.broadcast(rows.agg(F.max("file_date").alias("_newest")))
+    is_newest = F.coalesce(F.col("file_date") == F.col("_newest"), F.lit(True))
+    present = rows.crossJoin(newest).where(is_newest).select("user_id").distinct()
+    present = present.withColumn("_here", F.lit(True))
+    old = lake.read("users").where((F.col("source") == mapping.source) & ~F.coalesce("left", F.lit(False)))
+    gone = old.join(accepted.select("user_id"), "user_id", "left_anti").join(present, "user_id", "left_anti")
+    marked = accepted.join(present, "user_id", "left").withColumn("left", F.when(F.col("_here").isNull(), F.lit(True)))
+    names = TABLES["users"].names
+    return marked.select(*names).unionByName(gone.withColumn("left", F.lit(True)).select(*names))
+
+
+def write(lake: Lake, statements: DataFrame) -> int:
+    """Number of new statements; one that is known keeps its time."""
+    one = (
+        statements.select(*_COLUMNS)
+        .groupBy(*TABLES["consents"].key)
+        .agg(
+            F.min("allowed").alias("allowed"),
+            F.min("at_utc").alias("at_utc"),
+            F.max("at_imputed").alias("at_imputed"),
+            F.min("source").alias("source"),
+        )
+    )
+    fresh = one.join(lake.read("consents").select(*TABLES["consents"].key), list(TABLES["consents"].key), "left_anti")
+    return lake.merge("consents", fresh.select(*_COLUMNS))

@@ -1,0 +1,161 @@
+"""A challenger from rows to registry, and what the gate is given: challenger and champion on the same later sends,
+policies' values, drift (¶17, ¶18)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+from sendopt.errors import ModelError
+from sendopt.measurement import gate, slot_policies
+from sendopt.measurement.drift import GATE, Alert
+from sendopt.measurement.gate import Rivals, Verdict, compare_losses
+from sendopt.measurement.gate import judge as verdict_of
+from sendopt.measurement.slot_policies import CHALLENGER, CHAMPION, PolicyValues
+from sendopt.propensity import calibration, line, shrinkage
+from sendopt.propensity import evaluation as assess
+from sendopt.propensity import model as learn
+from sendopt.propensity import rows as arrow
+from sendopt.propensity.evaluation import Evaluation
+from sendopt.spark import drift, lineage
+from sendopt.spark.night import Night
+from sendopt.spark.propensity import drawn_slots
+from sendopt.stats import logistic
+from sendopt.stats.losses import log_loss
+from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, Tracker
+
+TIMED_ROWS = 20_000
+COLUMNS = (
+    *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", *shrinkage.USED),
+    *learn.FEATURES,
+)  # of the rows that a challenger is learnt from and evaluated on
+CODE = (learn, line, logistic, assess, arrow, calibration, shrinkage, gate, slot_policies)
+
+
+def fingerprint(rows: arrow.Rows, settings: Mapping[str, BaseModel], *code: ModuleType) -> str:
+    """32 hex digits of training data, settings and code (CODE and `code`); equal ones give the same model."""
+    return lineage.fingerprint((batch.to_pandas() for batch in rows.batches(COLUMNS)), settings, (*CODE, *code))
+
+
+def train(
+    night: Night,
+    rows: arrow.Rows,
+    made_from: Lineage,
+    tracker: Tracker,
+    evaluated: Callable[[learn.OpenModel | None, pd.DataFrame], Evaluation],
+    by_policy: bool = True,
+) -> tuple[Kept, Evaluation]:
+    """The challenger of these rows as kept in the registry, and its evaluation with the gate's verdict.
+
+    `evaluated` gives the evaluation of the model, None where nothing could be learnt, on the rows that fit in memory.
+    """
+    settings = night.settings.training
+    obstacles = learn.obstacles(rows, settings.folds)
+    clock = time.monotonic()
+    model = None if obstacles else learn.train(rows, settings, str(made_from.parameters["label"]))
+    seconds = time.monotonic() - clock
+    shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
+    found = evaluated(model, shown)
+    verdict, facts = judge(night, model, found, shown, tracker, seconds, by_policy)
+    found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
+    documents = {} if model is None else {REFERENCE: drift.reference(night, found["importance"])}
+    return tracker.keep(model, found, made_from, documents), found
+
+
+def judge(
+    night: Night,
+    model: learn.OpenModel | None,
+    found: Evaluation,
+    rows: pd.DataFrame,
+    tracker: Tracker,
+    train_seconds: float,
+    by_policy: bool = True,
+) -> tuple[Verdict, dict[str, Any]]:
+    """The verdict on `model`, whose evaluation is `found`, and what to keep beside it: policy values and cost in time.
+
+    A champion that cannot be read, or predicts something else, is no rival: the simple rules decide. Without
+    `by_policy` no times are valued: a goal is only a part of what they are chosen by.
+    """
+    if model is None:
+        return verdict_of(found, night.settings.gate), {**({"policies": []} if by_policy else {}), "cost": None}
+    champion, why = _rival(tracker, model, rows)
+    rivals = None if champion is None else _rivals(night, champion, model, rows)
+    policies = _policies(night, model, champion, found["split"]["test_from"]) if by_policy else None
+    holding = [] if champion is None or not night.settings.drift.hold_promotion else drift.holding(night, champion)
+    verdict = verdict_of(found, night.settings.gate, rivals, policies, holding, by_policy)
+    if why:
+        verdict = replace(verdict, reasons=(*verdict.reasons, why))
+    facts: dict[str, Any] = {"cost": _cost(model, rows, train_seconds)}
+    if by_policy:
+        facts["policies"] = [] if policies is None else policies.rows()
+    return verdict, facts
+
+
+def _rival(tracker: Tracker, model: learn.OpenModel, rows: pd.DataFrame) -> tuple[Registered | None, str | None]:
+    """(the champion, None where it is no rival, and then why, as a sentence)."""
+    try:
+        champion = tracker.champion()
+    except ModelError as error:
+        return None, f"The champion cannot be compared with: {error.message}."
+    if champion is None:
+        return None, None
+    name, card = champion.model_version, champion.model.card
+    if card.label != model.card.label:
+        return None, f"Champion {name} predicts {card.label!r} and is no rival."
+    missing = [feature for feature in card.features if feature not in rows]
+    if missing:
+        return None, f"Champion {name} looks at {', '.join(missing)}, no feature any more, and is no rival."
+    return champion, None
+
+
+def refusal(champion: str | None, kept: Kept, gate: Mapping[str, Any]) -> list[Alert]:
+    """The alert of a challenger that the gate refused beside a champion, else none."""
+    if champion is None or gate["promoted"]:
+        return []
+    name = kept.model_version or "the challenger"
+    said = f"{name} was not promoted, {champion} stays: {' '.join(gate['reasons'])}"
+    return [Alert(GATE, name, None, None, said)]
+
+
+def _rivals(night: Night, champion: Registered, model: learn.OpenModel, rows: pd.DataFrame) -> Rivals | None:
+    if "suspected" in rows:
+        rows = rows[~rows["suspected"].to_numpy(bool)]
+    parts = learn.split(rows)
+    if parts is None:
+        return None
+    test = rows[parts.test]
+    y, user = test["label"].to_numpy(np.float64), pd.factorize(test["user_id"], sort=True)[0].astype(np.int64)
+    mine, theirs = (log_loss(y, m.predict(test)) for m in (model, champion.model))
+    settings = night.settings.training
+    return compare_losses(champion.model_version, mine, theirs, user, settings.seed, settings.bootstrap_samples)
+
+
+def _policies(
+    night: Night, model: learn.OpenModel, champion: Registered | None, test_from: str | None
+) -> PolicyValues | None:
+    if test_from is None:
+        return None
+    models = {CHALLENGER: model} | ({} if champion is None else {CHAMPION: champion.model})
+    scored = drawn_slots.score(night, date.fromisoformat(test_from), models)
+    if scored is None:
+        return None
+    settings = night.settings.training
+    return slot_policies.value(scored.sends, scored.predictions, settings.seed, settings.bootstrap_samples)
+
+
+def _cost(model: learn.OpenModel, rows: pd.DataFrame, train_seconds: float) -> dict[str, float]:
+    """Seconds that training took, and microseconds a row that scoring takes here, on one thread."""
+    some = rows.head(TIMED_ROWS)
+    model.predict(some.head(1))  # the trees are read first
+    clock = time.monotonic()
+    model.predict(some)
+    each = (time.monotonic() - clock) / len(some) * 1e6
+    return {"train_seconds": train_seconds, "score_microseconds_per_row": each, "trees": float(model.card.trees)}

@@ -1,0 +1,180 @@
+"""Stage score_slots: p_open, p_opt_out and goals of every user, slot, channel and category of the night (¶5, ¶7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sendopt.errors import ModelError
+from sendopt.propensity import opt_out
+from sendopt.propensity.forest import Forest
+from sendopt.propensity.model import Model
+from sendopt.propensity.shrinkage import USED, Shrinkage, ShrunkBaseline, fit
+from sendopt.propensity.uplift import Gain
+from sendopt.spark import unknown_zone
+from sendopt.spark.engine import workers
+from sendopt.spark.engine.zones import slot_readings
+from sendopt.spark.features.build_features import scoring_rows, stored_features
+from sendopt.spark.features.fatigue import with_fatigue
+from sendopt.spark.features.feature_counts import rules_of_night
+from sendopt.spark.lineage import BASELINE, Versions, plan_version
+from sendopt.spark.night import Night, StageResult
+from sendopt.spark.propensity import goals, uplift
+from sendopt.spark.propensity.opt_outs import with_opt_out
+from sendopt.spark.propensity.slot_scorer import DISAGREE, fast_scores, forest_of
+from sendopt.tracking.mlflow import MlflowTracker
+
+_SCORES = (
+    "user_id string, slot int, category string, channel string, local_hour int, p_open double, p_opt_out double, "
+    "incremental double"
+)
+
+
+def run(night: Night) -> StageResult:
+    """Rows written: slot_scores of the plan_date, one a user, slot and configured (channel, category).
+
+    A user of unknown zone has the mean over the zones that are plausible (`unknown_zone`), none where none is.
+    Scored by the champion; where none was promoted by the baseline, and facts name the arm `fallback`. Raises
+    InputNotReady where the registry or the night's features are missing, ModelError where the champion does not fit.
+    """
+    record = users_shrinkage(night)
+    model, version = _model(night, record)
+    gain, version = uplift.of_night(night, version)
+    rates = opt_out.fit(opt_out_counts(night).toPandas(), night.settings.opt_out)
+    pairs = sorted({(c.channel, c.category) for c in night.settings.campaigns.values()})
+    heads = goals.of_night(night, version)
+    version, models = heads.version, {"": model, **heads.learned}
+    forests = _forests(models) if gain is None else f"objective {night.settings.objective.kind}"
+    features = stored_features(night)
+    users = features["user_features"]
+    n_users = users.count()
+
+    def score(some: DataFrame) -> DataFrame:
+        if isinstance(forests, str):
+            rows = scoring_rows(night, scoring_keys(night, some, pairs))
+            columns = [f", {goals.column(n)} double" for n in range(len(heads.learned))]
+            learned = list(heads.learned.values())
+            return workers.map_frames(rows, _scorer(model, rates, gain, learned), _SCORES + "".join(columns))
+        own = {
+            name: fast_scores(night, one, forests[name], rates, features, some, pairs) for name, one in models.items()
+        }
+        return goals.joined(own.pop("").withColumn("incremental", F.lit(None).cast("double")), own)
+
+    scored, of_unknown = unknown_zone.with_unknown(night, users, score)
+    scored = goals.with_goals(scored, heads)
+    versions = Versions(plan_version(night, version), night.config_hash, version)
+    rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
+    try:
+        written = night.lake.replace("slot_scores", rows, night.plan_date)
+    except ModelError as error:
+        if DISAGREE not in error.message:
+            raise
+        raise ModelError(f"{DISAGREE} on {version}, expected equal bits; report this", model_version=version) from None
+    asked = n_users * night.n_slots * len(pairs)
+    return StageResult(
+        rows_in=asked,
+        rows_out=written,
+        dropped={"zone_unknown": asked - written} if asked > written else {},
+        facts={
+            **vars(versions),
+            "arm": "fallback" if version == BASELINE else None,
+            "scored_by": f"rows ({forests})" if isinstance(forests, str) else "forest",
+            "shrinkage": {"kappa": record.kappa, "kappa_segment": record.kappa_segment, "segments": record.segments},
+            **({"unknown_zone": of_unknown} if of_unknown else {}),
+            "objective": night.settings.objective.kind,
+            "opt_out_rates": {"overall": rates.overall, **{name: list(r) for name, r in rates.by_channel.items()}},
+            **({"goals": heads.facts, "warnings": list(heads.warnings)} if heads.facts else {}),
+        },
+    )
+
+
+def scoring_keys(night: Night, users: DataFrame, pairs: list[tuple[str, str]]) -> DataFrame:
+    """user_id, slot, local_hour, weekend, weekday, channel, category of the users (user_id, timezone): the grain of
+    scores; unknown zones have none."""
+    readings = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots).select(
+        "timezone", "slot", "local_hour", "weekend", "weekday"
+    )
+    kinds = night.spark.createDataFrame(pairs, "channel string, category string")
+    who = users.select("user_id", "timezone")
+    return who.join(F.broadcast(readings), "timezone").crossJoin(F.broadcast(kinds)).drop("timezone")
+
+
+def opt_out_counts(night: Night) -> DataFrame:
+    """channel, fatigue_bin, sends, opt_outs of the mature sends as of the night (¶7, ¶9d).
+
+    A send's bin is that of its user's fatigue just before it, from the sends before; where no fatigue is configured
+    every send is 1 point with the features' default half-life.
+    """
+    window = timedelta(hours=night.settings.label.window_hours)
+    at = F.col("sent_at_utc")
+    sends = _with_fatigue(night).where(at <= F.lit(night.as_of - window))
+    fatigue_bin = F.lit(0)
+    for edge in night.settings.opt_out.fatigue_edges:
+        fatigue_bin = fatigue_bin + (F.col("fatigue_points") >= edge).cast("int")
+    return (
+        with_opt_out(night, sends)
+        .groupBy("channel", fatigue_bin.alias("fatigue_bin"))
+        .agg(F.count("*").alias("sends"), F.count_if("opted_out").alias("opt_outs"))
+        .orderBy("channel", "fatigue_bin")
+    )
+
+
+def _with_fatigue(night: Night) -> DataFrame:
+    """Sends of the history with the user's fatigue points just before each."""
+    rules, at = rules_of_night(night), F.col("sent_at_utc")
+    back = timedelta(days=night.settings.features.history_days)
+    sends = night.lake.read("sends").where(
+        F.col("sent") & F.col("available") & (at >= F.lit(night.as_of - back)) & (at < F.lit(night.as_of))
+    )
+    made = sends.select("user_id", F.unix_micros(at).alias("at"), "channel", "send_key", at)
+    middle = F.lit(int((night.as_of - back / 2).timestamp() * 1e6))
+    return with_fatigue(made, made, rules, middle)
+
+
+def users_shrinkage(night: Night) -> Shrinkage:
+    """How far each user's record is believed this night: from the records of all, with or without a send (¶17)."""
+    users = night.lake.read("user_features", night.plan_date)
+    records = users.groupBy(*USED).agg(F.count("*").alias("users")).toPandas()
+    return fit(records.sort_values(list(USED), ignore_index=True), night.settings.features.segment_edges)
+
+
+def _model(night: Night, record: Shrinkage) -> tuple[Model, str]:
+    champion = MlflowTracker(night.settings.mlflow).champion()
+    if champion is None:
+        return ShrunkBaseline(record), BASELINE
+    champion.require_label(night.settings.label.kind)
+    return champion.model, champion.model_version
+
+
+def _forests(models: Mapping[str, Model]) -> dict[str, Forest] | str:
+    """The trees of each model (p_open's name is empty), or why each row must be scored by the models themselves."""
+    found: dict[str, Forest] = {}
+    for name, model in models.items():
+        forest = forest_of(model)
+        if isinstance(forest, str):
+            return f"goal {name}: {forest}" if name else forest
+        found[name] = forest
+    return found
+
+
+def _scorer(
+    model: Model, rates: opt_out.OptOutRates, gain: Gain | None, further: Sequence[Model]
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    """The function of each partition; the trees travel in it as text."""
+
+    def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for rows in batches:
+            p_open = model.predict(rows)
+            yield rows[["user_id", "slot", "category", "channel", "local_hour"]].assign(
+                p_open=p_open,
+                p_opt_out=rates.predict(rows["channel"], rows["fatigue_points"].to_numpy(float)),
+                incremental=np.nan if gain is None else gain.incremental(rows, p_open),
+                **{goals.column(n): one.predict(rows) for n, one in enumerate(further)},
+            )
+
+    return score

@@ -1,0 +1,123 @@
+"""When each policy would send, fitted and tuned on the first part of each user's time and on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sendopt.stats.arrays import Flags, Floats, Ints
+from sendopt.stats.losses import log_loss
+from sendopt.timing import outcome_model, success_rates
+from sendopt.timing.decisions import Decisions, totals
+from sendopt.timing.outcome_model import OutcomeModel
+from sendopt.timing.success_rates import ADDITIVE, BY_SEGMENT, COMMON, SlotRates
+
+UNIFORM, GLOBAL, SEGMENT, RAW, PERSONAL, MODEL = (
+    "uniform",
+    "global_best",
+    "segment_best",
+    "user_raw_best",
+    "personal",
+    "model",
+)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What was fitted. `choices[name]` (N,) is the slot of each decision of the rest; `uniform` has none.
+
+    `common` names the best policy that knows no person: of the global and the segments' best slots, the one that did
+    better within the first part.
+    """
+
+    choices: dict[str, Ints]
+    common: str
+    supported: Flags
+    rates: SlotRates
+    model: OutcomeModel | None
+    raw: dict[str, SlotRates]  # rates of the simpler levels, for the comparison of log loss
+    no_model: str | None = None  # why there is no model, where one was asked for
+
+    def of_rows(self, which: Flags) -> Policies:
+        """The same policies at the decisions of the rest where `which` (N,) is True."""
+        return replace(self, choices={name: slots[which] for name, slots in self.choices.items()})
+
+    def probability(self, name: str, slot: Ints) -> Floats:
+        """The policy's probability of `slot` at each decision of the rest, shape (N,)."""
+        if name == UNIFORM:
+            return np.asarray(self.supported[slot] / self.supported.sum(), dtype=np.float64)
+        return np.asarray(self.choices[name] == slot, dtype=np.float64)
+
+    def mean(self, name: str, if_sent: Floats) -> Floats:
+        """Mean of `if_sent` (N, K) under the policy, shape (N,)."""
+        if name == UNIFORM:
+            return np.asarray(if_sent[:, self.supported].mean(axis=1), dtype=np.float64)
+        return np.asarray(np.take_along_axis(if_sent, self.choices[name][:, None], 1)[:, 0], dtype=np.float64)
+
+
+def fit(first: Decisions, rest: Decisions, supported: Flags, users: int, seed: int, trees: bool) -> Policies:
+    """The policies of the first part, applied to the users and segments of `rest`, of which no outcome is used.
+
+    `supported` (K,): slots that a policy may choose. `trees`: whether to train LightGBM too.
+    """
+    inner = first.first_part("tuning")
+    pooled = _pooling_helps(first, inner, users)
+    rates = success_rates.fit(first, pooled, users)
+    blind = Decisions(**{**vars(rest), "success": np.zeros(len(rest))})
+    choices = {GLOBAL: _best(rates.if_sent(blind, COMMON), supported)}
+    if len(first.segments) > 1:
+        choices[SEGMENT] = _best(rates.if_sent(blind, BY_SEGMENT), supported)
+    choices[RAW] = _raw_best(first, blind, choices[GLOBAL], supported, users)
+    choices[PERSONAL] = _best(rates.if_sent(blind), supported)
+    fitted = outcome_model.fit(first, rates, inner, seed) if trees else None
+    model = fitted if isinstance(fitted, OutcomeModel) else None
+    if model is not None:
+        choices[MODEL] = _best(model.if_sent(blind), supported)
+    simpler = {
+        "global_rate": success_rates.fit(first, pooled, users, ()),
+        "slot": success_rates.fit(first, pooled, users, COMMON),
+        "user": success_rates.fit(first, pooled, users, ("user",)),
+        "user_slot": success_rates.fit(first, pooled, users, ADDITIVE),
+    }
+    common = _best_common(first, inner, supported, pooled, users)
+    return Policies(choices, common, supported, rates, model, simpler, fitted if isinstance(fitted, str) else None)
+
+
+def _best(if_sent: Floats, supported: Flags) -> Ints:
+    return np.asarray(np.where(supported, if_sent, -1.0).argmax(axis=1), dtype=np.int64)
+
+
+def _raw_best(first: Decisions, rest: Decisions, fallback: Ints, supported: Flags, users: int) -> Ints:
+    """The slot with each user's highest rate so far, as a naive product would take it; ties by more sends."""
+    k, sent = len(first.slots), first.rows(first.acted)
+    cell = sent.user * k + sent.slot
+    n, x = (totals(cell, w, users * k).reshape(users, k) for w in (sent.acted, sent.success))
+    score = np.where((n > 0) & supported, x / np.maximum(n, 1) + 1e-9 * n, -1.0)
+    chosen = score.argmax(axis=1)[rest.user]
+    return np.where(score.max(axis=1)[rest.user] >= 0, chosen, fallback).astype(np.int64)
+
+
+def _pooling_helps(first: Decisions, inner: Flags, users: int) -> bool:
+    """Whether unsent decisions make sends easier to predict: their log loss on the later part of the first part."""
+    if not first.not_sent_arm:
+        return False
+    early, late = first.rows(inner), first.rows(~inner & first.acted)
+    if not len(late) or not early.acted.any():
+        return False
+    together, apart = (success_rates.fit(early, pooled, users).rates(late) for pooled in (True, False))
+    return bool(log_loss(late.success, together).mean() < log_loss(late.success, apart).mean())
+
+
+def _best_common(first: Decisions, inner: Flags, supported: Flags, pooled: bool, users: int) -> str:
+    if len(first.segments) == 1:
+        return GLOBAL
+    early, late = first.rows(inner), first.rows(~inner & first.acted)
+    if not len(late) or not early.acted.any():
+        return GLOBAL
+    rates = success_rates.fit(early, pooled, users, BY_SEGMENT)
+    values = {}
+    for name, levels in ((GLOBAL, COMMON), (SEGMENT, BY_SEGMENT)):
+        weight = (_best(rates.if_sent(late, levels), supported) == late.slot) / late.pscore
+        values[name] = float((weight * late.success).sum() / max(weight.sum(), 1e-9))
+    return SEGMENT if values[SEGMENT] > values[GLOBAL] else GLOBAL
