@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from plain_features import Reference
 
 from sendopt.config.schema import Settings
 from sendopt.domain.tables import TABLES
 from sendopt.errors import InputNotReady
-from sendopt.features import FEATURE_COLUMNS, SCORING_KEYS, TRAINING_KEYS, Reference, rules_of
+from sendopt.features import FEATURE_COLUMNS, SCORING_KEYS, TRAINING_KEYS, rules_of
 from sendopt.spark.engine.lake import schema_of
 from sendopt.spark.features import build_features
 from sendopt.spark.night import Night

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from plain_features import Reference, judge_opens
 
 from sendopt.config.schema import FeatureSettings, Grid, Label
 from sendopt.domain.success import judge, rule_of
-from sendopt.features import Reference, judge_opens, rules_of
+from sendopt.features import rules_of
 from sendopt.ingest import SourceMapping, TableMapping
 from sendopt.spark.features import feature_counts
 from sendopt.spark.ingest import matching

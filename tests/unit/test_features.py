@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
+from plain_features import Reference
 
 from sendopt.config.schema import FeatureSettings, Grid, Label
 from sendopt.domain.limits import Fatigue
 from sendopt.domain.tables import TABLES
-from sendopt.features import CELLS, FEATURE_COLUMNS, Reference, rules_of
+from sendopt.features import CELLS, FEATURE_COLUMNS, rules_of
 
 D = date(2026, 3, 30)  # as_of is Sunday 29 March 23:00Z; Berlin's clock went forward that morning
 AS_OF = datetime(2026, 3, 29, 23, tzinfo=UTC).replace(tzinfo=None)

@@ -18,10 +18,11 @@ from sendopt.allocation.buckets import solve_folder, split
 from sendopt.allocation.buckets.store import path_of, read_buckets, summaries
 from sendopt.allocation.problem import Problem
 from sendopt.allocation.tables import columns, files
-from sendopt.allocation.tables.out_folder import both_or_neither
+from sendopt.allocation.tables.out_folder import MANIFEST, OUTPUT
 from sendopt.cli import app
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ContractError
+from sendopt.lake.files import both_or_neither
 
 LIMITS = """
 caps: {day: {window_minutes: 1440, max: 2}}
@@ -292,7 +293,7 @@ def test_an_earlier_plan_stays_whole_where_a_solve_fails_and_goes_where_it_does_
         (out / name).write_text("old")
 
     def fails() -> None:
-        with both_or_neither(out) as staged:
+        with both_or_neither(out, MANIFEST, OUTPUT) as staged:
             (staged / "plan.parquet").write_text("new")
             raise RuntimeError
 
@@ -301,7 +302,7 @@ def test_an_earlier_plan_stays_whole_where_a_solve_fails_and_goes_where_it_does_
     assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(
         ("plan.parquet", "solution.json", "reasons.parquet", "mine.txt"), "old"
     )
-    with both_or_neither(out) as staged:
+    with both_or_neither(out, MANIFEST, OUTPUT) as staged:
         for name in ("plan.parquet", "solution.json"):
             (staged / name).write_text("new")
     assert {path.name: path.read_text() for path in out.iterdir()} == {
@@ -325,7 +326,7 @@ def test_the_manifest_goes_first_and_comes_last(tmp_path: Path, monkeypatch: pyt
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", told)
-    with both_or_neither(out) as staged:
+    with both_or_neither(out, MANIFEST, OUTPUT) as staged:
         for name in ("solution.json", "plan.parquet"):
             (staged / name).write_text("new")
     assert moved == [("plan.parquet", False), ("solution.json", False)]

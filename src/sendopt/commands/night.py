@@ -13,6 +13,7 @@ from sendopt import summary
 from sendopt.config.schema import Settings
 from sendopt.domain.outside_text import printable
 from sendopt.domain.stages import CATALOGUE
+from sendopt.lake.files import write_whole
 from sendopt.night import runtime
 
 
@@ -40,7 +41,5 @@ def night(
 
 
 def report_of(day: date, settings: Settings) -> Path:
-    from sendopt.report.night.page import put
-
     page = runtime.write_report(settings, day)
-    return put(Path(settings.paths.out) / "report.html", page.read_text("utf-8"))
+    return write_whole(Path(settings.paths.out) / "report.html", page.read_text("utf-8"))

@@ -1,1 +1,1 @@
-"""The lake's folder, without any engine: who may write it now."""
+"""Folders without any engine: who may write the lake now, and files that are written whole."""

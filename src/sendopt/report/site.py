@@ -9,6 +9,7 @@ from datetime import date
 from html import escape, unescape
 from pathlib import Path
 
+from sendopt.lake.files import write_whole
 from sendopt.report.data import ReportData
 from sendopt.report.kit import parts, words
 from sendopt.report.night import page as night_page
@@ -39,7 +40,7 @@ def write(data: ReportData, out: str | Path) -> Path:
     """The night's page, `<out>/reports/DATE.html`; the index beside it is written with it, each atomically."""
     folder = Path(out) / FOLDER
     page = folder / f"{data.plan_date.isoformat()}.html"
-    night_page.put(page, night_page.render(data, head=_meta(line_of(data))))
+    write_whole(page, night_page.render(data, head=_meta(line_of(data))))
     write_index(folder)
     return page
 
@@ -49,7 +50,7 @@ def write_index(folder: Path) -> Path:
     index = folder / INDEX
     while True:
         pages = _pages(folder)
-        night_page.put(index, render_index({day: _line(path) for day, path in pages.items()}))
+        write_whole(index, render_index({day: _line(path) for day, path in pages.items()}))
         if _pages(folder).keys() == pages.keys():
             return index
 

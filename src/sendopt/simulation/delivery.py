@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sendopt.errors import ConfigError
+from sendopt.lake.files import write_whole
 from sendopt.simulation.clock import day_start, iso
 from sendopt.simulation.dirt import add_dirt
 from sendopt.simulation.draws import seeds_of
@@ -25,7 +26,6 @@ from sendopt.simulation.raw import (
     remember,
     sessions_csv,
     users_csv,
-    write,
     written,
 )
 from sendopt.simulation.world import World, world_file
@@ -75,20 +75,20 @@ def simulate_history(world: World, raw: Path, days: int, dirt: bool = True) -> C
     first = world.start - timedelta(days=days)
     memory, counts = Memory.blank(world), Counts(users=len(world.people.ids))
     later: dict[str, list[dict[str, object]]] = {}  # reactions of later dates, by date
-    write(raw / "users.csv", users_csv(world))
+    write_whole(raw / "users.csv", users_csv(world))
     for day in (first + timedelta(days=n) for n in range(days)):
         night = legacy_night(world, day, memory)
         reactions = react(world, day, night.offers, memory, live_consent=False)
         memory.pass_day(world, day, night.offers.user, night.offers.channel, night.offers.at)
-        write(raw / "sends" / f"{day}.jsonl", json_lines(_history_rows(world, night)))
+        write_whole(raw / "sends" / f"{day}.jsonl", json_lines(_history_rows(world, night)))
         users, no_keys = world.people.ids[night.offers.user], [None] * len(night.ids)
         for at, rows in interactions(users, night.ids, no_keys, reactions).items():
             later.setdefault(at, []).extend(rows)
         mine = sorted(later.pop(day.isoformat(), []), key=lambda r: (str(r["at"]), str(r["user"]), str(r["id"])))
-        write(raw / "interactions" / f"{day}.jsonl", json_lines(mine))
+        write_whole(raw / "interactions" / f"{day}.jsonl", json_lines(mine))
         counts = _add(counts, reactions, _write_sessions(world, raw, day))
     for at, rows in later.items():
-        write(raw / "interactions" / f"{at}.from-{HISTORY}.jsonl", json_lines(rows))
+        write_whole(raw / "interactions" / f"{at}.from-{HISTORY}.jsonl", json_lines(rows))
     world.save(world_file(raw))
     return Counts(**{**counts.__dict__, "dirt": add_dirt(raw, first) if dirt else {}})
 
@@ -119,7 +119,7 @@ def deliver(world: World, raw: Path, plan_date: date, plan: pd.DataFrame) -> Cou
     offers = offers_of(world, plan)
     reactions = react(world, plan_date, offers, memory, live_consent=True)
     sent = reactions.refusal == CONSENT
-    write(raw / "sends" / f"{plan_date}.jsonl", json_lines(_plan_rows(plan[sent])))
+    write_whole(raw / "sends" / f"{plan_date}.jsonl", json_lines(_plan_rows(plan[sent])))
     ids, keys = plan["notification_id"], plan["send_key"]
     by_date = interactions(plan["user_id"], ids, keys, reactions)
     for path, _, owner in written(raw, "interactions"):
@@ -127,7 +127,7 @@ def deliver(world: World, raw: Path, plan_date: date, plan: pd.DataFrame) -> Cou
             path.unlink()
     for at, rows in {plan_date.isoformat(): [], **by_date}.items():
         name = at if at == plan_date.isoformat() else f"{at}.from-{plan_date}"
-        write(raw / "interactions" / f"{name}.jsonl", json_lines(rows))
+        write_whole(raw / "interactions" / f"{name}.jsonl", json_lines(rows))
     return _add(Counts(users=len(world.people.ids)), reactions, _write_sessions(world, raw, plan_date))
 
 
@@ -171,7 +171,7 @@ def _plan_rows(plan: pd.DataFrame) -> Iterable[dict[str, object]]:
 
 def _write_sessions(world: World, raw: Path, day: date) -> int:
     user, at = sessions(world, day)
-    write(raw / "sessions" / f"{day}.csv", sessions_csv(world, user, at))
+    write_whole(raw / "sessions" / f"{day}.csv", sessions_csv(world, user, at))
     return len(user)
 
 

@@ -12,7 +12,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from sendopt.simulation.raw import json_lines, write, written
+from sendopt.lake.files import write_whole
+from sendopt.simulation.raw import json_lines, written
 
 AMOUNTS = {
     "duplicated_send": 20,  # lines of `sends` once more, to the byte
@@ -34,14 +35,14 @@ def add_dirt(raw: Path, first: date) -> dict[str, int]:
         # from the newest file back, so that dirt lies where a short look-back still meets it
         for number, path in enumerate(islice(cycle(reversed(files)), AMOUNTS[kind] if files else 0)):
             text = path.read_text()
-            write(path, text + _bad_send(kind, number, text.splitlines()[number % 7 % text.count("\n")]))
+            write_whole(path, text + _bad_send(kind, number, text.splitlines()[number % 7 % text.count("\n")]))
             added[kind] += 1
     for path, rows in _orphans(files):
-        write(path, (path.read_text() if path.exists() else "") + json_lines(rows))
+        write_whole(path, (path.read_text() if path.exists() else "") + json_lines(rows))
         added["interaction_without_send"] += len(rows)
     with (raw / "users.csv").open("a") as users:
         users.write(f"u-mars,Mars/Phobos,,,,,{first.isoformat()}T00:00:00Z\n")
-    write(raw / "sends" / f"{(first - timedelta(days=1)).isoformat()}.jsonl", "")
+    write_whole(raw / "sends" / f"{(first - timedelta(days=1)).isoformat()}.jsonl", "")
     return added | {"unparseable_zone_user": 1, "empty_file": 1}
 
 

@@ -30,14 +30,6 @@ HISTORY = "history"
 _NAME = re.compile(r"^(\d{4}-\d\d-\d\d)(?:\.from-(\d{4}-\d\d-\d\d|history))?\.(?:jsonl|csv)$")
 
 
-def write(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader meets the old or the new text, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(text.encode())
-    new.replace(path)
-
-
 def json_lines(rows: Iterable[dict[str, object]]) -> str:
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 

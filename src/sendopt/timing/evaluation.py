@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from sendopt.config.schema import Ingest
 from sendopt.ingest import load_mapping
 from sendopt.ingest.counts import reasons_in_words
+from sendopt.lake.files import both_or_neither
 from sendopt.report.timing import page
 from sendopt.timing import verdict as words
 from sendopt.timing.gain import REFUSED, Evaluation, evaluate
@@ -20,6 +19,9 @@ from sendopt.timing.log import LIMITS, Log, read_log
 from sendopt.timing.refusals import NO_PSCORE
 
 SCHEMA = 2
+
+
+RESULT, PAGE = "evaluation.json", "evaluation.html"
 
 
 def evaluate_log(
@@ -143,18 +145,11 @@ def in_words(result: dict[str, Any], folder: Path) -> Iterator[str]:
     lost = ", ".join(f"{n:,} {reason}" for reason, n in sorted(data["dropped"].items(), key=lambda pair: -pair[1])[:4])
     yield f"  {data['outcomes']['sentence']}"
     yield f"  {data['rows_in']:,} rows in, {data['used']:,} used" + (f"; left out: {lost}" if lost else "")
-    yield f"  Report: {folder / 'evaluation.html'}"
+    yield f"  Report: {folder / PAGE}"
 
 
 def write(result: dict[str, Any], folder: Path) -> None:
-    """`evaluation.json` and `evaluation.html` in `folder`, both or neither."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        (beside / "evaluation.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        (beside / "evaluation.html").write_text(page.render(result), "utf-8")
-        folder.mkdir(exist_ok=True)
-        for name in ("evaluation.json", "evaluation.html"):
-            (beside / name).replace(folder / name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    """The result and its page in `folder`, both or neither."""
+    with both_or_neither(folder, RESULT, [PAGE]) as staged:
+        (staged / RESULT).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (staged / PAGE).write_text(page.render(result), "utf-8")

@@ -13,10 +13,11 @@ from sendopt.allocation.buckets.store import Summary, history_ids, is_bucketed, 
 from sendopt.allocation.buckets.store import summaries as summaries_of
 from sendopt.allocation.control import UNWATCHED, Control
 from sendopt.allocation.tables import files, same_ids, unused
-from sendopt.allocation.tables.out_folder import beside, require_out
+from sendopt.allocation.tables.out_folder import require_out
 from sendopt.allocation.tables.unused import Expectation, Offered
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ConfigError
+from sendopt.lake.files import beside
 
 NOTHING_EXPECTED = Expectation()
 Split = Callable[[Path, Path | None, Path, int], None]

@@ -23,10 +23,11 @@ from sendopt.allocation.problem import Cells, Messages, Problem
 from sendopt.allocation.solution import Solution, Tier, gap_of, proven_bound
 from sendopt.allocation.solve import add_up
 from sendopt.allocation.tables.files import as_json, require_days, require_horizon, require_limits
-from sendopt.allocation.tables.out_folder import MANIFEST, PLAN, both_or_neither, require_out
+from sendopt.allocation.tables.out_folder import MANIFEST, OUTPUT, PLAN, require_out
 from sendopt.allocation.tables.start_prices import unmatched
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import Limits, SolveLimits
+from sendopt.lake.files import both_or_neither
 from sendopt.stats.arrays import Floats
 
 __all__ = ["Planned", "is_bucketed", "solve_buckets"]
@@ -78,7 +79,7 @@ def solve_buckets(
     clock = time.perf_counter()
     told = summaries(folder)
     require_days(folder, limits, all(s.days for s in told))
-    with both_or_neither(out) as staged:
+    with both_or_neither(out, MANIFEST, OUTPUT) as staged:
         task = _task(folder.resolve(), staged / PLAN, limits, told, audit, own_prices)
         (staged / PLAN).mkdir()
         task = replace(task, prices=_common_prices(task, told, sample_users, control))

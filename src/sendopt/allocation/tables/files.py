@@ -21,11 +21,12 @@ from sendopt.allocation.problem import Cells, History, Messages, Problem, empty_
 from sendopt.allocation.solution import Solution
 from sendopt.allocation.tables import columns, same_ids, tabular, unused
 from sendopt.allocation.tables.columns import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, Coded, More
-from sendopt.allocation.tables.out_folder import MANIFEST, both_or_neither
+from sendopt.allocation.tables.out_folder import MANIFEST, OUTPUT
 from sendopt.allocation.tables.tabular import Frame
 from sendopt.allocation.tables.unused import Expectation, Offered
 from sendopt.domain.limits import Limits, SolveLimits
 from sendopt.errors import ContractError
+from sendopt.lake.files import both_or_neither
 from sendopt.stats.arrays import Ints, Texts
 
 BYTES_PER_CANDIDATE = 400  # of memory at the peak, measured on four million
@@ -235,7 +236,7 @@ def plan_of(problem: Problem, solution: Solution) -> pa.Table:
 
 def write_solution(folder: Path, tables: Mapping[str, pa.Table], document: Mapping[str, Any]) -> None:
     """`NAME.parquet` of each of `tables` and `solution.json` in `folder`, all or none; an earlier solve's go."""
-    with both_or_neither(folder) as staged:
+    with both_or_neither(folder, MANIFEST, OUTPUT) as staged:
         for name, table in tables.items():
             pq.write_table(table, staged / f"{name}.parquet")
         (staged / MANIFEST).write_text(json.dumps(document, indent=2) + "\n")

@@ -1,14 +1,12 @@
-"""The folder of a plan: tried before any work, then written whole or not at all, its manifest last."""
+"""The folder of a plan: what it holds, and whether one can be written, tried before any work."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from sendopt.errors import ConfigError
@@ -34,37 +32,6 @@ def require_out(out: Path, inputs: Sequence[Path | None], *, in_parts: bool = Fa
             raise
         reason = getattr(error, "strerror", None) or "no path of this system"
         raise ConfigError(f"--out {out}: no folder can be written there ({reason}); give another path") from None
-
-
-@contextmanager
-def both_or_neither(out: Path) -> Iterator[Path]:
-    """A folder whose entries, the manifest `solution.json` among them, take their places in `out` if nothing is raised.
-
-    It lies in `out`, or beside where there is no `out` yet. The manifest goes first and comes last: while the plan is
-    exchanged, `out` holds none. What an earlier solve left goes.
-    """
-    place = out.resolve()
-    with beside(out, "plan") as staged:
-        yield staged
-        place.mkdir(exist_ok=True)
-        for name in (MANIFEST, *OUTPUT):
-            _remove(place / name)
-        for path in sorted(staged.iterdir(), key=lambda path: path.name == MANIFEST):
-            path.rename(place / path.name)
-
-
-@contextmanager
-def beside(out: Path, what: str) -> Iterator[Path]:
-    """A folder on the file system of `out` that workers can read, until the block ends."""
-    place = out.resolve()
-    home = place if place.is_dir() else place.parent
-    home.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{place.name}-{what}-", dir=home))
-    staged.chmod(0o755)
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _place(out: Path) -> Path:
@@ -113,10 +80,3 @@ def _try_to_write(place: Path) -> None:
     finally:
         for path in reversed(made):
             path.rmdir()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

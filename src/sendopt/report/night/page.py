@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib.resources import files
 from pathlib import Path
 
+from sendopt.lake.files import write_whole
 from sendopt.report.data import ReportData
 from sendopt.report.kit import parts
 from sendopt.report.kit.escaping import escape
@@ -68,15 +68,7 @@ def document(title: str, body: str, head: str = "") -> str:
 
 def write(data: ReportData, path: str | Path) -> Path:
     """Return `path` after writing the report there, atomically: a reader finds the old file or the new one."""
-    return put(Path(path), render(data))
-
-
-def put(path: Path, text: str) -> Path:
-    """Return `path` after writing `text` there, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, "utf-8")
-    return draft.replace(path)
+    return write_whole(Path(path), render(data))
 
 
 def _header(data: ReportData) -> str:
