@@ -30,9 +30,9 @@ from weeks_loop import (
     without_sessions_of_some,
 )
 
+from sendopt.lake.tables import read_table
 from sendopt.night.runtime import StageReport
 from sendopt.propensity.calibration import HIGH, LOW, ratio_interval, ratios
-from sendopt.report.data import read_table
 from sendopt.spark.engine.session import open_session
 
 WEEK = 7

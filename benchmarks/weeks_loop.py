@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 
 from sendopt.config.loader import load
 from sendopt.config.schema import Settings
+from sendopt.lake.tables import read_table
 from sendopt.night.runtime import StageReport, run_in
-from sendopt.report.data import read_table
 from sendopt.simulation.clock import seconds_of
 from sendopt.simulation.delivery import deliver, offers_of, simulate_history
 from sendopt.simulation.nature import react

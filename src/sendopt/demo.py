@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from sendopt.config.schema import ClockSettings, Settings
-from sendopt.report.data import read_table
+from sendopt.lake.tables import read_table
 from sendopt.simulation.delivery import deliver, simulate_history
 from sendopt.simulation.world import World, world_file
 

@@ -16,12 +16,12 @@ from sendopt.config.loader import load
 from sendopt.config.schema import AudienceAll, Gate, Goal, Objective, Settings, Training
 from sendopt.demo import play
 from sendopt.domain.keys import keyed_hash
+from sendopt.lake.tables import read_table
 from sendopt.night import runtime
 from sendopt.propensity import goals as heads
 from sendopt.propensity.model import split
 from sendopt.report import render
 from sendopt.report.data import load as load_report
-from sendopt.report.data import read_table
 from sendopt.simulation.nature import p_order
 from sendopt.simulation.raw import remember
 from sendopt.simulation.world import World, world_file

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from sendopt.config.loader import load
+from sendopt.lake.tables import read_table
 from sendopt.night import runtime
-from sendopt.report.data import read_table
 
 pytestmark = pytest.mark.slow
 PLAN_DATE = date(2015, 12, 20)

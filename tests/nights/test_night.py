@@ -20,8 +20,8 @@ from sendopt.domain.keys import keyed_hash, planned_send_key
 from sendopt.domain.limits import Limits
 from sendopt.domain.stages import CATALOGUE
 from sendopt.domain.tables import TABLES
+from sendopt.lake.tables import read_table
 from sendopt.night import runtime
-from sendopt.report.data import read_table
 from sendopt.report.explain import explain_user
 from sendopt.summary import of_night
 

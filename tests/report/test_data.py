@@ -11,6 +11,7 @@ import pytest
 from deltalake import write_deltalake
 
 from sendopt.errors import ContractError
+from sendopt.lake.tables import read_table
 from sendopt.report import data
 from sendopt.report.data import ReportData
 
@@ -54,8 +55,8 @@ def test_a_table_without_a_needed_column_is_refused(tmp_path: Path) -> None:
 
 def test_one_table_of_one_user_and_night(night: ReportData, night_root: Path) -> None:
     user = night.plan["user_id"].iloc[0]
-    rows = data.read_table(night_root, "send_plan", invented.PLAN_DATE, user=user)
+    rows = read_table(night_root, "send_plan", invented.PLAN_DATE, user=user)
     assert len(rows) == (night.plan["user_id"] == user).sum()
     assert {"send_key", "plan_date"} <= set(rows.columns)
-    assert data.read_table(night_root, "send_plan", invented.MEASURED).empty
-    assert "user_id" in data.read_table(night_root, "candidates").columns
+    assert read_table(night_root, "send_plan", invented.MEASURED).empty
+    assert "user_id" in read_table(night_root, "candidates").columns

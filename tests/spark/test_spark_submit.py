@@ -13,7 +13,7 @@ from worlds import PLAN_DATE, REPO, make_world
 
 from sendopt.config.loader import load
 from sendopt.domain.stages import NAMES
-from sendopt.report.data import read_table
+from sendopt.lake.tables import read_table
 
 pytestmark = pytest.mark.slow
 

@@ -302,9 +302,9 @@ def write_report(settings: Settings, plan_date: date | None = None) -> Path:
 
     Raises InputNotReady where the night has published no plan.
     """
+    from sendopt.lake.tables import read_table
     from sendopt.report import site
     from sendopt.report.data import load as load_report
-    from sendopt.report.data import read_table
     from sendopt.tracking import registries
     from sendopt.tracking.mlflow import champion_evaluation
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pyarrow.dataset as ds
 
-from sendopt.domain.tables import TABLES
 from sendopt.errors import ContractError
+from sendopt.lake.tables import dataset
 
 _VERSIONS = ("plan_version", "config_hash", "model_version")
 # What the report reads, so that a column added to a contract does not make older tables unreadable.
@@ -175,36 +175,12 @@ def _recent(alerts: pd.DataFrame, plan_date: date) -> pd.DataFrame:
     return alerts[shown.astype(bool)].sort_values(["plan_date", "kind", "name"], ignore_index=True)
 
 
-def read_table(
-    data_root: str | Path, name: str, plan_date: date | None = None, user: str | None = None
-) -> pd.DataFrame:
-    """Return all columns of `<data_root>/<name>`, of one plan date and one user where given; no rows if not there."""
-    uri = f"{str(data_root).rstrip('/')}/{name}"
-    dataset = _dataset(uri)
-    if dataset is None:
-        return pd.DataFrame(columns=list(TABLES[name].names))
-    where = None
-    for column, wanted in (("plan_date", plan_date), ("user_id", user)):
-        if wanted is not None:
-            is_it = ds.field(column) == wanted
-            where = is_it if where is None else where & is_it
-    frame: pd.DataFrame = dataset.to_table(filter=where).to_pandas()
-    return frame
-
-
-def _dataset(uri: str) -> ds.Dataset | None:
-    """The Delta table at `uri`, None if it is not there."""
-    from deltalake import DeltaTable  # of the extra `spark`; commands that read no tables do without
-
-    return DeltaTable(uri).to_pyarrow_dataset() if DeltaTable.is_deltatable(uri) else None
-
-
 def _read(uri: str, name: str, where: ds.Expression | None) -> pd.DataFrame | None:
     """Rows of one Delta table, None if it is not there."""
-    dataset = _dataset(uri)
-    if dataset is None:
+    rows = dataset(uri)
+    if rows is None:
         return None
-    there = set(dataset.schema.names)
+    there = set(rows.schema.names)
     absent = [column for column in _COLUMNS[name] if column not in there and column not in _LATER.get(name, ())]
     if absent:
         raise ContractError(
@@ -213,5 +189,5 @@ def _read(uri: str, name: str, where: ds.Expression | None) -> pd.DataFrame | No
             columns=absent,
         )
     columns = [column for column in _COLUMNS[name] if column in there]
-    frame: pd.DataFrame = dataset.to_table(columns=columns, filter=where).to_pandas()
+    frame: pd.DataFrame = rows.to_table(columns=columns, filter=where).to_pandas()
     return frame.reindex(columns=list(_COLUMNS[name]))

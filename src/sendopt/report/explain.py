@@ -14,7 +14,7 @@ from sendopt.domain import reasons
 from sendopt.domain.slots import local_text
 from sendopt.errors import ConfigError, InputNotReady
 from sendopt.experiment.arms import HOLDOUT, UNIFORM_TIME
-from sendopt.report.data import read_table
+from sendopt.lake.tables import read_table
 from sendopt.report.kit import reason_words
 from sendopt.report.kit.words import amount
 

@@ -31,6 +31,8 @@ from pyspark.sql.types import (
 
 from sendopt.domain.tables import TABLES, Table
 from sendopt.errors import ContractError, SendoptError
+from sendopt.lake import tables
+from sendopt.lake.tables import ABSENT
 from sendopt.spark.engine.failures import as_ours, lost_race
 
 MAX_EXAMPLES = 3
@@ -57,9 +59,6 @@ def schema_of(table: Table) -> StructType:
     for column in table.columns:
         schema.add(column.name, _TYPES[column.type], column.nullable)
     return schema
-
-
-ABSENT = -1  # the version of a table that is not there
 
 
 @dataclass
@@ -97,16 +96,11 @@ class Lake:
         return f"{root.rstrip('/')}/{TABLES[name].name}"
 
     def exists(self, name: str) -> bool:
-        return bool(DeltaTable.isDeltaTable(self.spark, self.path(name)))
+        return self.version(name) != ABSENT
 
     def version(self, name: str) -> int:
-        """The table's Delta version now; -1 where it is not there yet."""
-        # of Delta's own log: the history, its public way, is a query per table
-        jvm = self.spark._jvm
-        assert jvm is not None
-        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, self.path(name))
-        none = jvm.scala.Option.empty()
-        return int(log.update(False, none, none).version())  # other processes write too
+        """The table's Delta version now; ABSENT where it is not there yet."""
+        return tables.version(self.path(name))
 
     def read(self, name: str, plan_date: date | None = None) -> DataFrame:
         """The table's rows (of one plan_date where given) as they are now, whatever is written later.
@@ -126,7 +120,7 @@ class Lake:
 
     def _pinned(self, name: str) -> tuple[DataFrame, int]:
         """(rows, version): without a version Delta would read the newest rows each time the frame is computed."""
-        version = self.version(name) if self.exists(name) else ABSENT
+        version = self.version(name)
         if version == ABSENT:
             return self.spark.createDataFrame([], schema_of(TABLES[name])), ABSENT
         reader = self.spark.read.format("delta").option("versionAsOf", version)
