@@ -9,7 +9,7 @@ PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.
 
 .PHONY: help demo demo-large test test-airflow test-nights test-spark test-rest test-fast test-long lint install airflow lock schema clean \
 	bench-allocation bench-audit fuzz-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
-	bench-calibration bench-uplift bench-weeks bench-notebook bench-small
+	bench-calibration bench-uplift bench-weeks bench-notebook bench-small hashes reference
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -107,8 +107,14 @@ bench-uplift: $(READY) ## what sending adds, on a simulated trial and on HeartSt
 bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it runs, breaches made on purpose; half an hour or more
 	$(BIN)/python benchmarks/weeks.py
 
+hashes: $(READY) ## a hash of what a night and three solves leave, to compare two states of the code (SRC=OTHER/src)
+	@SRC="$(SRC)" $(BIN)/python tools/hashes.py
+
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --extra all --extra dev pyproject.toml -o requirements.lock
+
+reference: $(READY) ## write docs/reference.md anew from the docstrings
+	@$(BIN)/python tools/reference.py
 
 schema: $(READY) ## write conf/schema.json anew
 	$(BIN)/python -c "import json; from sendopt.config.loader import json_schema; print(json.dumps(json_schema(), indent=2, ensure_ascii=False))" > conf/schema.json

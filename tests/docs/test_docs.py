@@ -125,3 +125,9 @@ def test_the_commands_of_evaluate_run_with_the_mapping_that_its_page_shows(tmp_p
             assert (tmp_path / "timing/evaluation.html").is_file()
             ran += 1
     assert ran == 2
+
+
+def test_every_file_of_the_walk_is_there():
+    named = re.findall(r"`([\w/.]+(?:\.py|\.yaml|\.md|/))`", (REPO / "docs/walk.md").read_text())
+    assert len(named) > 20
+    assert [name for name in named if not ((REPO / name).exists() or (REPO / "src/sendopt" / name).exists())] == []
