@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ SOLVES = {"exact, 40 users": (40, "exact"), "auto, 400 users": (400, "auto"), "p
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for line in (*of_a_night(Path(folder) / "night"), *of_solves(Path(folder) / "solves")):
+        for line in chain(of_a_night(Path(folder) / "night"), of_solves(Path(folder) / "solves")):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
