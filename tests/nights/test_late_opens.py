@@ -127,7 +127,7 @@ def contents(lake) -> dict[str, list[tuple[str, ...]]]:
 
 
 def test_late_opens_change_labels_features_and_outcomes_exactly_once(lake, tmp_path, monkeypatch):
-    monkeypatch.setattr(measure.watch, "look", lambda *_: [])  # drift needs a model and is told elsewhere
+    monkeypatch.setattr(measure.drift, "look", lambda *_: [])  # drift needs a model and is told elsewhere
     raw = tmp_path / "raw"
     raw.mkdir()
     sends = [

@@ -22,14 +22,15 @@ BUSY = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from sendopt import ending, jvm_log, runtime
+from sendopt.night import runtime
+from sendopt.process import ending, jvm_log
 from sendopt.config.schema import SparkSettings
 ending.listen()
 
 def work():
     from sendopt.lake.lock import only_writer
-    from sendopt.spark import workers
-    from sendopt.spark.session import open_session
+    from sendopt.spark.engine import workers
+    from sendopt.spark.engine.session import open_session
     def slow(batches):
         for batch in batches:
             Path("ready").touch()
@@ -48,7 +49,8 @@ ending.leave(runtime.guarded(work))
 STUBBORN = """
 import ctypes, sys, threading
 from pathlib import Path
-from sendopt import ending, runtime
+from sendopt.night import runtime
+from sendopt.process import ending
 ending.PATIENCE_SECONDS = 1.0
 ending.listen()
 

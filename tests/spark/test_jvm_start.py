@@ -10,10 +10,10 @@ import pytest
 pytestmark = pytest.mark.slow
 
 START = """
-from sendopt import jvm_log
 from sendopt.config.schema import SparkSettings
-from sendopt.runtime import guarded
-from sendopt.spark.session import open_session
+from sendopt.night.runtime import guarded
+from sendopt.process import jvm_log
+from sendopt.spark.engine.session import open_session
 
 settings = SparkSettings(master="local[1]", driver_memory="{memory}")
 raise SystemExit(guarded(lambda: open_session(settings, jvm_log.opened())))
