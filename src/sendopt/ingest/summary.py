@@ -1,4 +1,4 @@
-"""What an ingest says of itself: a line a table, and one for outcomes, in plain words."""
+"""The result of an ingest in words: lines for each table, and for outcomes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sendopt.ingest.counts import OUTCOMES, Counts, reasons_in_words
 
 
 def in_words(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Lines for `facts["tables"]` of an ingest: tables in their order, then outcomes."""
-    counts = {name: Counts(**of) for name, of in tables.items()}
-    for name, of in counts.items():
+    """Yield the lines for `facts["tables"]` of an ingest: its tables in their order, then outcomes."""
+    tables_counts = {name: Counts(**of) for name, of in tables.items()}
+    for name, counts in tables_counts.items():
         if name not in (OUTCOMES, "interactions"):
-            yield from _table(name, of)
-    yield from _outcomes(counts)
+            yield from _table(name, counts)
+    yield from _outcomes(tables_counts)
 
 
 def _table(name: str, of: Counts) -> Iterator[str]:
@@ -31,7 +31,7 @@ def _table(name: str, of: Counts) -> Iterator[str]:
 
 
 def _outcomes(counts: Mapping[str, Counts]) -> Iterator[str]:
-    """What can be a success: the outcomes in the rows of sends, and the rows of interactions."""
+    """Yield the lines on possible successes: outcomes in the rows of sends, and rows of interactions."""
     if of := counts.get(OUTCOMES):
         sends = counts["sends"].rows_out
         share = f" ({of.rows_out / sends:.1%})" if sends else ""
