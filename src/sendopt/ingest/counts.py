@@ -89,10 +89,10 @@ def require_readable(
 def _excesses(tables: Mapping[str, Counts], settings: Ingest) -> Iterator[_Excess]:
     for table, counts in tables.items():
         refused = counts.refused()
-        unmatched = {Refusal.INTERACTION_WITHOUT_SEND: refused.pop(Refusal.INTERACTION_WITHOUT_SEND, 0)}
+        unmatched: dict[str, int] = {Refusal.INTERACTION_WITHOUT_SEND: refused.pop(Refusal.INTERACTION_WITHOUT_SEND, 0)}
         if table == OUTCOMES:
             # an outcome that cannot be read may be a yes or a no, so that its share is one of all sends
-            early = {Refusal.INTERACTION_BEFORE_SEND: refused.pop(Refusal.INTERACTION_BEFORE_SEND, 0)}
+            early: dict[str, int] = {Refusal.INTERACTION_BEFORE_SEND: refused.pop(Refusal.INTERACTION_BEFORE_SEND, 0)}
             sends = tables["sends"]
             yield from _excess(table, refused, sends.rows_out, _Share.UNREAD, settings, sends)
             yield from _excess(table, early, counts.rows_in, _Share.UNREAD, settings, counts)

@@ -94,15 +94,16 @@ def require_columns(table: str, wanted: Mapping[str, str], file: Path, columns: 
     for raw, key in wanted.items():
         if columns.count(raw) > 1 or raw in lacking:
             times = "more than once" if raw in columns else "not"
+            header, hint = _seen_header(wanted, columns, delimiter), _hint(raw, columns, delimiter)
             raise ContractError(
                 f"{file}: column {raw!r} (tables.{table}.{key}) is {times} in the file; "
-                f"{_header(wanted, columns, delimiter)}; {_hint(raw, columns, delimiter)}correct the mapping or the file",
+                f"{header}; {hint}correct the mapping or the file",
                 table=table,
                 column=raw,
             )
 
 
-def _header(wanted: Mapping[str, str], names: list[str], delimiter: str) -> str:
+def _seen_header(wanted: Mapping[str, str], names: list[str], delimiter: str) -> str:
     """Return a clause with the names of a header; without them where they seem to be values, which may be ids."""
     if names and names[0].startswith(("{", "[")):
         return "its first line is JSON"

@@ -59,7 +59,7 @@ class Reading:
 
 
 def filled_files(reading: Reading, source: Path) -> tuple[list[Path], int]:
-    """Return the files of a table that are not empty, and the number of empty ones; raises InputNotReady for no file."""
+    """Return the files of a table that are not empty, and the number of empty ones; raises InputNotReady for none."""
     files = find_files(reading.table, reading.source.tables[reading.table], source)
     filled = [f for f in files if f.stat().st_size > 0]
     return filled, len(files) - len(filled)

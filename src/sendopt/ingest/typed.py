@@ -283,8 +283,8 @@ class _Typing:
         outside = np.isfinite(score) & ~((score > 0) & (score <= 1))
         self.missing.append(flag(available & read.empty, Refusal.MISSING_VALUE.of("pscore")))
         self.faults.append(flag(available & outside, Refusal.PSCORE_OUT_OF_RANGE))
-        self.faults.append(np.where(available, read.problem, None))
-        self._set("pscore", np.where(available & ~outside, read.values, None))
+        self.faults.append(_blank(read.problem, ~available))
+        self._set("pscore", _blank(read.values, ~available | outside))
 
     def _quiet_hours(self) -> None:
         """Replace a person's quiet hours by the strictest ones where they are incomplete, unreadable or empty."""
@@ -319,9 +319,9 @@ class _Typing:
                 undecided = read.empty & ~at.empty
                 outcome = _blank(outcome, undecided)
                 problem = first(problem, flag(undecided, Refusal.MISSING_VALUE.of("outcome")))
-            self.lost.append(np.where(outcome == True, at.problem, None))  # noqa: E712
+            self.lost.append(_blank(at.problem, outcome != True))  # noqa: E712
         self._set("outcome", outcome)
-        self._set("outcome_at", np.where(outcome == True, at.values, None))  # noqa: E712
+        self._set("outcome_at", _blank(at.values, outcome != True))  # noqa: E712
         self._set("outcome_problem", problem)
 
     def _outcome_time(self) -> Read:
