@@ -18,6 +18,7 @@ from sendopt.allocation.reasons.one_message import why_lost, why_unplanned
 from sendopt.domain import reasons
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import LOG_TABLES
+from sendopt.ingest.refusals import Refusal
 from sendopt.report.kit import reason_words
 
 REPO = Path(__file__).resolve().parents[2]
@@ -57,9 +58,7 @@ def written_reasons() -> dict[str, str]:
 
 def test_every_reason_that_code_can_write_is_in_the_registry():
     written = written_reasons()
-    assert {"user_cap", "uniform_full", "bad_time:…", "duplicate_send", "duplicate_…"} <= set(written), (
-        "the search works"
-    )
+    assert {"user_cap", "uniform_full", "duplicate_send", "duplicate_…"} <= set(written), "the search works"
     known = set(reasons.REASONS)
     unknown = {
         text: file
@@ -69,6 +68,13 @@ def test_every_reason_that_code_can_write_is_in_the_registry():
     assert not unknown
     assert set(candidates.REASONS) <= known
     assert {f"duplicate_{name.removesuffix('s')}" for name in LOG_TABLES} <= known
+
+
+def test_the_reasons_of_ingest_are_its_refusals_and_duplicates():
+    registered = {code for code, reason in reasons.REASONS.items() if "ingest" in reason.stages}
+    assert registered == {refusal.value for refusal in Refusal} | {
+        f"duplicate_{t.removesuffix('s')}" for t in LOG_TABLES
+    }
 
 
 def test_each_entry_has_words_of_its_own_and_says_where_it_arises():

@@ -1,4 +1,4 @@
-"""Rules that join several settings: names that must exist, windows that must hold a slot, what is not built yet."""
+"""Rules across settings: names that must exist, windows that must hold a slot, features that are not built yet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TypeAlias
 
 from sendopt.config import places
 from sendopt.config.schema import Campaign, Grid, LocalWindow, Settings
@@ -15,12 +16,12 @@ from sendopt.domain.outside_text import nearest
 from sendopt.domain.slots import zone_or_none, zones_of_places
 
 MINUTES_PER_DAY = 24 * 60
-Finding = tuple[KeyPath, str]
+Finding: TypeAlias = tuple[KeyPath, str]  # the path of a faulty setting, and the sentence
 
 
 @dataclass(frozen=True)
 class Names:
-    """Ids as written, those with faults included, so that one fault is not told twice."""
+    """Ids as the files hold them, also those with faults, so that a fault is reported once."""
 
     channels: Collection[str]
     categories: Collection[str]
@@ -28,9 +29,12 @@ class Names:
 
 
 def findings(settings: Settings, names: Names, grid_is_sound: bool = True) -> list[Finding]:
-    """Every broken rule across sections, in the order of the schema. `grid_is_sound` is false where the grid itself
-    has a fault, so that what depends on it is not judged by a default."""
-    found = [
+    """Return every broken rule across sections, in the order of the schema.
+
+    `grid_is_sound` is False where the grid has a fault of its own. Then the rules that depend on it are left out, since
+    they would judge by a default.
+    """
+    violations = [
         *_campaigns(settings, names),
         *_channel_keys(settings, names),
         *_scopes(settings, names),
@@ -40,11 +44,11 @@ def findings(settings: Settings, names: Names, grid_is_sound: bool = True) -> li
         *_clock(settings),
         *places.findings(settings),
     ]
-    return [*found, *_grid(settings)] if grid_is_sound else found
+    return [*violations, *_grid(settings)] if grid_is_sound else violations
 
 
 def window_minutes(window: LocalWindow) -> int:
-    """Length of a local window on a day without a clock change, minutes, 1 to 1439."""
+    """Return the length of a local window on a day without a clock change, in minutes, 1 to 1439."""
     start, end = (int(text[:2]) * 60 + int(text[3:]) for text in (window.start, window.end))
     return (end - start) % MINUTES_PER_DAY
 
@@ -52,12 +56,15 @@ def window_minutes(window: LocalWindow) -> int:
 PLURALS = {"channel": "channels", "category": "categories", "campaign": "campaigns"}
 
 
-def unknown(kind: str, name: str, known: Collection[str], others: Names | None = None) -> str:
-    """The sentence of a name that is not among the `known`; `others` may know it as another kind."""
-    for plural in PLURALS.values() if others else ():
-        if name in getattr(others, plural):
-            other = next(one for one, many in PLURALS.items() if many == plural)
-            return f"unknown {kind} {name}; {name} is a {other}: write {other}:{name}"
+def unknown(kind: str, name: str, known: Collection[str], names: Names | None = None) -> str:
+    """Return the sentence for a name that is not in `known`; `names` may hold it as another kind.
+
+    >>> unknown("channel", "pushh", ["push", "email"])
+    'unknown channel pushh, did you mean push?'
+    """
+    for known_kind, section in PLURALS.items() if names else ():
+        if name in getattr(names, section):
+            return f"unknown {kind} {name}; {name} is a {known_kind}: write {known_kind}:{name}"
     close = nearest(name, known)
     if close:
         return f"unknown {kind} {name}, did you mean {close}?"
@@ -138,7 +145,7 @@ def _not_built(settings: Settings) -> Iterator[Finding]:
 
 
 def _order(settings: Settings) -> Iterator[Finding]:
-    """Bounds that no value can keep: a minimum above its maximum, a list out of order, one limit of two sizes."""
+    """Yield bounds that no value satisfies: a minimum above its maximum, a list out of order, a limit of two sizes."""
     pairs: list[tuple[KeyPath, str, float, float | None]] = [
         (
             ("gate", "min_calibration_ratio"),
@@ -162,12 +169,12 @@ def _order(settings: Settings) -> Iterator[Finding]:
             yield path, f"above {upper}; got {low:g}; expected at most {high:g}"
     first: dict[tuple[str, int | None, str | None], tuple[str, Cap]] = {}
     for name, cap in settings.caps.items():
-        other, same = first.setdefault((cap.scope, cap.window_minutes, cap.calendar), (name, cap))
-        if same.max != cap.max:
+        first_name, first_cap = first.setdefault((cap.scope, cap.window_minutes, cap.calendar), (name, cap))
+        if first_cap.max != cap.max:
             yield (
                 ("caps", name, "max"),
-                f"another maximum than caps.{other} has for the same scope and window; got {cap.max}; "
-                f"expected {same.max}, or one cap only",
+                f"another maximum than caps.{first_name} has for the same scope and window; got {cap.max}; "
+                f"expected {first_cap.max}, or one cap only",
             )
     for section, key in (("opt_out", "fatigue_edges"), ("features", "segment_edges")):
         edges: tuple[float, ...] = getattr(getattr(settings, section), key)
@@ -185,7 +192,7 @@ def _zones(settings: Settings) -> Iterator[Finding]:
 
 
 def _zone_meant(name: str) -> str | None:
-    """The zone of this name in other letters."""
+    """Return the zone that has this name in another case or with spaces; None where there is none."""
     spelt = {zone.casefold(): zone for zone in zones_of_places()}
     return spelt.get(name.strip().replace(" ", "_").casefold())
 

@@ -1,4 +1,4 @@
-"""What a configuration means per night, told before any data is read (`sendopt check`)."""
+"""The meaning of settings for a night in sentences, without reading any data (`sendopt check`)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sendopt.config.checks import MINUTES_PER_DAY, window_minutes
 from sendopt.config.schema import AudienceActive, AudienceIngested, AudienceShare, Campaign, Settings
 from sendopt.domain.limits import Cap, Capacity, Fatigue
 
-A_YEAR = 2026  # whose clock changes count where no date is given
+A_YEAR = 2026  # the year of the clock changes where no date is given
 
 
 def forecast(settings: Settings) -> list[str]:
-    """Plain sentences: messages offered, what one user can get, room by channel, arms, money."""
+    """Return sentences on messages offered, what one user can get, room by channel, budgets, goals and arms."""
     return [
         *_offers(settings),
         *_dates(settings),
@@ -28,7 +28,7 @@ def forecast(settings: Settings) -> list[str]:
 
 
 def stated_clock(env: str, settings: Settings) -> list[str]:
-    """A sentence where the environment `env` states the time of its nights; none where it is the real one."""
+    """Return a sentence where the environment `env` sets the time of its nights; none where it is the real time."""
     if settings.clock.now == "machine":
         return []
     stated = "its own as_of" if settings.clock.now == "as_of" else settings.clock.now
@@ -36,9 +36,9 @@ def stated_clock(env: str, settings: Settings) -> list[str]:
 
 
 def warnings(settings: Settings, today: date | None = None) -> list[str]:
-    """Settings that are legal and probably not meant; each as `dotted.path: sentence`.
+    """Return a `dotted.path: sentence` for each setting that is valid but probably a mistake.
 
-    `today` is what campaigns may be over by, and whose year's clock changes count; without it no date is judged.
+    `today` decides which campaigns are over, and its year which clock changes count. Without it no date is checked.
     """
     return [
         *_campaign_warnings(settings),
@@ -55,11 +55,16 @@ def warnings(settings: Settings, today: date | None = None) -> list[str]:
 
 
 def slots_per_day(settings: Settings) -> int:
+    """Return the number of slots of a plan."""
     return settings.grid.horizon_hours * 60 // settings.grid.slot_minutes
 
 
 def channel_total(capacity: Capacity, n_slots: int) -> int | None:
-    """Sends a night at most; None where a slot is without a limit (a map binds only the slots it names)."""
+    """Return the most sends of a night; None where a slot has no limit (a map limits only the slots it names).
+
+    >>> channel_total(60, 24), channel_total({0: 5, 1: 5}, 2), channel_total({0: 5}, 2)
+    (1440, 10, None)
+    """
     if isinstance(capacity, int):
         return capacity * n_slots
     return sum(capacity.values()) if len(capacity) == n_slots else None
@@ -75,7 +80,7 @@ def _count(count: int, noun: str) -> str:
 
 
 def _reach(campaign: Campaign) -> float:
-    """Messages offered per user and night, at most; ingested messages are not known here and count 0."""
+    """Return the most messages offered per user and night; the number of ingested ones is not known and counts 0."""
     audience = campaign.audience
     if isinstance(audience, AudienceIngested):
         return 0.0
@@ -149,8 +154,8 @@ def _room(settings: Settings) -> Iterator[str]:
     for channel in settings.channels:
         members = [c for c in settings.campaigns.values() if c.channel == channel]
         limited = [c.max_sends for c in members if c.max_sends is not None]
-        rest = len(members) - len(limited)
-        maxima = f"campaigns: {len(limited)} with a maximum ({sum(limited):,} in all), {rest} without"
+        unlimited = len(members) - len(limited)
+        maxima = f"campaigns: {len(limited)} with a maximum ({sum(limited):,} in all), {unlimited} without"
         capacity = settings.capacity.get(channel)
         total = None if capacity is None else channel_total(capacity, n_slots)
         room = "no limit of sends a night" if total is None else f"room for {total:,} sends a night in {n_slots} slots"

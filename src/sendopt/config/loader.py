@@ -1,9 +1,9 @@
-"""Reads a conf directory into `Settings`, or says everything that is wrong with it at once.
+"""The settings of a conf directory, or every fault of its files at once.
 
-Files overlay each other: schema defaults, `defaults.yaml` (may be absent), `growth.yaml`, `env/NAME.yaml`; maps are
-merged key by key, all else is replaced. `growth.yaml` and `env/NAME.yaml` may hold only the sections they own.
-Paths inside the settings (data, results, source mappings and inputs) are taken from the working directory, as those
-on a command line are.
+Files overlay each other: the schema's defaults, `defaults.yaml` (may be absent), `growth.yaml`, `env/NAME.yaml`. Maps
+are merged key by key; everything else is replaced. `growth.yaml` and `env/NAME.yaml` may hold only the sections they
+own. Paths inside the settings (data, results, source mappings and inputs) are relative to the working directory, as
+those on a command line are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 
 from sendopt.config import checks, wording
 from sendopt.config.schema import ENV_SECTIONS, GROWTH_SECTIONS, NIGHT_SECTIONS, Settings
-from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, Tree, read, sentences
+from sendopt.config.yaml_tree import KeyPath, Mark, Problem, Tree, YamlMap, parse, read, sentences
 from sendopt.domain.outside_text import nearest
 from sendopt.errors import ConfigError
 
@@ -29,35 +30,60 @@ SECTIONS = GROWTH_SECTIONS | ENV_SECTIONS | NIGHT_SECTIONS
 
 
 def load(conf_dir: Path, env: str = "local") -> Settings:
-    """The resolved settings of `conf_dir` in the environment `env`.
+    """Return the resolved settings of `conf_dir` in the environment `env`.
 
     Raises ConfigError (exit 2) whose `problems` are all faults of all files as `FILE:LINE: dotted.path: sentence`,
     by file and line.
     """
     conf_dir, env_name = Path(conf_dir), f"env/{env}.yaml"
     _require_files(conf_dir, env)
-    trees: list[Tree] = []
-    problems: list[Problem] = []
-    unreadable = False
-    for file in (DEFAULTS, GROWTH, env_name):
-        if file == DEFAULTS and not os.path.lexists(conf_dir / file):
-            continue
-        tree, faults = read(conf_dir / file, _display(conf_dir / file))
-        problems += faults
-        unreadable |= tree is None
-        if tree is not None:
-            problems += _strays(file, tree)
-            trees.append(tree)
-    merged = _merge(trees)
-    settings, faults = _validate(merged, cross_checks=not unreadable)
+    names = [name for name in (DEFAULTS, GROWTH, env_name) if name != DEFAULTS or os.path.lexists(conf_dir / name)]
+    files = [_File(name, *read(conf_dir / name, _display(conf_dir / name))) for name in names]
+    return _resolved(files, f"{_display(conf_dir)} (env {env})")
+
+
+def load_text(growth: str, env: str = "", defaults: str = "") -> Settings:
+    """Return the settings of the texts of `growth.yaml`, `env/NAME.yaml` and `defaults.yaml`.
+
+    Raises ConfigError as `load` does.
+
+    >>> growth = "caps: {daily: {scope: all, window_minutes: 1440, max: 2}}"
+    >>> settings = load_text(growth, defaults="grid: {slot_minutes: 30}")
+    >>> settings.caps["daily"].max, settings.grid.slot_minutes, settings.grid.lead_minutes
+    (2, 30, 60)
+    >>> try:
+    ...     load_text("caps:\\n  daily: {scope: all, max: two}")
+    ... except ConfigError as error:
+    ...     print(error.problems[0].partition(";")[0])
+    growth.yaml:2: caps.daily.max: not a whole number
+    """
+    texts = {DEFAULTS: defaults, GROWTH: growth, "env/NAME.yaml": env}
+    return _resolved([_File(name, *parse(text, name)) for name, text in texts.items()], "texts")
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a conf directory by its name there; no tree where it cannot be read."""
+
+    name: str
+    tree: Tree | None
+    problems: Sequence[Problem]
+
+
+def _resolved(files: Sequence[_File], place: str) -> Settings:
+    """Return the settings of files that overlay each other in this order; raises ConfigError for all their faults."""
+    problems = [problem for file in files for problem in file.problems]
+    trees = [file.tree for file in files if file.tree is not None]
+    problems += [stray for file in files if file.tree is not None for stray in _strays(file.name, file.tree)]
+    settings, faults = _validate(_merge(trees), cross_checks=len(trees) == len(files))
     problems += faults
-    if problems or settings is None:
-        raise _error(conf_dir, env, problems)
+    if problems:
+        raise _error(place, problems)
     return settings
 
 
 def config_hash(settings: Settings) -> str:
-    """16 hex digits of SHA-256 over the canonical JSON of what can change a plan.
+    """Return 16 hex digits of SHA-256 over the canonical JSON of the settings that can change a plan.
 
     Sections of the environment (sources, paths, spark, mlflow) are left out: the same plan comes from any machine.
     """
@@ -67,24 +93,25 @@ def config_hash(settings: Settings) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of the settings, as `conf/schema.json` holds it."""
+    """Return the JSON schema of the settings, as `conf/schema.json` holds it."""
     return copy.deepcopy(wording.json_schema())
 
 
 def _display(path: Path) -> str:
-    """As people would type it: from the working directory where the file lies below it."""
+    """Return a path as people would type it: relative to the working directory where it lies below that."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
 def _require_files(conf_dir: Path, env: str) -> None:
+    """Raise ConfigError where the directory, its `growth.yaml` or its `env/NAME.yaml` does not exist."""
     shown_dir = _display(conf_dir)
     try:
         if not conf_dir.is_dir():
             raise ConfigError(f"{shown_dir}: no such folder; give one that holds {GROWTH} and env/NAME.yaml")
         growth = conf_dir / GROWTH
         if not growth.exists():
-            advice = _other_ending(growth) or "a conf folder needs one (it may be empty)"
+            advice = _yml_advice(growth) or "a conf folder needs one (it may be empty)"
             raise ConfigError(f"{_display(growth)}: no such file; {advice}")
         known = sorted(path.stem for path in (conf_dir / "env").glob("*.yaml"))
     except (OSError, ValueError) as error:
@@ -93,18 +120,18 @@ def _require_files(conf_dir: Path, env: str) -> None:
     if env not in known:
         close = nearest(env, known)
         advice = f"did you mean {close}?" if close else f"expected one of: {', '.join(known) or 'none is there'}"
-        advice = _other_ending(conf_dir / "env" / f"{env[:80]}.yaml") or advice
+        advice = _yml_advice(conf_dir / "env" / f"{env[:80]}.yaml") or advice
         raise ConfigError(f"{_display(conf_dir / 'env')}: no environment {env[:80]}, {advice}")
 
 
-def _other_ending(path: Path) -> str | None:
-    """What to do where a file is there as .yml only."""
-    other = path.with_suffix(".yml")
-    return f"{other.name} is there: name it {path.name}" if other.is_file() else None
+def _yml_advice(path: Path) -> str | None:
+    """Return what to do where a file exists as .yml only; else None."""
+    with_yml = path.with_suffix(".yml")
+    return f"{with_yml.name} is there: name it {path.name}" if with_yml.is_file() else None
 
 
 def _strays(file: str, tree: Tree) -> Iterator[Problem]:
-    """Sections in a file that another file owns."""
+    """Yield a problem for each section in a file that another file owns."""
     owned = {DEFAULTS: SECTIONS, GROWTH: GROWTH_SECTIONS}.get(file, ENV_SECTIONS)
     for section in tree.value:
         if section in SECTIONS and section not in owned:
@@ -113,6 +140,7 @@ def _strays(file: str, tree: Tree) -> Iterator[Problem]:
 
 
 def _merge(trees: list[Tree]) -> Tree:
+    """Return one tree of trees that overlay each other in this order."""
     merged = Tree()
     for tree in trees:
         merged.value = _overlay(merged.value, tree.value)
@@ -120,22 +148,24 @@ def _merge(trees: list[Tree]) -> Tree:
     return merged
 
 
-def _overlay(below: dict[Key, Any], above: dict[Key, Any]) -> dict[Key, Any]:
-    """Maps key by key; a map whose `kind` changes is another thing and replaces the one below whole."""
+def _overlay(below: YamlMap, above: YamlMap) -> YamlMap:
+    """Return the maps merged key by key; a map of another `kind` replaces the one below."""
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
         if isinstance(old, dict) and isinstance(value, dict) and value.get("kind") in (None, old.get("kind")):
-            value = _overlay(old, value)
-        result[key] = value
+            result[key] = _overlay(old, value)
+        else:
+            result[key] = value
     return result
 
 
-def _validate(tree: Tree, cross_checks: bool) -> tuple[Settings | None, list[Problem]]:
-    """The settings and all problems.
+def _validate(tree: Tree, cross_checks: bool) -> tuple[Settings, list[Problem]]:
+    """Return the settings and all problems of a merged tree.
 
-    Faulty values are cut out, or a stand-in put where one is required, until the schema takes the rest: so the rules
-    across sections are judged too, save where a faulty value is involved.
+    Faulty values are removed, or replaced by a stand-in where one is required, until the schema accepts the rest. So
+    the rules across sections are checked too, except where a faulty value is involved. The settings are those of the
+    rest: good for nothing else where there are problems.
     """
     problems: list[Problem] = []
     faulty: set[KeyPath] = set()
@@ -145,11 +175,11 @@ def _validate(tree: Tree, cross_checks: bool) -> tuple[Settings | None, list[Pro
             settings = Settings.model_validate(rest)
             break
         except ValidationError as error:
-            found = wording.findings(error, rest)
+            faults = wording.findings(error, rest)
             if not faulty:
-                problems = [_problem(tree, path, text) for path, text, _ in found]
-            faulty |= {path for path, _, _ in found}
-            for path, _, stand_in in found:
+                problems = [_problem(tree, path, text) for path, text, _ in faults]
+            faulty |= {path for path, _, _ in faults}
+            for path, _, stand_in in faults:
                 _replace(rest, path, stand_in)
     names = _names(tree.value)
     if cross_checks and names is not None:
@@ -159,12 +189,13 @@ def _validate(tree: Tree, cross_checks: bool) -> tuple[Settings | None, list[Pro
 
 
 def _touches(path: KeyPath, faulty: set[KeyPath]) -> bool:
+    """Return True where a path leads to, into or through a faulty one."""
     return any(path[: len(bad)] == bad[: len(path)] for bad in faulty)
 
 
-def _replace(values: dict[Key, Any], path: KeyPath, stand_in: object) -> None:
-    """Sets the path to the stand-in; without one, removes it, or the list it points into, where still there."""
-    at: Any = values
+def _replace(values: YamlMap, path: KeyPath, stand_in: object) -> None:
+    """Set the path to the stand-in; without one, remove it, or the list that it points into, where still there."""
+    at = values
     for part in path[:-1]:
         below = at.get(part)
         if not isinstance(below, dict):
@@ -177,8 +208,8 @@ def _replace(values: dict[Key, Any], path: KeyPath, stand_in: object) -> None:
         at[path[-1]] = stand_in
 
 
-def _names(values: dict[Key, Any]) -> checks.Names | None:
-    """Ids as written; None where the maps that hold them are no maps."""
+def _names(values: YamlMap) -> checks.Names | None:
+    """Return the ids as the files hold them; None where their sections are no maps."""
     channels, campaigns = values.get("channels") or {}, values.get("campaigns") or {}
     if not isinstance(channels, dict) or not isinstance(campaigns, dict):
         return None
@@ -194,7 +225,7 @@ def _problem(tree: Tree, path: KeyPath, text: str) -> Problem:
     return Problem(tree.mark(path) or Mark("schema defaults", 0), path, text)
 
 
-def _error(conf_dir: Path, env: str, problems: list[Problem]) -> ConfigError:
+def _error(place: str, problems: list[Problem]) -> ConfigError:
     unique = sentences(problems)
     count = f"{len(unique)} problem" + ("s" if len(unique) > 1 else "")
-    return ConfigError(f"the configuration in {_display(conf_dir)} (env {env}) has {count}:", unique)
+    return ConfigError(f"the configuration in {place} has {count}:", unique)

@@ -1,4 +1,4 @@
-"""Local hours that no slot meets: windows and quiet hours against the slots of every zone, all year round.
+"""Local windows that no slot fits: windows and quiet hours against the slots of every zone, all year round.
 
 A slot is sent only where it lies wholly in its campaign's window and touches no quiet hours (model ¶3). Slots start on
 the hour of UTC, so in a zone of another offset they start at other minutes, and a window may fall between them.
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from sendopt.config.schema import Campaign, Settings
 from sendopt.domain.slots import MINUTES_PER_DAY, inside, outside, zone_or_none, zones_of_places
 
-# Zones that people know, named first of those with their offset.
+# Well-known zones; of the zones with the same offset, a warning names these first.
 WELL_KNOWN = (
     *("Asia/Kolkata", "Asia/Kathmandu", "Asia/Tehran", "Asia/Kabul", "Asia/Yangon", "Australia/Adelaide"),
     *("America/St_Johns", "Europe/London", "Europe/Berlin", "America/New_York", "America/Los_Angeles"),
     *("Asia/Tokyo", "Asia/Shanghai", "Australia/Sydney", "America/Sao_Paulo"),
 )
-NAMED = 2  # zones that a warning names; the rest is counted
+NAMED = 2  # zones that a warning names; the others are counted
 
 
 def warnings(settings: Settings, year: int) -> Iterator[str]:
-    """One `dotted.path: sentence` for each campaign that some zone, or a user of unknown zone, can never get."""
+    """Yield `dotted.path: sentence` for each campaign that a zone, or a user of unknown zone, can never get."""
     for name, campaign in settings.campaigns.items():
         fits = _fits(settings, campaign)
         if not fits.any():
@@ -36,7 +36,7 @@ def warnings(settings: Settings, year: int) -> Iterator[str]:
 
 
 def _fits(settings: Settings, campaign: Campaign) -> NDArray[np.bool_]:
-    """(1440,) may a slot that starts at this local minute be sent?"""
+    """Return (1440,) True where a slot that starts at this local minute may be sent."""
     starts = np.arange(MINUTES_PER_DAY)
     length = np.full(MINUTES_PER_DAY, settings.grid.slot_minutes)
     fits = np.ones(MINUTES_PER_DAY, bool)
@@ -49,6 +49,7 @@ def _fits(settings: Settings, campaign: Campaign) -> NDArray[np.bool_]:
 
 
 def _nowhere(settings: Settings, campaign: Campaign) -> str:
+    """Return why no slot at all may be sent, as a clause."""
     without_quiet = settings.model_copy(update={"quiet_hours": type(settings.quiet_hours)()})
     if _fits(without_quiet, campaign).any():
         return "every slot in it lies in quiet hours"
@@ -57,9 +58,8 @@ def _nowhere(settings: Settings, campaign: Campaign) -> str:
 
 def _in_zones(settings: Settings, at: str, campaign: Campaign, fits: NDArray[np.bool_], year: int) -> Iterator[str]:
     slot = settings.grid.slot_minutes
-    meets = np.asarray(
-        fits.reshape(-1, slot).any(axis=0)
-    )  # (slot,) by the minutes that slots start after a multiple of theirs
+    # (slot,) by the minute at which a zone's slots start, counted from a multiple of the slot's length
+    meets = np.asarray(fits.reshape(-1, slot).any(axis=0))
     if meets.all():
         yield from _of_unknown_zone(settings, at, fits, year)
         return
@@ -87,7 +87,7 @@ def _remedy(slot: int) -> str:
 
 
 def _of_unknown_zone(settings: Settings, at: str, fits: NDArray[np.bool_], year: int) -> Iterator[str]:
-    """A user of unknown zone gets only slots that every plausible zone allows; there may be none on any day."""
+    """Yield a warning where no slot is allowed in every plausible zone at once, as users of unknown zone need it."""
     zones = [zone for zone in settings.zones.plausible if zone_or_none(zone) is not None]
     if len(zones) < 2:
         return
@@ -103,7 +103,7 @@ def _of_unknown_zone(settings: Settings, at: str, fits: NDArray[np.bool_], year:
 
 
 def _named(zones: Sequence[str], year: int) -> str:
-    """`Asia/Kolkata (+05:30), Asia/Kathmandu (+05:45) and 12 more zones`: one zone of each offset first."""
+    """Return `Asia/Kolkata (+05:30), Asia/Kathmandu (+05:45) and 12 more zones`, first one zone of each offset."""
     rank = {zone: i for i, zone in enumerate(WELL_KNOWN)}
     ordered = sorted(zones, key=lambda zone: (rank.get(zone, len(rank)), zone))
     firsts: dict[int, str] = {}
@@ -121,13 +121,13 @@ def _offset_words(offsets: frozenset[int]) -> str:
 
 @cache
 def offsets_of_zones(year: int) -> dict[str, frozenset[int]]:
-    """The UTC offsets, minutes, that each zone of the world has in a year, by the pinned tzdata."""
+    """Return the UTC offsets, in minutes, that each zone of the world has in a year, by the pinned tzdata."""
     return {zone: frozenset(_offset(zone, moment) for moment in _moments(year)) for zone in zones_of_places()}
 
 
 @cache
 def _moments(year: int) -> tuple[datetime, ...]:
-    """A moment in each week of the year."""
+    """Return a moment in each week of the year."""
     return tuple(datetime(year, 1, 1, 12, tzinfo=UTC) + timedelta(weeks=week) for week in range(52))
 
 

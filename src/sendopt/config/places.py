@@ -1,23 +1,24 @@
-"""Where a night runs: paths, sources, Spark properties and MLflow, judged before anything is opened."""
+"""Rules for where a night runs: paths, sources, Spark properties and MLflow, checked before anything is opened."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from sendopt.config.presets import PREFIX, preset_names
 from sendopt.config.schema import Settings
 from sendopt.config.secret_text import is_secret_key, secret_in
 from sendopt.config.yaml_tree import KeyPath, shown
 
-Finding = tuple[KeyPath, str]
+Finding: TypeAlias = tuple[KeyPath, str]  # the path of a faulty setting, and the sentence
 
 MASTER = re.compile(
     r"local|local\[(\*|[1-9][0-9]{0,3})(,[0-9]+)?\]|local-cluster\[[0-9, ]+\]|yarn"
     r"|spark://[\w.-]+:[0-9]+(,[\w.-]+:[0-9]+)*|k8s://\S+"
 )
-# Spark properties that are not the settings' to set: the first pattern that fits a name gives the reason.
+# Spark properties that settings may not set; the first pattern that matches a name gives the reason.
 _CODE = "it runs other code in the night; the cluster's administrator may set it in spark-defaults.conf"
 _MEANING = "it changes what the same rows mean; sendopt sets it"
 REFUSED_PROPERTIES: tuple[tuple[str, str], ...] = (
@@ -42,7 +43,7 @@ _STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "file", "d
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Everything wrong with where a night runs. The value of a secret is never repeated."""
+    """Yield every fault of where a night runs. The value of a secret is never repeated."""
     yield from _paths(settings)
     yield from _sources(settings)
     yield from _spark(settings)
@@ -50,7 +51,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def is_file(path: str) -> bool:
-    """Is this a file that exists? False for every path that no system takes."""
+    """Return True for a file that exists; False also for a path that the system does not accept."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
@@ -58,7 +59,7 @@ def is_file(path: str) -> bool:
 
 
 def _place(path: KeyPath, value: str) -> Iterator[Finding]:
-    """What makes a text no path or address, whatever it is for."""
+    """Yield why a text is no path or address, whatever it is for."""
     secret = secret_in(value)
     if secret:
         yield path, f"holds {secret}; take it out and let the environment of the program that needs it hold it"
@@ -111,10 +112,11 @@ def _spark(settings: Settings) -> Iterator[Finding]:
             f"no Spark master; got {shown(master)}; expected local[*], local[4], spark://HOST:PORT, yarn or k8s://HOST",
         )
     for key, value in settings.spark.conf.items():
-        yield from (((("spark", "conf", key)), text) for text in _property(key, value))
+        yield from ((("spark", "conf", key), text) for text in _property(key, value))
 
 
 def _property(key: str, value: str) -> Iterator[str]:
+    """Yield why a Spark property may not stand in settings."""
     secret = secret_in(value)
     refused = next((why for pattern, why in REFUSED_PROPERTIES if re.fullmatch(pattern, key, re.IGNORECASE)), None)
     if is_secret_key(key) and value.lower() not in ("true", "false"):

@@ -13,11 +13,12 @@ _FOLDER = Path(str(resources.files("sendopt"))) / "ingest" / "presets"
 
 
 def preset_names() -> tuple[str, ...]:
+    """Return the names of all presets, sorted."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 def mapping_file(text: str) -> Path:
-    """The file of a mapping as settings and commands name it; raises ConfigError for a preset that is not there."""
+    """Return the file of a mapping as settings and commands name it; raises ConfigError for an unknown preset."""
     if not text.startswith(PREFIX):
         return Path(text)
     name = text.removeprefix(PREFIX)

@@ -1,7 +1,7 @@
-"""The one schema of every setting: its default, unit, range and effect.
+"""The schema of all settings: default, unit, range and effect of each.
 
-Sections are owned by one file each: `growth.yaml` owns `GROWTH_SECTIONS`, `env/NAME.yaml` owns `ENV_SECTIONS`,
-`defaults.yaml` may hold all. Each function takes its own section, never the whole.
+One file owns each section: `growth.yaml` owns `GROWTH_SECTIONS`, `env/NAME.yaml` owns `ENV_SECTIONS`. `defaults.yaml`
+may hold all of them. A function takes the section that it needs, not all settings.
 """
 
 from __future__ import annotations
@@ -330,7 +330,7 @@ class Settings(Strict):
     mlflow: Mlflow = Mlflow()
 
     def limits(self) -> Limits:
-        """The limits of a plan, exactly those of `sendopt solve`."""
+        """Return the limits of a plan, the same as those of `sendopt solve`."""
         return Limits(
             caps=self.caps,
             min_gap_minutes=self.min_gap_minutes,

@@ -1,4 +1,4 @@
-"""Is a setting a secret? Judged by its key and by its value; whoever asks must not repeat the value."""
+"""Detection of secrets in settings, by key and by value. A value that is a secret must not be repeated in messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SECRET_KEY = re.compile(
     r"passw(or)?d|passphrase|secret|token|credential|(access|account|api|private|shared)[._-]?key|\bsas\b|\bpwd\b",
     re.IGNORECASE,
 )
-# Keys that name a class or a switch of a secret's handling, not the secret.
+# Keys of a class, a file or a switch that handles a secret; they hold no secret.
 _NO_SECRET = re.compile(r"provider|(enabled|file|path|dir|class)$", re.IGNORECASE)
 
 _WORD = r"passw(?:or)?d|passphrase|pwd|secret|token|credential|api[._-]?key|(?:access|account|private|shared)[\w.-]*key"
@@ -35,10 +35,14 @@ _VALUES = (
 
 
 def secret_in(value: str) -> str | None:
-    """What the value holds that nobody else may read, as "a password" or "a token"; None where nothing looks so."""
+    """Return the kind of secret that a value holds, like "a password" or "a token"; None where it seems to hold none.
+
+    >>> [secret_in(v) for v in ("https://ann:pw1@host/db", "AKIAIOSFODNN7EXAMPLE", "https://host:443/db")]
+    ['a password', 'an access key', None]
+    """
     return next((what for pattern, what in _VALUES if pattern.search(value)), None)
 
 
 def is_secret_key(key: str) -> bool:
-    """Does the name of a property say that its value is a secret?"""
+    """Return True where the name of a property says that its value is a secret."""
     return bool(SECRET_KEY.search(key)) and not _NO_SECRET.search(key)

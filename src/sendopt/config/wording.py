@@ -1,4 +1,4 @@
-"""What the schema finds wrong, in the words of the person who wrote the file.
+"""Faults that the schema finds, as sentences for the author of the file.
 
 Sentences are built from the JSON schema, so that a field's range and description are written once, in `schema`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -18,12 +18,12 @@ from sendopt.config.yaml_tree import KeyPath, NumberText, shown
 from sendopt.domain.limits import SolveLimits
 from sendopt.domain.outside_text import nearest
 
-Schema = dict[str, Any]
+Schema: TypeAlias = dict[str, Any]  # a JSON schema, or a node of one
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 NOW = r"^(machine|as_of|[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){1,2}Z)$"
 
-PATTERNS = {  # pattern of the schema -> how people say it; a test asserts that none is missing
+PATTERNS = {  # pattern of the schema -> its meaning in words; a test asserts that none is missing
     r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "a local time like 22:00",
     NAME: "a name of letters, digits, _ . or -, at most 80 characters",
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "a date like 2026-05-01",
@@ -31,14 +31,14 @@ PATTERNS = {  # pattern of the schema -> how people say it; a test asserts that 
     NOW: "machine, as_of or a time in UTC like 2026-03-28T23:10:00Z",
 }
 
-SAMPLES = {
+SAMPLES = {  # pattern of the schema -> a text that matches it
     NOW: "machine",
     r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "00:00",
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "2000-01-01",
     r"^[1-9][0-9]{0,5}[gm]$": "1g",
 }
 
-WRONG = {
+WRONG = {  # type of pydantic's error -> what is wrong
     "int_type": "not a whole number",
     "int_from_float": "not a whole number",
     "float_type": "not a number",
@@ -63,36 +63,37 @@ _NUMBER_KINDS = ("int_type", "float_type", "literal_error", "int_parsing", "floa
 
 @cache
 def json_schema() -> Schema:
-    """The JSON schema of the resolved settings (draft 2020-12), for editors and docs; `conf/schema.json` holds it."""
+    """Return the JSON schema of the settings (draft 2020-12), for editors and docs; `conf/schema.json` holds it."""
     schema = Settings.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "sendopt settings"}
 
 
 @cache
 def _definitions() -> Schema:
-    """What a `$ref` of any schema here leads to."""
-    found: Schema = {**json_schema()["$defs"], **SolveLimits.model_json_schema()["$defs"]}
-    return found
+    """Return the nodes that the `$ref` of settings and limits name."""
+    definitions: Schema = {**json_schema()["$defs"], **SolveLimits.model_json_schema()["$defs"]}
+    return definitions
 
 
 def findings(error: ValidationError, data: object, root: Schema | None = None) -> list[tuple[KeyPath, str, object]]:
-    """Faults against `root`, by default the schema of the settings.
+    """Return the faults of `data` against the schema `root`, by default that of the settings.
 
-    Per fault: the path of the key, the sentence, and a stand-in value where the key is absent (else None)."""
-    found: dict[tuple[KeyPath, str], object] = {}
+    A fault is the path of the key, the sentence, and a stand-in value where the key is absent (else None).
+    """
+    stand_ins: dict[tuple[KeyPath, str], object] = {}
     for detail in error.errors(include_url=False):
         place = _place(detail, data, root or json_schema())
         if place is not None:
             path, node, on_key = place
             stand_in = _stand_in(node) if detail["type"] == "missing" else None
-            found.setdefault((path, _sentence(detail, path, node, on_key)), stand_in)
-    return [(path, text, stand_in) for (path, text), stand_in in found.items()]
+            stand_ins.setdefault((path, _sentence(detail, path, node, on_key)), stand_in)
+    return [(path, text, stand_in) for (path, text), stand_in in stand_ins.items()]
 
 
 def _place(detail: ErrorDetails, data: object, root: Schema) -> tuple[KeyPath, Schema, bool] | None:
-    """Path in the file and schema node of an error: the validator's own union labels are taken out.
+    """Return the path in the file and the schema node of an error, and whether the key itself is faulty.
 
-    None where a union's other branch explains the fault better.
+    The validator's labels of unions are no part of the path. None where another branch of a union explains the fault.
     """
     path: KeyPath = ()
     node = root
@@ -115,13 +116,14 @@ def _place(detail: ErrorDetails, data: object, root: Schema) -> tuple[KeyPath, S
 
 
 def _step(data: object, part: str | int) -> object:
+    """Return the entry of a map or list; None where there is none."""
     if isinstance(data, dict):
         return data.get(part)
     return data[part] if isinstance(data, tuple) and isinstance(part, int) and part < len(data) else None
 
 
 def _resolved(node: Schema) -> Schema:
-    """The node with its reference followed and `or nothing` taken out; its own description wins."""
+    """Return the node with its reference resolved and without the choice of null; its own description wins."""
     if "$ref" in node:
         target = _definitions()[node["$ref"].rpartition("/")[2]]
         return {**_resolved(target), **{key: value for key, value in node.items() if key != "$ref"}}
@@ -132,22 +134,23 @@ def _resolved(node: Schema) -> Schema:
 
 
 def _child(node: Schema, part: str | int) -> Schema:
+    """Return the schema node of a key or list item; the node itself for a key that it does not know."""
     if part in node.get("properties", {}):
         child: Schema = node["properties"][part]
         return child
     entries = [node.get("additionalProperties"), node.get("items"), *node.get("patternProperties", {}).values()]
     entry = next((entry for entry in entries if isinstance(entry, dict)), None)
     if entry is None:
-        return node  # an unknown key: the sentence needs what its map knows
+        return node  # an unknown key: its sentence lists the keys that the map knows
     return {"description": node["description"], **entry} if "description" in node else entry
 
 
 def _sentence(detail: ErrorDetails, path: KeyPath, node: Schema, on_key: bool) -> str:
-    kind, got = detail["type"], detail["input"]
+    kind, written = detail["type"], detail["input"]
     if kind in ("extra_forbidden", "invalid_key"):
         return _unknown_key(str(path[-1]), sorted(node.get("properties", {})))
     if on_key:
-        return _bad_key(kind, got)
+        return _bad_key(kind, written)
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "missing":
@@ -156,18 +159,18 @@ def _sentence(detail: ErrorDetails, path: KeyPath, node: Schema, on_key: bool) -
         return f"`kind` is missing; expected {_kinds(node)}"
     if kind == "union_tag_invalid":
         return f"unknown kind; got {shown(detail['ctx']['tag'])}; expected {_kinds(node)}"
-    if got is None and kind in ("dict_type", "model_type", "model_attributes_type"):
+    if written is None and kind in ("dict_type", "model_type", "model_attributes_type"):
         return "empty; write its entries below it, or remove the key"
     if any(is_secret_key(str(part)) for part in path[2:] if path[0] == "spark"):
         return f"{WRONG.get(kind, 'wrong value')}; expected {expected(node)}"  # a secret is not repeated
-    if isinstance(got, NumberText):
-        return f"a number too large or too small; got {shown(got)}; expected {expected(node)}"
-    remedy = _quotes(got, node) if kind == "string_type" else _as_number(got) if kind in _NUMBER_KINDS else ""
-    return f"{WRONG.get(kind, 'wrong value')}; got {shown(got)}; expected {expected(node)}{remedy}"
+    if isinstance(written, NumberText):
+        return f"a number too large or too small; got {shown(written)}; expected {expected(node)}"
+    remedy = _quotes(written, node) if kind == "string_type" else _as_number(written) if kind in _NUMBER_KINDS else ""
+    return f"{WRONG.get(kind, 'wrong value')}; got {shown(written)}; expected {expected(node)}{remedy}"
 
 
 def _stand_in(node: Schema) -> object:
-    """Any value that the schema takes, so that the rest around a missing key can be judged."""
+    """Return a value that the schema accepts, so that everything around a missing key can be checked."""
     node = _resolved(node)
     if "discriminator" in node:
         return _stand_in({"$ref": next(iter(node["discriminator"]["mapping"].values()))})
@@ -189,30 +192,30 @@ def _unknown_key(key: str, known: list[str]) -> str:
     return f"unknown key; expected one of {', '.join(known)}"
 
 
-def _bad_key(kind: str, got: object) -> str:
+def _bad_key(kind: str, written: object) -> str:
     if kind == "string_type":
-        return f'a key must be text; got {shown(got)}; put it in quotes: "{got}"'
+        return f'a key must be text; got {shown(written)}; put it in quotes: "{written}"'
     wanted = "a whole number" if kind == "int_type" else PATTERNS[NAME]
-    return f"not a valid key; got {shown(got)}; expected {wanted}"
+    return f"not a valid key; got {shown(written)}; expected {wanted}"
 
 
 def _kinds(node: Schema) -> str:
     return f"kind: {' | '.join(sorted(node['discriminator']['mapping']))}"
 
 
-def _quotes(got: object, node: Schema) -> str:
-    """A number or true/false where text is meant: quotes help if the text would then be right."""
-    text = shown(got)
-    if isinstance(got, (int, float)) and re.search(node.get("pattern", ""), text):
+def _quotes(written: object, node: Schema) -> str:
+    """Return the advice to put a number or flag in quotes, where the text would then be right."""
+    text = shown(written)
+    if isinstance(written, (int, float)) and re.search(node.get("pattern", ""), text):
         return f'; put it in quotes: "{text}"'
     return ""
 
 
-def _as_number(got: object) -> str:
-    """A number written as people of many countries write it: how it is written here."""
-    if not isinstance(got, str):
+def _as_number(written: object) -> str:
+    """Return how to write a number that is given in the way of another country: separators, decimal commas, percent."""
+    if not isinstance(written, str):
         return ""
-    text = got.strip()
+    text = written.strip()
     if re.fullmatch(r"[+-]?[1-9][0-9]{0,2}([,. _'’\u00a0\u202f][0-9]{3})+", text):
         return f"; write it without separators: {re.sub('[^0-9+-]', '', text)}"
     if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text):
@@ -223,7 +226,11 @@ def _as_number(got: object) -> str:
 
 
 def expected(node: Schema) -> str:
-    """What a value may be, with its unit or meaning in brackets."""
+    """Return what a value may be, with its unit or meaning in brackets.
+
+    >>> expected({"type": "integer", "minimum": 0, "description": "minutes"})
+    'a whole number, at least 0 (minutes)'
+    """
     node = _resolved(node)
     phrase = _phrase(node)
     is_scalar = node.get("type") != "object" and "discriminator" not in node

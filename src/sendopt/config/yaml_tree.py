@@ -1,7 +1,7 @@
-"""One YAML file as plain values with the line of every key, and everything that is wrong with its form.
+"""One YAML file as plain values with the line of every key, and every fault of its form.
 
-YAML 1.2 only, and only its plain part: no aliases, anchors, merge keys, tags, second documents or doubled keys, so
-that what a reader sees is what is configured (`22:00` and `NO` stay text).
+Only the plain part of YAML 1.2 is read: no aliases, anchors, merge keys, tags, second documents or doubled keys, so
+that a reader sees what is configured (`22:00` and `NO` stay text).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -24,17 +24,19 @@ from ruamel.yaml.reader import ReaderError
 from sendopt.config.secret_text import secret_in
 from sendopt.domain.outside_text import printable, unprintable
 
-Key = str | int
-KeyPath = tuple[Key, ...]
+Key: TypeAlias = str | int
+KeyPath: TypeAlias = tuple[Key, ...]
+YamlValue: TypeAlias = object  # a map (dict), a list (tuple), text, a number, a flag or None
+YamlMap: TypeAlias = dict[Key, YamlValue]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_CHARACTERS = 1_000  # of one key or one value
-MAX_NUMBER, MIN_NUMBER = 1e15, 1e-15  # sizes beyond which nobody means a number; whole numbers stay exact below
+MAX_NUMBER, MIN_NUMBER = 1e15, 1e-15  # sizes outside which a number is a mistake; whole numbers below are exact
 SHOWN_CHARACTERS = 60
-THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.000")  # one, or a thousand: it depends on who reads it
+THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.000")  # a thousand in some countries, one in others
 
-# What the parser says when the form is broken -> what to do about it; the first that fits is used.
+# Part of the parser's message -> what to do about it; the first that fits is used.
 REMEDIES = (
     ("'\\t'", "indent with spaces, not tabs"),
     ("another document", "one file holds one document: remove the `---`"),
@@ -48,7 +50,7 @@ REMEDIES = (
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a key stands: the file as people call it, and its line, from 1."""
+    """The place of a key: the file as people call it, and the line, from 1; line 0 is the file as a whole."""
 
     file: str
     line: int
@@ -56,7 +58,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong; `path` is empty when the file as a whole is meant."""
+    """One fault of a file; `path` is empty where the file as a whole is meant."""
 
     mark: Mark
     path: KeyPath
@@ -68,18 +70,18 @@ class Problem:
 
 
 class NumberText(str):
-    """A number as it is written that is no number here: beyond every size that a setting may have."""
+    """The text of a number that is larger or smaller than any setting may be."""
 
 
 @dataclass
 class Tree:
     """Values of a file (maps as dict, lists as tuple), with the mark of each key and list item by its path."""
 
-    value: dict[Key, Any] = field(default_factory=dict)
+    value: YamlMap = field(default_factory=dict)
     marks: dict[KeyPath, Mark] = field(default_factory=dict)
 
     def mark(self, path: KeyPath) -> Mark | None:
-        """The mark of the path, or of the nearest map above it that was written down."""
+        """Return the mark of the path, or of the nearest map above it that the file holds; None where it holds none."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.marks:
                 return self.marks[path[:end]]
@@ -87,18 +89,22 @@ class Tree:
 
 
 def sentences(problems: Iterable[Problem]) -> tuple[str, ...]:
-    """Each problem once, by file and line."""
+    """Return each problem once as a sentence, in the order of files and lines."""
     return tuple(dict.fromkeys(str(p) for p in sorted(problems, key=lambda p: (p.mark.file, p.mark.line, str(p)))))
 
 
 def dotted(path: KeyPath) -> str:
+    """Return the path as people write it, `caps.daily.max`; keys that hold a secret are not shown."""
     return ".".join("(not shown)" if secret_in(str(part)) else _cut(printable(str(part))) for part in path)
 
 
 def shown(value: object) -> str:
-    """A value as its writer would recognise it: text in quotes, cut at 60 characters, maps and lists by name.
+    """Return a value as its author would recognise it: text in quotes, cut at 60 characters, maps and lists by name.
 
-    What holds a secret is not repeated, for a message ends in logs; what is not seen as itself is escaped.
+    A secret is not repeated, since messages end in logs. Characters that cannot be seen are escaped.
+
+    >>> print(shown("22:00"), shown(None), shown((1, 2)), shown("password=hunter2"))
+    "22:00" nothing a list text with a password or key (not shown)
     """
     if value is None:
         return "nothing"
@@ -119,10 +125,22 @@ def _cut(text: str) -> str:
 
 
 def read(path: Path, name: str) -> tuple[Tree | None, list[Problem]]:
-    """The tree of one file, called `name` in messages, and its problems; no tree where the file cannot be read."""
+    """Return the tree of one file, called `name` in messages, and its problems; no tree where it cannot be read."""
     text, problem = _text(path, name)
     if problem is not None:
         return None, [problem]
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> tuple[Tree | None, list[Problem]]:
+    """Return the tree of a YAML text, called `name` in messages, and its problems; no tree where it cannot be read.
+
+    >>> tree, _ = parse("caps:\\n  daily: {max: 2}", "growth.yaml")
+    >>> tree.value, tree.mark(("caps", "daily", "max")).line
+    ({'caps': {'daily': {'max': 2}}}, 2)
+    >>> [str(problem) for problem in parse("caps: *daily", "growth.yaml")[1]]
+    ['growth.yaml:1: aliases are not allowed; got *daily; write the value again']
+    """
     try:
         problems = list(_forbidden(text, name))
         if problems:
@@ -141,6 +159,7 @@ def read(path: Path, name: str) -> tuple[Tree | None, list[Problem]]:
 
 
 def _text(path: Path, name: str) -> tuple[str, Problem | None]:
+    """Return the text of a file, and the problem where it is no text that can be read."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -160,7 +179,7 @@ def _text(path: Path, name: str) -> tuple[str, Problem | None]:
 
 
 def _forbidden(text: str, name: str) -> Iterator[Problem]:
-    """What YAML allows and a configuration must not hold; events are seen before an alias can be expanded."""
+    """Yield what YAML allows and a configuration must not hold. Events are read before an alias can be expanded."""
     depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         line = event.start_mark.line + 1
@@ -180,6 +199,7 @@ def _forbidden(text: str, name: str) -> Iterator[Problem]:
 
 
 def _syntax(error: YAMLError, text: str, name: str) -> Problem:
+    """Return the problem that the parser found, with a remedy."""
     if isinstance(error, ReaderError):
         line = text[: error.position].count("\n") + 1
         return Problem(Mark(name, line), (), "not valid YAML: a control character; remove it")
@@ -193,15 +213,16 @@ def _syntax(error: YAMLError, text: str, name: str) -> Problem:
 
 
 class _Builder:
-    """Turns composed nodes into values; fills `marks` and `problems`."""
+    """The builder of values from composed nodes; it fills `marks` and `problems`."""
 
     def __init__(self, name: str, marks: dict[KeyPath, Mark], problems: list[Problem]) -> None:
         self.name, self.marks, self.problems = name, marks, problems
         self.scalars = YAML(typ="safe", pure=True).constructor
 
-    def mapping(self, node: MappingNode, path: KeyPath) -> dict[Key, Any]:
-        values: dict[Key, Any] = {}
-        last: Key | None = None  # the entry before, where it is a number that a comma may have cut in two
+    def mapping(self, node: MappingNode, path: KeyPath) -> YamlMap:
+        """Return the values of a map, without entries whose key is faulty or repeated."""
+        values: YamlMap = {}
+        last: Key | None = None  # the entry before, where it is a number that a comma may have split
         number = ""
         for key_node, value_node in node.value:
             if last is not None and _is_cut_off(key_node, value_node):
@@ -212,18 +233,19 @@ class _Builder:
             key = self._key(key_node, path, mark)
             if key is None:
                 continue
-            here = (*path, key)
+            place = (*path, key)
             if key in values:
-                first = self.marks[here].line
-                self.problems.append(Problem(mark, here, f"written twice, first on line {first}; keep one"))
+                first = self.marks[place].line
+                self.problems.append(Problem(mark, place, f"written twice, first on line {first}; keep one"))
                 continue
-            self.marks[here] = mark
-            values[key] = self._value(value_node, here)
+            self.marks[place] = mark
+            values[key] = self._value(value_node, place)
             if node.flow_style and _is_number(value_node):
                 last, number = key, value_node.value
         return values
 
     def _key(self, node: Node, path: KeyPath, mark: Mark) -> Key | None:
+        """Return the key of an entry; None, and a problem, where it is none."""
         if isinstance(node, ScalarNode):
             if node.tag.endswith(":merge"):
                 self.problems.append(Problem(mark, path, "merge keys (<<) are not allowed; write the values again"))
@@ -231,12 +253,12 @@ class _Builder:
             key = self._scalar(node)
             if isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool)):
                 return key if self._is_readable(str(key), "", mark, (*path, key)) else None
-        got = node.value if isinstance(node, ScalarNode) else "a map or list"
-        self.problems.append(Problem(mark, path, f"a key must be text; got {got or 'nothing'}; put it in quotes"))
+        written = node.value if isinstance(node, ScalarNode) else "a map or list"
+        self.problems.append(Problem(mark, path, f"a key must be text; got {written or 'nothing'}; put it in quotes"))
         return None
 
     def _is_readable(self, text: str, keep: str, mark: Mark, path: KeyPath) -> bool:
-        """Is the text short, and can people see all of it? If not, a problem says so."""
+        """Return True for a text that is short and wholly visible; else note a problem."""
         hidden = unprintable(text, keep)
         if len(text) > MAX_CHARACTERS:
             fault = f"too long; got {len(text):,} characters; expected at most {MAX_CHARACTERS:,}"
@@ -247,7 +269,7 @@ class _Builder:
         self.problems.append(Problem(mark, path, fault))
         return False
 
-    def _value(self, node: Node, path: KeyPath) -> object:
+    def _value(self, node: Node, path: KeyPath) -> YamlValue:
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
@@ -261,8 +283,8 @@ class _Builder:
             return tuple(self._value(item, (*path, index)) for index, item in enumerate(node.value))
         value = self._scalar(node)
         if _is_number(node) and THOUSANDS.fullmatch(node.value):
-            thousand, one = node.value.replace(".", ""), node.value[:-3] + "0"
-            fault = f"{node.value} is {one} here, and a thousand times as much to many; write {thousand} or {one}"
+            thousands, units = node.value.replace(".", ""), node.value[:-3] + "0"
+            fault = f"{node.value} is {units} here, and a thousand times as much to many; write {thousands} or {units}"
             self.problems.append(Problem(self.marks[path], path, fault))
         if isinstance(value, str) and not isinstance(value, NumberText):
             self._is_readable(value, "\t\n", self.marks[path], path)
@@ -277,7 +299,7 @@ class _Builder:
             )
         return value
 
-    def _scalar(self, node: ScalarNode) -> object:
+    def _scalar(self, node: ScalarNode) -> YamlValue:
         kind = node.tag.rpartition(":")[2]
         if kind in ("int", "float"):
             return self._number(node, kind)
@@ -285,8 +307,8 @@ class _Builder:
             return node.value.lower() == "true"
         return None if kind == "null" else node.value  # dates stay text, as 22:00 and NO do
 
-    def _number(self, node: ScalarNode, kind: str) -> object:
-        """The number, or its text where it is beyond what a setting may be; no negative zero."""
+    def _number(self, node: ScalarNode, kind: str) -> YamlValue:
+        """Return the number, or its text where it is larger or smaller than a setting may be; never a negative zero."""
         if len(node.value) > SHOWN_CHARACTERS:
             return NumberText(node.value)
         number = self.scalars.construct_yaml_int(node) if kind == "int" else self.scalars.construct_yaml_float(node)
@@ -301,7 +323,7 @@ def _is_number(node: Node) -> bool:
 
 
 def _has_decimal_commas(node: SequenceNode) -> bool:
-    """Is this list written as `[0,5, 1,5]`: whole numbers, a space after every other comma only?"""
+    """Return True for a list like `[0,5, 1,5]`: whole numbers, with a space after every second comma only."""
     items: list[Node] = node.value
     if len(items) < 4 or len(items) % 2 or not all(_is_number(item) and item.value.isdecimal() for item in items):
         return False
@@ -310,6 +332,6 @@ def _has_decimal_commas(node: SequenceNode) -> bool:
 
 
 def _is_cut_off(key: Node, value: Node) -> bool:
-    """Is this entry of a map in braces digits without a value, as the 0 of `{max_points: 3,0}`?"""
+    """Return True for an entry of digits without a value in a map in braces, as the 0 of `{max_points: 3,0}` is."""
     digits = isinstance(key, ScalarNode) and key.value.isdecimal() and _is_number(key)
     return digits and isinstance(value, ScalarNode) and value.tag.endswith(":null") and not value.value

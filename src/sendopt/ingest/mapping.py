@@ -1,4 +1,4 @@
-"""A mapping file read and checked: every fault at once, each with its line and its remedy.
+"""The mapping of a source, read from YAML and checked: every fault at once, each with its line and its remedy.
 
 A mapping is one YAML file (`conf/sources/NAME.yaml`); `docs/how-to/bring-your-own-log.md` shows how to write one.
 """
@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sendopt.config.presets import mapping_file
 from sendopt.config.wording import PATTERNS, WRONG
-from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, read, sentences, shown
+from sendopt.config.yaml_tree import Key, KeyPath, Mark, Problem, Tree, YamlMap, parse, read, sentences, shown
 from sendopt.domain.limits import Strict
 from sendopt.domain.slots import zone_or_none
 from sendopt.domain.tables import TABLES, Column
@@ -38,7 +39,7 @@ from sendopt.ingest.times import TIME_FORMATS, time_pattern
 from sendopt.ingest.vocabulary import EVENT_KINDS, INTERACTION_KINDS, clock_of, kind_of
 
 PYTHON_TYPES: dict[str, type] = {"string": str, "double": float, "boolean": bool, "array<string>": tuple}
-# Below this depth a fault's path names branches of a union.
+# Depth of a key below which the validator's path names branches of a union, not keys.
 UNION_DEPTH = {"defaults": 2, "constants": 2, "times_in": 1, "columns": 2, "where": 2, "time_format": 1, "values": 3}
 EXPECTED = {
     "format": "one of csv, jsonl, json, parquet",
@@ -63,86 +64,112 @@ EXPECTED = {
 
 
 def load_mapping(path: Path | str) -> SourceMapping:
-    """The mapping that a YAML file holds, or the preset that `preset:NAME` names.
+    """Return the mapping in a YAML file, or the preset that `preset:NAME` names.
 
     Raises ConfigError (exit 2) whose `problems` are all faults as `FILE:LINE: dotted.path: sentence`, by line.
     """
-    tree, problems = read(mapping_file(str(path)), str(path))
+    return _checked(*read(mapping_file(str(path)), str(path)), str(path))
+
+
+def mapping_of_text(text: str, name: str = "mapping") -> SourceMapping:
+    """Return the mapping in a YAML text, called `name` in messages; raises ConfigError as `load_mapping` does.
+
+    >>> text = "source: shop\\ntables:\\n  sessions: {format: csv, columns: {user_id: who, at_utc: at}}"
+    >>> mapping_of_text(text).tables["sessions"].raw_columns
+    {'who': 'columns.user_id', 'at': 'columns.at_utc'}
+    >>> try:
+    ...     mapping_of_text(text.replace("at_utc", "at_utcc"), "shop.yaml")
+    ... except ConfigError as error:
+    ...     print(*error.problems, sep="\\n")
+    shop.yaml:3: tables.sessions.columns.at_utcc: unknown column, did you mean at_utc?
+    """
+    return _checked(*parse(text, name), name)
+
+
+def _checked(tree: Tree | None, problems: list[Problem], name: str) -> SourceMapping:
+    """Return the mapping that a tree holds; raises ConfigError for the problems of its form and all other faults."""
     if tree is None:
-        raise _error(path, problems)
-    mapping, found = _validated(tree.value)
-    problems += [Problem(tree.mark(place) or Mark(str(path), 0), place, text) for place, text in found]
+        raise _error(name, problems)
+    mapping, findings = _validated(tree.value)
+    problems = problems + [Problem(tree.mark(place) or Mark(name, 0), place, text) for place, text in findings]
     if problems or mapping is None:
-        raise _error(path, problems)
+        raise _error(name, problems)
     return mapping
 
 
-def _error(path: Path | str, problems: list[Problem]) -> ConfigError:
+def _error(name: str, problems: list[Problem]) -> ConfigError:
     lines = sentences(problems)
-    return ConfigError(f"the source mapping {path} has {len(lines)} problem{'s' * (len(lines) > 1)}:", lines)
+    return ConfigError(f"the source mapping {name} has {len(lines)} problem{'s' * (len(lines) > 1)}:", lines)
 
 
-Finding = tuple[KeyPath, str]
+Finding: TypeAlias = tuple[KeyPath, str]  # the path of a faulty key, and the sentence
 Model = TypeVar("Model", bound=Strict)
 
 
-def _validated(data: dict[Key, Any]) -> tuple[SourceMapping | None, list[Finding]]:
-    """Each table on its own, so that one table's fault does not hide another's."""
-    found: list[Finding] = []
+def _validated(data: YamlMap) -> tuple[SourceMapping | None, list[Finding]]:
+    """Return the mapping and all faults. Tables are checked one by one, so that no fault hides another table's."""
+    findings: list[Finding] = []
     for key in data:
         if key not in ("source", "tables"):
-            found.append(((key,), unknown("key", str(key), ("source", "tables"))))
+            findings.append(((key,), unknown("key", str(key), ("source", "tables"))))
     name = data.get("source")
     if not isinstance(name, str) or not re.match(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$", name):
         expected = PATTERNS[r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"]
-        found.append((("source",), f"missing or malformed; got {shown(name)}; expected {expected}"))
+        findings.append((("source",), f"missing or malformed; got {shown(name)}; expected {expected}"))
     raw_tables = data.get("tables")
     if not isinstance(raw_tables, dict) or not raw_tables:
-        found.append((("tables",), f"missing or empty; expected a map of {', '.join(LOG_TABLES)}"))
-        return None, found
+        findings.append((("tables",), f"missing or empty; expected a map of {', '.join(LOG_TABLES)}"))
+        return None, findings
     tables: dict[str, TableMapping] = {}
     derived: DerivedUsers | None = None
     for table, raw in raw_tables.items():
         place: KeyPath = ("tables", table)
         if table not in LOG_TABLES:
-            found.append((place, unknown("table", str(table), LOG_TABLES)))
+            findings.append((place, unknown("table", str(table), LOG_TABLES)))
         elif not isinstance(raw, dict):
-            found.append((place, f"not a map; got {shown(raw)}; expected files, format, columns, constants"))
+            findings.append((place, f"not a map; got {shown(raw)}; expected files, format, columns, constants"))
         elif table == "users" and "derive_from" in raw:
             derived, faults = _model(DerivedUsers, raw, place)
-            found += faults
+            findings += faults
             if "sends" not in raw_tables:
-                found.append(((*place, "derive_from"), "there is no tables.sends to derive users from; map it"))
+                findings.append(((*place, "derive_from"), "there is no tables.sends to derive users from; map it"))
         else:
-            mapped, faults = _model(TableMapping, raw, place)
-            found += faults
-            faulty = {path[2] for path, _ in faults if len(path) > 2}
-            rest = mapped or _model(TableMapping, {"format": "csv", **_without(raw, faulty)}, place)[0]
-            if rest is not None:
-                found += [((*place, *path), text) for path, text in _rules(str(table), rest) if path[0] not in faulty]
-            if mapped is not None:
-                tables[str(table)] = mapped
-    if found:
-        return None, found
+            mapping, faults = _table(str(table), raw, place)
+            findings += faults
+            if mapping is not None:
+                tables[str(table)] = mapping
+    if findings:
+        return None, findings
     return SourceMapping(source=str(name), tables=tables, derived_users=derived), []
 
 
-def _without(raw: dict[Key, Any], keys: set[Key]) -> dict[Key, Any]:
-    return {k: v for k, v in raw.items() if k not in keys}
+def _table(table: str, raw: YamlMap, place: KeyPath) -> tuple[TableMapping | None, list[Finding]]:
+    """Return the mapping of one table and its faults; what is sound in it is checked by the rules in any case."""
+    mapping, findings = _model(TableMapping, raw, place)
+    faulty = {path[2] for path, _ in findings if len(path) > 2}
+    sound = mapping or _model(TableMapping, {"format": "csv", **_without(raw, faulty)}, place)[0]
+    if sound is not None:
+        findings += [((*place, *path), text) for path, text in _rules(table, sound) if path[0] not in faulty]
+    return mapping, findings
 
 
-def _model(model: type[Model], raw: dict[Key, Any], place: KeyPath) -> tuple[Model | None, list[Finding]]:
+def _without(raw: YamlMap, keys: set[Key]) -> YamlMap:
+    return {key: value for key, value in raw.items() if key not in keys}
+
+
+def _model(model: type[Model], raw: Mapping[Key, object], place: KeyPath) -> tuple[Model | None, list[Finding]]:
+    """Return the validated model, or None and the faults of its keys, one for each path."""
     try:
         return model.model_validate(raw), []
     except ValidationError as error:
-        found: dict[KeyPath, str] = {}
+        sentence_of: dict[KeyPath, str] = {}
         for detail in error.errors(include_url=False):
             path: KeyPath = detail["loc"][: UNION_DEPTH.get(str(detail["loc"][0]), len(detail["loc"]))]
-            found.setdefault((*place, *path), _sentence(dict(detail), path, model))
-        return None, list(found.items())
+            sentence_of.setdefault((*place, *path), _sentence(detail, path, model))
+        return None, list(sentence_of.items())
 
 
-def _sentence(detail: dict[str, Any], path: KeyPath, model: type[Strict]) -> str:
+def _sentence(detail: ErrorDetails, path: KeyPath, model: type[Strict]) -> str:
     if detail["type"] == "missing":
         return f"missing; expected {EXPECTED.get(str(path[-1]), 'text')}"
     if detail["type"] == "extra_forbidden":
@@ -153,18 +180,18 @@ def _sentence(detail: dict[str, Any], path: KeyPath, model: type[Strict]) -> str
 
 
 def unknown(what: str, name: str, known: tuple[str, ...]) -> str:
-    """The sentence for a name that is none of the known ones, with the nearest of them."""
+    """Return the sentence for a name that is not known, with the nearest known one."""
     close = nearest(name, known)
     return f"unknown {what}, " + (f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}")
 
 
 def nearest(name: str, known: tuple[str, ...]) -> list[str]:
-    """The known name that was probably meant, if any."""
+    """Return the known name that was probably meant, if any."""
     return get_close_matches(name, known, n=1, cutoff=0.5)
 
 
 def _rules(name: str, mapping: TableMapping) -> Iterator[Finding]:
-    """What the schema cannot say: the columns of the contract, zones, patterns, and what belongs together."""
+    """Yield the faults that the schema cannot see: columns of the contract, zones, patterns, keys that need others."""
     contract = {c.name: c for c in TABLES[name].columns if c.name not in NEVER_MAPPED}
     mappable = (*contract, *(c for c in MATCHING.get(name, ()) if c not in contract))
     meant: set[str] = set()  # a misspelt column is one fault, not two
@@ -177,7 +204,7 @@ def _rules(name: str, mapping: TableMapping) -> Iterator[Finding]:
         if column in mapping.columns:
             yield ("constants", column), "mapped in columns too; keep one"
         if column in contract:
-            yield from (((("constants", column)), text) for text in _constant(contract[column], value))
+            yield from ((("constants", column), text) for text in _constant(contract[column], value))
     given = {*mapping.columns, *mapping.constants, *meant}
     filled = FILLED.get(name, set())
     yield from _meanings(mapping)
@@ -186,7 +213,7 @@ def _rules(name: str, mapping: TableMapping) -> Iterator[Finding]:
         yield ("columns",), f"{required.name} is missing; name its raw column here or give its value in constants"
     yield from _files(mapping)
     yield from _times(mapping)
-    yield from _belongings(name, mapping, given)
+    yield from _combinations(name, mapping, given)
 
 
 def _constant(column: Column, value: object) -> Iterator[str]:
@@ -238,7 +265,7 @@ def _times(mapping: TableMapping) -> Iterator[Finding]:
 
 
 def _meanings(mapping: TableMapping) -> Iterator[Finding]:
-    """What `values` may say, and words that are yes and no at once."""
+    """Yield the faults of `defaults` and `values`, and words that are yes and no at once."""
     for column in mapping.defaults:
         if column not in mapping.columns:
             yield ("defaults", column), unknown("mapped column", column, tuple(mapping.columns))
@@ -253,7 +280,8 @@ def _meanings(mapping: TableMapping) -> Iterator[Finding]:
             yield (section,), f"{shown(both[0])} is both yes and no; keep one"
 
 
-def _belongings(name: str, mapping: TableMapping, given: set[str]) -> Iterator[Finding]:
+def _combinations(name: str, mapping: TableMapping, given: set[str]) -> Iterator[Finding]:
+    """Yield the faults of keys that need each other, exclude each other, or belong to another table."""
     nearest_send = mapping.match == "nearest_send"
     if name == "interactions" and nearest_send and "user_id" not in given:
         yield ("columns",), "user_id is missing; match: nearest_send looks for the latest send of the same user"

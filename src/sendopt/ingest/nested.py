@@ -1,36 +1,45 @@
-"""Values inside nested rows, as the text that a CSV file would hold: alike for JSON and Parquet."""
+"""Values inside nested rows as the text that a CSV file would hold, alike for JSON and Parquet."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias
+
+# A value of a raw row: what JSON holds (text, number, flag, None, list, object), or Python's value of Parquet's.
+RawValue: TypeAlias = object
 
 
-def value_at(item: dict[str, Any], name: str, keys: set[str]) -> Any:
-    """The value under a key, or under a path with dots between: keys, places in a list, keys of a list of pairs.
+def value_at(item: Mapping[str, RawValue], name: str, keys: set[str]) -> RawValue:
+    """Return the value under a key or a dotted path; None where the row has no such place.
 
-    A name that is there joins `keys`.
+    The parts of a path are keys of objects, places in lists, or keys of lists of `{key, value}` pairs. A name that
+    the row has is added to `keys`.
+
+    >>> row = {"user": {"ids": ["a", "b"]}, "params": [{"key": "slot", "value": {"int_value": "7"}}]}
+    >>> [value_at(row, path, set()) for path in ("user.ids.1", "params.slot", "user.name")]
+    ['b', '7', None]
     """
     if name in item:
         keys.add(name)
         return item[name]
     if "." not in name:
         return None
-    value: Any = item
+    value: RawValue = item
     for part in name.split("."):
-        steps = _steps(value, part)
-        if not steps:
+        values = _values_under(value, part)
+        if not values:
             return None
-        value = steps[0]
+        value = values[0]
     keys.add(name)
     return value
 
 
-def _steps(value: Any, part: str) -> list[Any]:
-    """What lies under one part of a path: at most one value.
+def _values_under(value: RawValue, part: str) -> list[RawValue]:
+    """Return the value under one part of a path: a list of at most one.
 
-    A list of `{key, value}` pairs is read as a map, the value of a pair as the one that is filled of its types
-    (`string_value`, `int_value`), and a single value as a list of one.
+    A list of `{key, value}` pairs is read as a map. A pair's value may name its type (`string_value`, `int_value`);
+    then the one that is filled counts. A single value is read as a list of one.
     """
     if isinstance(value, dict):
         return [value[part]] if part in value else []
@@ -39,22 +48,25 @@ def _steps(value: Any, part: str) -> list[Any]:
     if part.isdecimal():
         return value[int(part) : int(part) + 1] if len(part) < 6 else []
     pairs = (p for p in value if isinstance(p, dict) and p.get("key") == part and "value" in p)
-    return [_of_its_type(p["value"]) for p in pairs][:1]
+    return [_without_type(p["value"]) for p in pairs][:1]
 
 
-def _of_its_type(value: Any) -> Any:
+def _without_type(value: RawValue) -> RawValue:
+    """Return the filled entry of a value such as `{"string_value": null, "int_value": 7}`; another value as it is."""
     if isinstance(value, dict) and value and all(k.endswith("_value") for k in value):
         return next((v for v in value.values() if v is not None), None)
     return value
 
 
-def json_text(value: Any) -> str | None:
+def json_text(value: RawValue) -> str | None:
+    """Return text as it is and everything else as JSON; None for None and NaN, by which programs write "nothing"."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, float):  # NaN and Infinity, which JSON does not know; by NaN, programs write "nothing"
+    if isinstance(value, float):  # JSON knows neither NaN nor Infinity
         return None if value != value else str(value)
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def clean(value: str | None) -> str | None:
+    """Return the text without white space around it; None where nothing is left."""
     return None if value is None else value.strip() or None

@@ -1,7 +1,7 @@
-"""One table of a raw log: its files read, each row typed, and what became of every row counted.
+"""The reader of raw logs: the files of one table read, each row typed, and what became of every row counted.
 
-The one reader of raw logs: `sendopt evaluate` reads whole tables by `read_table`; Spark's workers read single files by
-`read_file` and hand the same tallies to the driver.
+`sendopt evaluate` reads whole tables by `read_table`. Spark's workers read single files by `read_file` and send their
+tallies to the driver.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ import pandas as pd
 from sendopt.domain.outside_text import printable
 from sendopt.errors import ContractError
 from sendopt.ingest.files import absent, find_files
+from sendopt.ingest.refusals import column_of
 from sendopt.ingest.rows import read_rows, without_damage
 from sendopt.ingest.schema import SourceMapping
 from sendopt.ingest.typed import Known, of_table, typed_rows, wanted_columns
 
 MAX_EXAMPLES = 3
-_COLUMN_OF = {"unknown_kind": "kind", "unknown_zone": "timezone"}  # of reasons that do not name it
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What was seen besides rows: rows that `where` leaves to other tables, keys of JSON rows, values of `where`."""
+    """What was counted and seen while rows were read."""
 
-    rows: int = 0
-    elsewhere: int = 0
-    keys: tuple[str, ...] = ()
+    rows: int = 0  # of this table
+    elsewhere: int = 0  # rows that `where` assigns to other tables
+    keys: tuple[str, ...] = ()  # of JSON rows
     values: tuple[str, ...] = ()  # COLUMN=VALUE of rows that `where` left out, a few
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)  # reason -> a few texts that were not understood
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """The typed rows of a table (see `typed_rows`), of how many files, and the tally of them all."""
+    """The typed rows of a table (see `typed_rows`), the number of its files, and their tally."""
 
     rows: pd.DataFrame
     files: int
@@ -49,45 +49,48 @@ class RawTable:
 
 @dataclass
 class Reading:
-    """What every reader of a table needs: plain values, so that they travel to workers."""
+    """Everything that reading a table needs, in values that can be sent to workers."""
 
     table: str
     source: SourceMapping
     received_utc: datetime | None = None
     known: Known = field(default_factory=Known)
-    decisions: bool = False  # read what only `sendopt evaluate` needs, too
+    decisions: bool = False  # also read the columns that only `sendopt evaluate` needs
 
 
 def filled_files(reading: Reading, source: Path) -> tuple[list[Path], int]:
-    """(the files of a table that hold anything, how many are empty); raises InputNotReady where none is there."""
+    """Return the files of a table that are not empty, and the number of empty ones; raises InputNotReady for none."""
     files = find_files(reading.table, reading.source.tables[reading.table], source)
     filled = [f for f in files if f.stat().st_size > 0]
     return filled, len(files) - len(filled)
 
 
 def read_file(reading: Reading, file: Path) -> Iterator[tuple[pd.DataFrame, Tally]]:
-    """Typed rows of one file in chunks, each with its tally; raises ContractError where it cannot be read."""
+    """Yield the typed rows of one file in chunks, each with its tally; raises ContractError where it cannot be read."""
     mapping = reading.source.tables[reading.table]
     for chunk in read_rows(reading.table, mapping, wanted_columns(mapping, reading.decisions), file):
         keep = of_table(chunk.rows, mapping)
-        rest = chunk.rows[~keep]
-        seen = [f"{raw}={value}" for raw in mapping.where for value in rest[raw].dropna().unique()[:20]]
+        elsewhere = chunk.rows[~keep]
+        seen = [f"{raw}={value}" for raw in mapping.where for value in elsewhere[raw].dropna().unique()[:20]]
         kept = chunk.rows[keep].reset_index(drop=True)
         typed = typed_rows(kept, reading.table, reading.source, reading.received_utc, reading.known)
         if reading.table == "users":
             typed["file_date"] = [date_in_name(file)] * len(typed)
         examples = _examples(reading, kept, typed)
-        yield typed, Tally(len(kept), len(rest), tuple(sorted(chunk.keys)), tuple(seen), examples)
+        yield typed, Tally(len(kept), len(elsewhere), tuple(sorted(chunk.keys)), tuple(seen), examples)
 
 
 def shown(text: str) -> str:
-    """A text of the log as people may see it: short, without anything that moves their cursor."""
+    """Return a text of the log as people may see it: short, with control characters escaped."""
     return printable(without_damage(text[:40]))
 
 
 def date_in_name(file: Path) -> datetime | None:
-    """The date that a file's name holds, or else its folder's, like users_2026-03-02.csv, at 00:00Z; None where
-    there is none or there are two."""
+    """Return the date in a file's name or else its folder's, at 00:00Z; None where there is none or there are two.
+
+    >>> str(date_in_name(Path("exports/users_2026-03-02.csv")))
+    '2026-03-02 00:00:00+00:00'
+    """
     for text in (file.name, file.parent.name):
         dates = {m.groups() for m in re.finditer(r"(?<!\d)(20\d\d)[-_]?([01]\d)[-_]?([0-3]\d)(?!\d)", text)}
         try:
@@ -102,24 +105,28 @@ def date_in_name(file: Path) -> datetime | None:
 
 
 def _examples(reading: Reading, rows: pd.DataFrame, typed: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """A few texts behind each reason, of columns that hold no id."""
-    mapping, found = reading.source.tables[reading.table], dict[str, tuple[str, ...]]()
+    """Return a few texts for each reason, from columns that hold no id."""
+    mapping = reading.source.tables[reading.table]
+    examples: dict[str, tuple[str, ...]] = {}
     outcome = mapping.outcome
     for name in ("reason", "lost", *(["outcome_problem"] if outcome else [])):
         for reason in sorted({r for reasons in typed[name].dropna().unique() for r in reasons.split(",")}):
-            column = _COLUMN_OF.get(reason, reason.partition(":")[2])
+            column = column_of(reason)
             raw = {"outcome": outcome and outcome.column, "outcome_at": outcome and outcome.at}.get(column)
             if raw is None and column in mapping.columns and not column.endswith(("_id", "_key")):
                 raw = mapping.parts_of(column)[0]
             if raw:
                 concerned = typed[name].map(lambda given, r=reason: given is not None and r in given.split(","))
                 texts = rows.loc[concerned.to_numpy(bool), raw].dropna().unique()[:MAX_EXAMPLES]
-                found[reason] = tuple(shown(t) for t in texts)
-    return found
+                examples[reason] = tuple(shown(t) for t in texts)
+    return examples
 
 
 def read_table(reading: Reading, source: Path) -> RawTable:
-    """All rows of a table; raises InputNotReady for a missing file, ContractError where one fits not its mapping."""
+    """Return all rows of a table.
+
+    Raises InputNotReady for a missing file, ContractError for a file that does not fit its mapping.
+    """
     files, empty = filled_files(reading, source)
     parts, tallies = [], []
     for file in files:
@@ -134,7 +141,10 @@ def read_table(reading: Reading, source: Path) -> RawTable:
 
 
 def total_of(reading: Reading, tallies: Iterable[Tally], files: int) -> Tally:
-    """The tally of all files; raises ContractError where JSON rows never have a mapped key or `where` keeps no row."""
+    """Return the sum of tallies of this many files.
+
+    Raises ContractError where no JSON row has a mapped key, or `where` keeps no row.
+    """
     mapping = reading.source.tables[reading.table]
     rows, elsewhere, keys, values = 0, 0, set[str](), Counter[str]()
     examples: dict[str, tuple[str, ...]] = {}
@@ -157,6 +167,7 @@ def total_of(reading: Reading, tallies: Iterable[Tally], files: int) -> Tally:
 
 
 def _require_keys(reading: Reading, keys: set[str], files: int) -> None:
+    """Raise ContractError for the first mapped key that no JSON row has."""
     mapping = reading.source.tables[reading.table]
     wanted = wanted_columns(mapping, reading.decisions)
     listed = printable(", ".join(sorted(k for k in keys if "." not in k))[:500])

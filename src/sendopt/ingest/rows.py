@@ -1,9 +1,9 @@
-"""Raw files as rows of text: every row comes out, sound or malformed, so that nothing can vanish.
+"""Raw files as rows of text. Every row comes out, sound or malformed, so that no row is lost unseen.
 
-A chunk has one line a row: `raw` (its text), `malformed`, each wanted raw column as text (None where empty) and, for
-JSON, whether the row has the key. Blank lines are no rows, and a CSV file's first line is none. A quoted CSV value may
-span lines; a quote that never closes makes its own line malformed and no other. Bytes that are no text of the file's
-encoding stay in their value only, as surrogates, so that a column nobody mapped costs nothing.
+A chunk is a frame with one line per row: `raw` (the row's text), `malformed`, and each wanted raw column as text, None
+where it is empty. Blank lines and the header of a CSV file are no rows. A quoted CSV value may span lines; a quote that
+is never closed makes its own line malformed and no other. Bytes outside the file's encoding become surrogates in the
+value that holds them, so that in a column that is not mapped they do no harm.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, BinaryIO, TypeAlias, cast
 from urllib.parse import unquote
 
 import pandas as pd
 
 from sendopt.errors import ContractError
 from sendopt.ingest.files import require_columns
-from sendopt.ingest.nested import clean, json_text, value_at
+from sendopt.ingest.nested import RawValue, clean, json_text, value_at
 from sendopt.ingest.parquet import read_parquet
 from sendopt.ingest.schema import TableMapping
 
 CHUNK_ROWS = 50_000
-MAX_RECORD_LINES = 100  # of one CSV row with quoted line ends
-NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows whose column is empty
-MAX_KEYS = 1000  # of JSON rows that an error may list, beside those wanted
-_MARKS = {
+MAX_RECORD_LINES = 100  # lines that one CSV row with quoted line ends may span
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # in a folder's name: the value is empty
+MAX_KEYS = 1000  # keys of JSON rows that are collected for error messages, beside the wanted ones
+_BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -57,7 +57,7 @@ csv.field_size_limit(MAX_FIELD)
 
 
 def _damaged(error: UnicodeError) -> tuple[str, int]:
-    """A decoder's error handler: a surrogate stands for each byte that is no text, whatever the encoding."""
+    """Replace each byte that is no text of the encoding by a surrogate: an error handler for decoders."""
     assert isinstance(error, UnicodeDecodeError)
     return "\udcff" * (error.end - error.start), error.end
 
@@ -67,35 +67,40 @@ codecs.register_error("sendopt.damaged", _damaged)
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of one file: `rows` has `raw`, `malformed` and the wanted raw columns; `keys` those that JSON rows
-    have."""
+    """Some rows of one file: `rows` has `raw`, `malformed` and the wanted raw columns.
+
+    `keys` are the keys of the JSON rows so far, empty for other formats.
+    """
 
     rows: pd.DataFrame
     keys: frozenset[str]
 
 
 _DAMAGE = re.compile("[\ud800-\udfff]")
-_Record = tuple[str, list[str | None] | None]  # text, values (None: malformed)
+_Record: TypeAlias = tuple[str, list[str | None] | None]  # the row's text, and its values (None: malformed)
 
 
 def read_rows(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Path) -> Iterator[Chunk]:
-    """The rows of a file in chunks; `wanted`: raw column -> the mapping's key that asks for it.
+    """Yield the rows of a file in chunks of at most `CHUNK_ROWS`; `wanted` maps raw columns to keys of the mapping.
 
     A folder called NAME=VALUE gives each row of its files the value of the column NAME.
-    Raises ContractError where the file cannot be read, is no file of its format, or lacks a column (CSV, Parquet).
+    Raises ContractError where the file cannot be read, is not of its format, or lacks a column (CSV, Parquet).
     """
-    given = {raw: value for raw, value in _of_folders(file).items() if raw in wanted}
-    for chunk in _in_file(table, mapping, {raw: key for raw, key in wanted.items() if raw not in given}, file):
-        yield Chunk(chunk.rows.assign(**given), chunk.keys | given.keys() if chunk.keys else chunk.keys)
+    from_folders = {raw: value for raw, value in _folder_columns(file).items() if raw in wanted}
+    in_file = {raw: key for raw, key in wanted.items() if raw not in from_folders}
+    for chunk in _chunks(table, mapping, in_file, file):
+        keys = chunk.keys | from_folders.keys() if chunk.keys else chunk.keys
+        yield Chunk(chunk.rows.assign(**from_folders), keys)
 
 
-def _of_folders(file: Path) -> dict[str, str | None]:
+def _folder_columns(file: Path) -> dict[str, str | None]:
+    """Return the columns that the folders of a path give, as `day=2026-03-01` does."""
     parts = (part.partition("=") for part in file.parts[:-1])
     named = {unquote(name): unquote(value).strip() for name, sign, value in parts if name and sign}
     return {name: None if value in ("", NO_PARTITION) else value for name, value in named.items()}
 
 
-def _in_file(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Path) -> Iterator[Chunk]:
+def _chunks(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Path) -> Iterator[Chunk]:
     names = list(wanted)
     if mapping.format == "parquet":
         yield from (Chunk(rows, frozenset()) for rows in read_parquet(table, file, wanted, CHUNK_ROWS))
@@ -124,26 +129,30 @@ def _in_file(table: str, mapping: TableMapping, wanted: Mapping[str, str], file:
 
 
 def without_damage(text: str) -> str:
-    """The text with � for each byte that was no text of its encoding."""
+    """Return the text with � for each byte that was no text of its encoding."""
     return _DAMAGE.sub("\ufffd", text) if is_damaged(text) else text
 
 
 def is_damaged(text: str) -> bool:
+    """Return True for a text with bytes that were no text of its encoding."""
     return not text.isascii() and _DAMAGE.search(text) is not None
 
 
 def _open(file: Path, encoding: str) -> IO[str]:
-    """The text of a file, of one that gzip compressed too, whatever its name; its mark comes before `encoding`."""
+    """Open a file as text, unpacked where it is compressed by gzip. Its byte order mark comes before `encoding`.
+
+    Raises ContractError for a file whose first bytes show that it is no text.
+    """
     with file.open("rb") as plain:
         is_gzip = plain.read(2) == _GZIP or file.name.lower().endswith(".gz")
-    data: Any = gzip.open(file, "rb") if is_gzip else file.open("rb")  # noqa: SIM115  the text wrapper closes it
+    data = cast(BinaryIO, gzip.open(file, "rb") if is_gzip else file.open("rb"))  # noqa: SIM115  the wrapper closes it
     start = data.read(4)
     data.seek(0)
     for mark, what in _OTHER_FILES.items():
         if start.startswith(mark[:4]):
             data.close()
             raise ContractError(f"{file} is {what}, and no text: correct `format`, or write it as CSV or JSON lines")
-    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
     return io.TextIOWrapper(data, encoding=marked or encoding, errors="sendopt.damaged", newline=None)
 
 
@@ -152,7 +161,7 @@ def _csv(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Pat
     header = lines.next_with_text()
     if header is None:
         return
-    columns = _names(header, lines, mapping.delimiter)
+    columns = _column_names(header, lines, mapping.delimiter)
     if columns is None:
         raise ContractError(f"{file} (tables.{table}): its first line is no header of CSV; write it again", table=table)
     require_columns(table, wanted, file, columns, mapping.delimiter)
@@ -165,8 +174,8 @@ def _csv(table: str, mapping: TableMapping, wanted: Mapping[str, str], file: Pat
         yield record, None if row is None else [None if i is None else clean(row[i]) for i in places]
 
 
-def _names(header: str, lines: _Lines, delimiter: str) -> list[str] | None:
-    """The names of a header, of which a quoted one may span lines; None where there are none."""
+def _column_names(header: str, lines: _Lines, delimiter: str) -> list[str] | None:
+    """Return the names in a header, whose quoted names may span lines; None where it cannot be parsed."""
     pieces = [header]
     while True:
         try:
@@ -174,7 +183,7 @@ def _names(header: str, lines: _Lines, delimiter: str) -> list[str] | None:
             lines.take(len(pieces) - 1)
             break
         except csv.Error as error:
-            ahead = lines.peek(len(pieces) - 1) if _is_open(error) and len(pieces) < MAX_RECORD_LINES else None
+            ahead = lines.peek(len(pieces) - 1) if _ends_in_quotes(error) and len(pieces) < MAX_RECORD_LINES else None
             if ahead is not None:
                 pieces.append(ahead.rstrip("\n"))
                 continue
@@ -186,19 +195,19 @@ def _names(header: str, lines: _Lines, delimiter: str) -> list[str] | None:
     return [name.strip().strip("\ufeff") for name in names]
 
 
-def _is_open(error: csv.Error) -> bool:
-    """True where the text ended inside quotes."""
+def _ends_in_quotes(error: csv.Error) -> bool:
+    """Return True where the text ended inside quotes."""
     return "unexpected end of data" in str(error)
 
 
 class _Lines:
-    """Lines of a text, of which some may be looked at before they are taken."""
+    """Lines of a text with look-ahead: lines can be seen before they are taken."""
 
     def __init__(self, text: IO[str]) -> None:
         self._text, self._ahead = text, list[str]()
 
     def next_with_text(self) -> str | None:
-        """The next line that is not blank, without its end; None at the end."""
+        """Take the next line that is not blank and return it without its line end; None at the end of the text."""
         while True:
             line = self._ahead.pop(0) if self._ahead else self._text.readline()
             if line == "":
@@ -207,7 +216,7 @@ class _Lines:
                 return stripped
 
     def peek(self, number: int) -> str | None:
-        """The line `number` places ahead, from 0, with its end; None past the end."""
+        """Return the line `number` places ahead, from 0, with its line end; None past the end of the text."""
         while len(self._ahead) <= number:
             line = self._text.readline()
             if line == "":
@@ -216,11 +225,15 @@ class _Lines:
         return self._ahead[number]
 
     def take(self, number: int) -> None:
+        """Drop `number` lines that were seen by `peek`."""
         del self._ahead[:number]
 
 
 def _record(line: str, lines: _Lines, delimiter: str, width: int) -> tuple[str, list[str] | None]:
-    """The text of a row and its values: of this line alone, or of the lines that a quoted value spans; else None."""
+    """Return the text of a row and its values, None where it is malformed.
+
+    A row is this line alone, or the lines that its quoted values span.
+    """
     if '"' not in line:
         row = line.split(delimiter)
         return line, row if len(row) == width else None
@@ -229,7 +242,7 @@ def _record(line: str, lines: _Lines, delimiter: str, width: int) -> tuple[str, 
         try:
             row = next(csv.reader([p + "\n" for p in pieces], delimiter=delimiter, strict=True))
         except csv.Error as error:
-            more = _to_next_quote(lines, len(pieces) - 1) if _is_open(error) else []
+            more = _to_next_quote(lines, len(pieces) - 1) if _ends_in_quotes(error) else []
             if not more:
                 return line, _lenient(line, delimiter, width)
             pieces += more
@@ -241,7 +254,7 @@ def _record(line: str, lines: _Lines, delimiter: str, width: int) -> tuple[str, 
 
 
 def _to_next_quote(lines: _Lines, start: int) -> list[str]:
-    """The lines from the place `start` to the next that holds a quote; none where there is none near enough."""
+    """Return the lines from the place `start` to the next line with a quote; none where it is not near enough."""
     more = []
     for place in range(start, MAX_RECORD_LINES - 1):
         ahead = lines.peek(place)
@@ -254,7 +267,7 @@ def _to_next_quote(lines: _Lines, start: int) -> list[str]:
 
 
 def _lenient(line: str, delimiter: str, width: int) -> list[str] | None:
-    """The values of a line whose quotes are doubled nowhere but balanced: what spreadsheets still read."""
+    """Return the values of a line with unescaped but balanced quotes, as spreadsheets read it; None: malformed."""
     if line.count('"') % 2:
         return None
     try:
@@ -265,7 +278,7 @@ def _lenient(line: str, delimiter: str, width: int) -> list[str] | None:
 
 
 def _json(where: str, names: list[str], text: IO[str], keys: set[str]) -> Iterator[_Record]:
-    """One object a line, or one array of objects; `keys` gathers the keys, of nested objects with a dot between."""
+    """Yield the rows of a text with one object per line, or with one array of objects; adds their keys to `keys`."""
     lines = iter(text)
     first = next((line for line in lines if line.strip()), None)
     if first is None:
@@ -284,9 +297,11 @@ def _json(where: str, names: list[str], text: IO[str], keys: set[str]) -> Iterat
             yield _json_line(line, names, keys)
 
 
-def _array(where: str, text: str) -> list[Any] | None:
-    """The items of a JSON array; None for lines of which the first only begins like one. Raises ContractError for an
-    array that is cut or malformed."""
+def _array(where: str, text: str) -> list[RawValue] | None:
+    """Return the items of a JSON array; None for rows by line whose first line only begins like an array.
+
+    Raises ContractError for an array that is cut short or malformed.
+    """
     try:
         items = _loads(text)
         return items if isinstance(items, list) else None
@@ -310,17 +325,18 @@ def _json_line(line: str, names: list[str], keys: set[str]) -> _Record:
     return line, _object(item, names, keys)
 
 
-def _loads(text: str) -> Any:
-    """The JSON value, numbers as their text; None for an object in which a key stands twice."""
+def _loads(text: str) -> RawValue:
+    """Return the JSON value, numbers as their text, None for an object with a repeated key; raises ValueError."""
     return json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=_keys_once)
 
 
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+def _keys_once(pairs: list[tuple[str, RawValue]]) -> dict[str, RawValue] | None:
     item = dict(pairs)
     return item if len(item) == len(pairs) else None
 
 
-def _object(item: Any, names: list[str], keys: set[str]) -> list[str | None] | None:
+def _object(item: RawValue, names: list[str], keys: set[str]) -> list[str | None] | None:
+    """Return the texts under `names` of an object, and add its keys to `keys`; None where the item is no object."""
     if not isinstance(item, dict):
         return None
     if len(keys) < MAX_KEYS:

@@ -1,4 +1,4 @@
-"""What a mapping may say: where a source's raw rows are, which column is which, and what their values mean."""
+"""The schema of a mapping: where a source's raw rows are, which column is which, and what their values mean."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ LOG_TABLES = ("sends", "interactions", "sessions", "users", "messages")
 # Columns that ingest fills itself where the mapping does not.
 FILLED = {"sends": {"source", "send_key", "outcome_known"}, "interactions": {"send_key", "at_imputed"}}
 NEVER_MAPPED = {"source", "at_imputed", "outcome_known", "origin", "stated_at", "left"}
-# Columns of a log that are no columns of its table: by them an interaction finds its send, or its person.
+# Columns of a log that its table does not have: they match an interaction with its send, or its person.
 MATCHING = {"interactions": ("user_id", "notification_id", "campaign_id", "channel", "category")}
 DECISION_KINDS = ("send", "slot")
 SEPARATOR = "/"  # between the parts of a value that is composed of several raw columns
 
 Text = Annotated[str, Field(min_length=1)]
-ALTERNATIVE, OPTIONAL = ".first", ".first (another is there)"  # ends of the keys that ask for alternatives
+# Ends of the keys that ask for alternatives: one of them is needed, or none since another column is there.
+ALTERNATIVE, OPTIONAL = ".first", ".first (another is there)"
 Columns = Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 Words = tuple[Text, ...]
 
 
 class FirstOf(Strict):
-    """Several raw columns of which a row fills one: the first that is filled is taken, and some may not be there."""
+    """Several raw columns of which the first filled one is taken; the log may lack some of them."""
 
     first: Annotated[tuple[Text, ...], Field(min_length=2)]
 
 
 class Outcome(Strict):
-    """An outcome written into the row of its send; a true one becomes an interaction."""
+    """An outcome in the row of its send; a true one becomes an interaction."""
 
     column: Text | None = Field(
         None, description="raw column: yes or no, or a count or number; left out: a filled `at` is an outcome"
@@ -47,7 +48,7 @@ class Outcome(Strict):
 
 
 class Decision(Strict):
-    """How `sendopt evaluate` reads a send as a decision about time; ingest does not read it."""
+    """The columns by which `sendopt evaluate` takes a send for a decision about time; ingest does not read them."""
 
     slot: Text | None = Field(
         None, description="raw column that names the slot; left out: the local hour of sent_at_utc"
@@ -57,19 +58,24 @@ class Decision(Strict):
 
 
 class Booleans(Strict):
-    """Words that mean yes and no in this table's flags, beside those of every log."""
+    """Words for yes and no in this table's flags, beside those of every log."""
 
     yes: Words = ()
     no: Words = ()
 
     def meaning(self) -> dict[str, bool]:
-        """Each word in lower case with what it means; a word of the mapping comes before one of every log."""
+        """Return the meaning of each word, in lower case; the mapping's words come before those of every log.
+
+        >>> words = Booleans(yes=("opened",), no=("on",)).meaning()
+        >>> [words[word] for word in ("opened", "ja", "on")]
+        [True, True, False]
+        """
         words = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}
         return words | {w.lower(): True for w in self.yes} | {w.lower(): False for w in self.no}
 
 
 class TableMapping(Strict):
-    """Where one table's raw rows are and how its columns are read."""
+    """The place of one table's raw rows, and how its columns are read."""
 
     files: Text | None = Field(None, description="pattern below the input folder; left out: the input is the file")
     format: Literal["csv", "jsonl", "json", "parquet"]
@@ -107,15 +113,16 @@ class TableMapping(Strict):
 
     @property
     def zone_column(self) -> str | None:
-        """The raw column that holds the zone of each row's local times."""
+        """The raw column with the zone of each row's local times; None where one zone holds for all."""
         return self.times_in["column"] if isinstance(self.times_in, dict) else None
 
     @property
     def time_formats(self) -> tuple[str, ...]:
+        """The formats of times, tried in this order."""
         return (self.time_format,) if isinstance(self.time_format, str) else self.time_format
 
     def parts_of(self, column: str) -> tuple[str, ...]:
-        """The raw columns that a mapped column is composed of, or the alternatives that it is taken from."""
+        """Return the raw columns that a column is composed of, or the alternatives that it is taken from."""
         raw = self.columns[column]
         if isinstance(raw, FirstOf):
             return raw.first
@@ -123,7 +130,7 @@ class TableMapping(Strict):
 
     @property
     def raw_columns(self) -> dict[str, str]:
-        """Every raw column that is read, with the key of the mapping that asks for it."""
+        """The raw columns that are read, each with the key of the mapping that asks for it."""
         wanted: dict[str, str] = {}
         for name, given in self.columns.items():
             for raw in () if isinstance(given, FirstOf) else self.parts_of(name):
@@ -145,13 +152,13 @@ class TableMapping(Strict):
 
     @property
     def decision_columns(self) -> dict[str, str]:
-        """The raw columns that only `sendopt evaluate` reads, with the key of the mapping that asks for them."""
+        """The raw columns that only `sendopt evaluate` reads, each with the key of the mapping that asks for it."""
         given = self.decision or Decision()
         return {raw: f"decision.{key}" for key in ("slot", "segment") if (raw := getattr(given, key))}
 
 
 class DerivedUsers(Strict):
-    """Users as the sends show them: created_at = first sent_at, timezone = the last one known."""
+    """Users taken from the sends: created_at is their first sent_at, timezone the last one known."""
 
     derive_from: Literal["sends"]
     channels: tuple[Name, ...] = Field(min_length=1)

@@ -1,6 +1,6 @@
-"""Points in time as raw logs write them: the formats that a mapping may name, and how their text is read.
+"""Points in time as raw logs write them: the formats that a mapping may name, and how a text is read by them.
 
-A format is a name of `TIME_FORMATS` or a strptime pattern. Seconds take a fraction under every format.
+A format is a name of `TIME_FORMATS` or a strptime pattern. Seconds may have a fraction under every format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RFC2822 = re.compile(r"^([A-Za-z]{3},?\s+)?\d{1,2}\s+[A-Za-z]{3}\s+\d{4}\s")
 _FRACTION = re.compile(r"([.,])([0-9]{1,9})(?=\D|$)")
 _END_OF_TIME = 253_402_300_800  # year 10000, in epoch seconds
 FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-_NO_DAYS = tuple(
+_CLOCK_STARTS = tuple(
     datetime(year, month, day, tzinfo=UTC)
     for year, month, day in ((1601, 1, 1), (1753, 1, 1), (1899, 12, 30), (1900, 1, 1), (1970, 1, 1))
 )
@@ -50,13 +50,15 @@ _ALTERNATIVES = (("year", "Yy"), ("month", "mbB"), ("day", "d"))
 
 
 def is_no_time(at: datetime) -> bool:
-    """True for a time by which programs write that there is none: midnight, in any zone, of the day on which their
-    clock starts, or any time of the last year that they know."""
+    """Return True for a time by which programs say that there is none.
+
+    Such a time is midnight, in any zone, of the day on which a program's clock starts, or lies in datetime's last year.
+    """
     if at.year == MAXYEAR:
         return True
     if at.second or at.microsecond or at.minute % 15:
         return False
-    return any(abs(at - day) <= timedelta(hours=14) for day in _NO_DAYS)
+    return any(abs(at - day) <= timedelta(hours=14) for day in _CLOCK_STARTS)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,14 @@ class TimePattern:
 
 @cache
 def time_pattern(pattern: str) -> TimePattern:
-    """The compiled strptime pattern; raises ValueError, in a sentence for the mapping's writer, if it is no date."""
+    """Return the compiled strptime pattern.
+
+    Raises ValueError, with a sentence for the mapping's author, for a pattern that does not hold each part of a date
+    once or has a directive that is not supported.
+
+    >>> time_pattern("%d.%m.%Y %H:%M").fields
+    ('d', 'm', 'Y', 'H', 'M')
+    """
     regex, fields = "", []
     for piece in re.findall(r"%.|\s+|[^%\s]|%", pattern, flags=re.DOTALL):
         if piece.isspace():
@@ -92,13 +101,21 @@ def time_pattern(pattern: str) -> TimePattern:
 
 
 def read_time(text: str, formats: Sequence[str], typed: bool = False) -> datetime | None:
-    """The time that a text says under the first format that reads it: aware with an offset, naive without; else None.
+    """Return the time that a text means under the first format that reads it, else None.
 
-    `typed`: the text came from a typed column, so it may be ISO 8601 whatever the formats say.
+    The time is aware where the text carries an offset, else naive. `typed` says that the text comes from a typed
+    column, so that ISO 8601 is read whatever the formats are.
+
+    >>> str(read_time("1772357400.5", ("epoch_seconds",)))
+    '2026-03-01 09:30:00.500000+00:00'
+    >>> str(read_time("01.03.2026 9:30", ("iso8601", "%d.%m.%Y %H:%M")))
+    '2026-03-01 09:30:00'
+    >>> read_time("2026-13-01 09:30", ("iso8601",)) is None
+    True
     """
     for form in (*formats, *(("iso8601",) if typed else ())):
         try:
-            if (at := _READERS.get(form, _by_pattern)(text, form)) is not None:
+            if (at := _PARSERS.get(form, _by_pattern)(text, form)) is not None:
                 return at
         except (ValueError, OverflowError, TypeError, IndexError):
             continue
@@ -125,12 +142,11 @@ def _epoch(text: str, form: str) -> datetime | None:
 
 
 def _rfc2822(text: str, _form: str) -> datetime | None:
-    return (
-        parsedate_to_datetime(text) if re.match(r"^([A-Za-z]{3},?\s+)?\d{1,2}\s+[A-Za-z]{3}\s+\d{4}\s", text) else None
-    )
+    return parsedate_to_datetime(text) if _RFC2822.match(text) else None
 
 
 def _by_pattern(text: str, form: str) -> datetime | None:
+    """Return the time by a strptime pattern; a fraction of seconds is read even where the pattern has none."""
     compiled = time_pattern(form)
     if re.match(compiled.regex, text):
         return datetime.strptime(text, form)  # noqa: DTZ007  naive: local time of the mapping's zone
@@ -143,4 +159,4 @@ def _by_pattern(text: str, form: str) -> datetime | None:
     return None
 
 
-_READERS = {"iso8601": _iso, "rfc2822": _rfc2822, **dict.fromkeys(_PER_SECOND, _epoch)}
+_PARSERS = {"iso8601": _iso, "rfc2822": _rfc2822, **dict.fromkeys(_PER_SECOND, _epoch)}

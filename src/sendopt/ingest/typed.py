@@ -1,8 +1,9 @@
-"""Rows of text as rows of a table: typed values, the first reason why a row cannot be used, and values that are lost.
+"""Rows of text as rows of a table: typed values, the reason why a row is refused, and the values that it lost.
 
-A row is refused for what its table needs: reasons are looked for in a fixed order, malformed_row, missing_value, then
-each column's own in the contract's order. A bad optional value costs that value only and is named in `lost`. Consent
-that is not understood forbids: an unknown category becomes `*`, every category, and an unknown channel is none.
+A row is refused where a value that its table needs is missing or bad. It gets the first reason in a fixed order:
+malformed_row, missing_value, then those of its columns in the contract's order. A bad optional value is left out, and
+its reason is listed in `lost`. Consent that is not understood forbids: an unknown category becomes `*`, which is every
+category, and an unknown channel becomes no channel.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,32 +21,32 @@ from sendopt.domain.keys import keyed_hash
 from sendopt.domain.slots import MINUTES_PER_DAY, from_local, minute_of
 from sendopt.domain.tables import TABLES
 from sendopt.ingest import values
-from sendopt.ingest.mapping import nearest
+from sendopt.ingest.refusals import Refusal
 from sendopt.ingest.rows import without_damage
 from sendopt.ingest.schema import DECISION_KINDS, FILLED, MATCHING, SEPARATOR, FirstOf, SourceMapping, TableMapping
 from sendopt.ingest.times import FIRST_TIME, is_no_time, read_time
-from sendopt.ingest.values import Read, first, flag
+from sendopt.ingest.values import Flags, Objects, Read, Texts, first, flag
 from sendopt.ingest.vocabulary import NO_TIME, clock_of, is_nothing, kind_of, zone_named
 
-MAX_SKEW = timedelta(hours=1)  # a clock ahead of ours
-PLANNING_AHEAD = timedelta(days=731)  # messages are for later
-# Optional columns whose bad value refuses the row all the same: what they forbid must not get lost.
+MAX_SKEW = timedelta(hours=1)  # by which the clock of a log may be ahead
+PLANNING_AHEAD = timedelta(days=731)  # by which times of messages may lie ahead
+# Optional columns whose bad value refuses the row: without the value, the row would allow what it forbids.
 _NEVER_LOST = {"decision_kind", "earliest_utc", "expiry_utc"}
-EVERY = "*"  # among the values of `where`: any that is filled
-Texts = Any  # (N,) object array of text or None
+EVERY = "*"  # among the values of `where`: every filled value
+_BETWEEN = "\x1f"  # between a time and its zone
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the settings know: consent is read against it. Empty: nothing is configured, and every name is taken."""
+    """Names in the settings, against which consent is read. Empty: no name is configured, and every name is valid."""
 
     channels: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    quiet: tuple[str, str] = ("20:00", "10:00")  # of people whose own quiet hours cannot be read: the strictest
+    quiet: tuple[str, str] = ("20:00", "10:00")  # for people whose quiet hours cannot be read: the longest
 
 
 def known_of(settings: Settings) -> Known:
-    """The names that these settings know, and the longest of their quiet hours."""
+    """Return the names in the settings and the longest of their quiet hours."""
     quiet = settings.quiet_hours
     windows = [w for w in (quiet.everyone, *quiet.channels.values()) if w is not None]
     strictest = max(windows, key=lambda w: (minute_of(w.end) - minute_of(w.start)) % MINUTES_PER_DAY, default=None)
@@ -58,13 +58,16 @@ def known_of(settings: Settings) -> Known:
 
 
 def wanted_columns(mapping: TableMapping, decisions: bool = False) -> dict[str, str]:
-    """Every raw column to read, with the key of the mapping that asks for it; `decisions`: those of `evaluate` too."""
+    """Return the raw columns to read, each with the key of the mapping that asks for it.
+
+    `decisions` adds the columns that only `sendopt evaluate` needs.
+    """
     wanted = mapping.raw_columns
-    return {**wanted, **{r: k for r, k in mapping.decision_columns.items() if decisions and r not in wanted}}
+    return {**wanted, **{raw: k for raw, k in mapping.decision_columns.items() if decisions and raw not in wanted}}
 
 
 def of_table(rows: pd.DataFrame, mapping: TableMapping) -> pd.Series[bool]:
-    """True for the rows that `where` makes rows of this table, and for the malformed, of which nobody can say."""
+    """Return True for the rows that `where` assigns to this table, and for malformed rows, which may belong to it."""
     keep = pd.Series(True, index=rows.index)
     for raw, value in mapping.where.items():
         allowed = {v.lower() for v in ((value,) if isinstance(value, str) else value)}
@@ -84,16 +87,28 @@ def typed_rows(
     received_utc: datetime | None = None,
     known: Known = Known(),
 ) -> pd.DataFrame:
-    """raw, reason (None: sound), lost (reasons with commas between), and the table's columns that the log can give.
+    """Return the frame of typed rows: raw, reason (None: sound), lost (reasons joined by commas), the table's columns.
 
-    Sends also have outcome (True, False, or None where it cannot be read), outcome_at and outcome_problem, and
-    `slot_text` and `segment` where the mapping's `decision` names them and they were read. Times are aware UTC
-    datetimes. `received_utc`: later times are refused; None: no time is.
+    Sends also have outcome (True, False, or None where it cannot be read), outcome_at and outcome_problem; and
+    slot_text and segment where the mapping's `decision` names them and they were read. Times are aware UTC datetimes.
+    Times after `received_utc` (and the tolerance of clocks) are refused; None refuses none.
+
+    >>> table = TableMapping(format="csv", columns={"user_id": "who", "at_utc": "at"}, times_in="Europe/Berlin")
+    >>> rows = pd.DataFrame({"raw": ["a,", "b,"], "malformed": False, "who": ["ann", "bob"]}, dtype=object)
+    >>> rows["at"] = ["2026-07-01 12:00", "noon"]
+    >>> typed = typed_rows(rows, "sessions", SourceMapping(source="app", tables={"sessions": table}))
+    >>> str(typed["at_utc"][0]), typed["reason"][1]
+    ('2026-07-01 10:00:00+00:00', 'bad_time:at_utc')
     """
     return _Typing(rows, table, source, received_utc, known).frame()
 
 
 class _Typing:
+    """The rows of one table on their way to a frame of typed columns.
+
+    `missing`, `faults` and `lost` collect one (N,) array of reasons per check, in the order in which they count.
+    """
+
     def __init__(
         self, rows: pd.DataFrame, table: str, source: SourceMapping, received_utc: datetime | None, known: Known
     ) -> None:
@@ -102,9 +117,9 @@ class _Typing:
         ahead = PLANNING_AHEAD if table == "messages" else MAX_SKEW
         self.latest = None if received_utc is None else received_utc + ahead
         self.out = pd.DataFrame(index=rows.index)
-        self.missing: list[Any] = []
-        self.faults: list[Any] = []
-        self.lost: list[Any] = []
+        self.missing: list[Objects] = []
+        self.faults: list[Objects] = []
+        self.lost: list[Objects] = []
 
     def frame(self) -> pd.DataFrame:
         contract = [c for c in TABLES[self.table].columns if c.name not in ("source", "at_imputed", "outcome_known")]
@@ -120,41 +135,47 @@ class _Typing:
             self._send_key()
         if self.table == "users":
             self._quiet_hours()
-        malformed = flag(self.rows["malformed"], "malformed_row")
+        malformed = flag(self.rows["malformed"], Refusal.MALFORMED_ROW)
         self.out["reason"] = first(malformed, *self.missing, *self.faults)
         self.out["lost"] = _joined(self.lost, len(self.rows), ~self.rows["malformed"].to_numpy(bool))
-        self.out["raw"] = [without_damage(r) for r in self.rows["raw"]]
+        self.out["raw"] = [without_damage(text) for text in self.rows["raw"]]
         self._decision()
         return self.out
 
     # --- columns
 
-    def _texts(self, name: str) -> pd.Series[Any]:
-        """The raw texts of a mapped column, its parts composed and its values put into our words."""
-        parts = [self.rows[raw] for raw in self.mapping.parts_of(name)]
-        text = parts[0]
-        if isinstance(self.mapping.columns[name], FirstOf):
-            filled = [p.where(~p.map(lambda t: t is None or is_nothing(t)).astype(bool), None) for p in parts]
-            text = pd.Series(first(*(p.to_numpy(object) for p in filled)), index=self.rows.index, dtype=object)
-        elif len(parts) > 1:
-            joined = [
-                None if any(t is None or is_nothing(t) for t in p) else SEPARATOR.join(p)
-                for p in zip(*parts, strict=True)
-            ]
-            text = pd.Series(joined, index=self.rows.index, dtype=object)
+    def _texts(self, name: str) -> Texts:
+        """Return the texts of a mapped column: its raw columns combined, then `defaults` and `values` applied."""
+        text = self._combined(name)
         if name in self.mapping.defaults:
-            empty = text.map(lambda t: t is None or is_nothing(t)).astype(bool)
+            empty = text.map(_is_empty).astype(bool)
             text = text.mask(empty & ~self.rows["malformed"].astype(bool), self.mapping.defaults[name])
         meanings = {str(raw).lower(): value for raw, value in self.mapping.values.get(name, {}).items()}
         if not meanings:
             return text
-        other = meanings.get("*")
+        default = meanings.get("*")
 
         def meaning(raw: str) -> tuple[str | None, None]:
-            value = meanings.get(raw.lower(), other)
+            value = meanings.get(raw.lower(), default)
             return raw if value is None else str(value), None
 
-        return pd.Series(values.each(text, meaning).values, index=self.rows.index, dtype=object)
+        return self._series(values.each(text, meaning).values)
+
+    def _combined(self, name: str) -> Texts:
+        """Return the texts of the raw columns of a column: the first that is filled, or all of them joined."""
+        parts = [self.rows[raw] for raw in self.mapping.parts_of(name)]
+        if isinstance(self.mapping.columns[name], FirstOf):
+            filled = [part.where(~part.map(_is_empty).astype(bool), None) for part in parts]
+            return self._series(first(*(part.to_numpy(object) for part in filled)))
+        if len(parts) == 1:
+            return parts[0]
+        return self._series(
+            None if any(_is_empty(text) for text in texts) else SEPARATOR.join(texts)
+            for texts in zip(*parts, strict=True)
+        )
+
+    def _series(self, column: Iterable[object]) -> Texts:
+        return pd.Series(list(column), index=self.rows.index, dtype=object)
 
     def _column(self, name: str, kind: str, needed: bool) -> None:
         if name in self.mapping.constants:
@@ -164,21 +185,23 @@ class _Typing:
         else:
             self._read(name, self._texts(name), kind, needed)
 
-    def _read(self, name: str, text: pd.Series[Any], kind: str, needed: bool) -> None:
-        found = self._reader(name, kind)(text)
-        self._set(name, found.values)
+    def _read(self, name: str, text: Texts, kind: str, needed: bool) -> None:
+        """Read a column's texts into `out`; its reasons refuse the row where the value is needed."""
+        read = self._reader(name, kind)(text)
+        self._set(name, read.values)
         if needed and kind != "array<string>":
-            self.missing.append(flag(found.empty, f"missing_value:{name}"))
+            self.missing.append(flag(read.empty, Refusal.MISSING_VALUE.of(name)))
         if (needed and kind != "array<string>") or name in _NEVER_LOST or self._decides_consent(name):
-            self.faults.append(found.problem)
+            self.faults.append(read.problem)
         else:
-            self.lost.append(found.problem)
+            self.lost.append(read.problem)
 
     def _decides_consent(self, name: str) -> bool:
-        """A kind, of which an opt-out is one, is needed even where the contract could do without."""
+        """Return True for the kind of an interaction: it may be an opt-out, so a bad one is never left out."""
         return self.table == "interactions" and name == "kind"
 
-    def _reader(self, name: str, kind: str) -> Callable[[pd.Series[Any]], Read]:
+    def _reader(self, name: str, kind: str) -> Callable[[Texts], Read]:
+        """Return the function that reads a column of this name and type of the contract."""
         if kind == "timestamp":
             return lambda text: self._moment(text, name)
         if kind == "double":
@@ -191,63 +214,66 @@ class _Typing:
         if kind == "array<string>":
             return lambda text: self._names(text, name)
         return {
-            "timezone": lambda text: values.one(text, zone_named, "unknown_zone"),
-            "kind": lambda text: values.one(text, kind_of, "unknown_kind"),
-            "decision_kind": lambda text: values.one(
-                text, lambda t: t if t in DECISION_KINDS else None, "bad_value:decision_kind"
+            "timezone": lambda text: values.by_word(text, zone_named, Refusal.UNKNOWN_ZONE),
+            "kind": lambda text: values.by_word(text, kind_of, Refusal.UNKNOWN_KIND),
+            "decision_kind": lambda text: values.by_word(
+                text, lambda word: word if word in DECISION_KINDS else None, Refusal.BAD_VALUE.of(name)
             ),
-            "quiet_start": lambda text: values.one(text, clock_of, "bad_local_time:quiet_start"),
-            "quiet_end": lambda text: values.one(text, clock_of, "bad_local_time:quiet_end"),
+            "quiet_start": lambda text: values.by_word(text, clock_of, Refusal.BAD_LOCAL_TIME.of(name)),
+            "quiet_end": lambda text: values.by_word(text, clock_of, Refusal.BAD_LOCAL_TIME.of(name)),
             "channel": lambda text: self._configured(text, name, self.known.channels),
             "category": lambda text: self._configured(text, name, self.known.categories),
         }.get(name, lambda text: values.text(text, name))
 
-    def _configured(self, text: pd.Series[Any], name: str, known: tuple[str, ...]) -> Read:
-        """The text, in the case of the configured name that it is; of interactions, another name is kept and said."""
+    def _configured(self, text: Texts, name: str, known: tuple[str, ...]) -> Read:
+        """Return the names in the case in which they are configured.
+
+        A name that is not configured is kept; in interactions it gets the reason unknown_name.
+        """
         by_lower = {k.lower(): k for k in known}
-        strange = f"unknown_name:{name}" if known and self.table == "interactions" else None
+        unknown = Refusal.UNKNOWN_NAME.of(name) if known and self.table == "interactions" else None
         read = values.text(text, name)
 
-        def spelt(t: str) -> tuple[str, str | None]:
-            return by_lower.get(t.lower(), t), None if t.lower() in by_lower else strange
+        def spelt(written: str) -> tuple[str, str | None]:
+            return by_lower.get(written.lower(), written), None if written.lower() in by_lower else unknown
 
         names = values.each(pd.Series(read.values, index=text.index), spelt)
         return Read(names.values, first(read.problem, names.problem), read.empty)
 
-    def _names(self, text: pd.Series[Any], name: str) -> Read:
+    def _names(self, text: Texts, name: str) -> Read:
         if name == "channels":
             return values.names(text, name, self.mapping.list_separator, self.known.channels, ())
         return values.names(text, name, self.mapping.list_separator, self.known.categories, (EVERY_CATEGORY,))
 
-    def _moment(self, text: pd.Series[Any], name: str) -> Read:
-        """UTC times; a text without an offset is local time of the row's zone, its first reading where read twice."""
+    def _moment(self, text: Texts, name: str) -> Read:
+        """Return UTC times. A text without an offset is local time of the row's zone; of two readings, the first."""
         mapping, typed = self.mapping, self.mapping.format == "parquet"
         zone = self.rows[mapping.zone_column] if mapping.zone_column else str(mapping.times_in)
         zones = zone if isinstance(zone, pd.Series) else pd.Series(zone, index=text.index, dtype=object)
-        both = text.where(text.isna(), text.astype(object) + "\x1f" + zones.fillna("").astype(object))
+        with_zone = text.where(text.isna(), text.astype(object) + _BETWEEN + zones.fillna("").astype(object))
 
-        def one(raw: str) -> tuple[datetime | None, str | None]:
-            written, _, where = raw.partition("\x1f")
-            read = read_time(written, mapping.time_formats, typed)
-            if read is None:
-                return None, f"bad_time:{name}"
+        def parse(raw: str) -> tuple[datetime | None, str | None]:
+            written, _, zone_name = raw.partition(_BETWEEN)
+            moment = read_time(written, mapping.time_formats, typed)
+            if moment is None:
+                return None, Refusal.BAD_TIME.of(name)
             try:
-                at = _in_utc(read, where)
+                at, problem = _in_utc(moment, zone_name)
             except OverflowError:  # within a day of the first or last year
-                return None, f"bad_time:{name}"
-            if isinstance(at, str):
-                return None, at
+                return None, Refusal.BAD_TIME.of(name)
+            if at is None:
+                return None, problem
             if at < FIRST_TIME:
-                return at, "time_before_2000"
-            return at, "time_in_future" if self.latest is not None and at > self.latest else None
+                return at, Refusal.TIME_BEFORE_2000
+            return at, Refusal.TIME_IN_FUTURE if self.latest is not None and at > self.latest else None
 
-        empty = text.map(lambda t: t is None or is_nothing(t) or NO_TIME.match(t) is not None).to_numpy(bool)
-        return values.each(both.mask(empty, None), one)
+        empty = text.map(lambda t: _is_empty(t) or NO_TIME.match(t) is not None).to_numpy(bool)
+        return values.each(with_zone.mask(empty, None), parse)
 
-    # --- what one column alone cannot say
+    # --- values that depend on several columns
 
     def _pscore(self) -> None:
-        """A logging probability means something only where the person was available: elsewhere it is None."""
+        """Read the logged probability. It counts only where the person was available; elsewhere it is None."""
         if "pscore" in self.mapping.constants or "pscore" not in self.mapping.columns:
             self._column("pscore", "double", False)
             return
@@ -255,100 +281,105 @@ class _Typing:
         available = (self.out["available"] == True).to_numpy(bool)  # noqa: E712  elementwise, of objects
         score = pd.to_numeric(pd.Series(read.values, dtype=object), errors="coerce").to_numpy(float)
         outside = np.isfinite(score) & ~((score > 0) & (score <= 1))
-        self.missing.append(flag(available & read.empty, "missing_value:pscore"))
-        self.faults.append(flag(available & outside, "pscore_out_of_range"))
-        self.faults.append(np.where(available, read.problem, None))
-        self._set("pscore", np.where(available & ~outside, read.values, None))
+        self.missing.append(flag(available & read.empty, Refusal.MISSING_VALUE.of("pscore")))
+        self.faults.append(flag(available & outside, Refusal.PSCORE_OUT_OF_RANGE))
+        self.faults.append(_blank(read.problem, ~available))
+        self._set("pscore", _blank(read.values, ~available | outside))
 
     def _quiet_hours(self) -> None:
-        """One's own quiet hours are a pair that says something; where they do not, the strictest ones hold."""
+        """Replace a person's quiet hours by the strictest ones where they are incomplete, unreadable or empty."""
         if "quiet_start" not in self.mapping.columns:
             return
         start, end = self.out["quiet_start"].to_numpy(object), self.out["quiet_end"].to_numpy(object)
-        given = [~values.text(self._texts(n), n).empty for n in ("quiet_start", "quiet_end")]
-        unread = (given[0] | given[1]) & ((start == None) | (end == None))  # noqa: E711  elementwise
-        equal = (start != None) & (start == end)  # noqa: E711  all day, or no quiet hours at all?
-        for name, has, other in (("quiet_start", given[0], given[1]), ("quiet_end", given[1], given[0])):
-            self.lost.append(flag(~has & other, f"missing_value:{name}"))
-        self.lost.append(flag(equal, "bad_value:quiet_end"))
+        has_start, has_end = (~values.text(self._texts(n), n).empty for n in ("quiet_start", "quiet_end"))
+        unread = (has_start | has_end) & ((start == None) | (end == None))  # noqa: E711  elementwise
+        equal = (start != None) & (start == end)  # noqa: E711  it may mean all day or no quiet hours
+        self.lost.append(flag(~has_start & has_end, Refusal.MISSING_VALUE.of("quiet_start")))
+        self.lost.append(flag(~has_end & has_start, Refusal.MISSING_VALUE.of("quiet_end")))
+        self.lost.append(flag(equal, Refusal.BAD_VALUE.of("quiet_end")))
         self._set("quiet_start", np.where(unread | equal, self.known.quiet[0], start))
         self._set("quiet_end", np.where(unread | equal, self.known.quiet[1], end))
 
     def _outcome(self) -> None:
-        """outcome, outcome_at, outcome_problem of the row's own outcome; none is configured: False."""
-        given, nothing = self.mapping.outcome, np.full(len(self.rows), None, object)
-        at = Read(nothing, nothing, np.full(len(self.rows), True))
-        if given is not None and given.at:
-            at = self._moment(self.rows[given.at], "outcome_at")
-            never = np.fromiter((v is not None and is_no_time(v) for v in at.values), bool, len(self.rows))
-            unread = at.problem != None  # noqa: E711  elementwise
-            at = Read(_blank(at.values, unread | never), _blank(at.problem, never), at.empty | never)
-        if given is None:
+        """Set outcome, outcome_at and outcome_problem of sends; all are False where the mapping has no outcome."""
+        outcome_map, nothing = self.mapping.outcome, np.full(len(self.rows), None, object)
+        at = self._outcome_time()
+        if outcome_map is None:
             outcome, problem = np.full(len(self.rows), False, object), nothing
-        elif given.column is None:
-            outcome = np.where(at.empty, False, flag(at.problem == None, "read") == "read").astype(object)  # noqa: E711
-            outcome[~at.empty & (at.problem != None)] = None  # noqa: E711
-            problem = at.problem
+        elif outcome_map.column is None:  # a filled time is an outcome
+            unread = at.problem != None  # noqa: E711  elementwise
+            outcome, problem = (~at.empty & ~unread).astype(object), at.problem
+            outcome[~at.empty & unread] = None
         else:
-            words = self.mapping.booleans.meaning() | {w.lower(): True for w in given.yes}
-            words |= {w.lower(): False for w in given.no}
-            read = values.success(self.rows[given.column], words, given.threshold)
+            words = self.mapping.booleans.meaning() | {w.lower(): True for w in outcome_map.yes}
+            words |= {w.lower(): False for w in outcome_map.no}
+            read = values.success(self.rows[outcome_map.column], words, outcome_map.threshold)
             outcome, problem = np.where(read.empty, False, read.values), read.problem
-            if given.at:  # a time of what the column leaves open
-                left_open = read.empty & ~at.empty
-                outcome = _blank(outcome, left_open)
-                problem = first(problem, flag(left_open, "missing_value:outcome"))
-            self.lost.append(np.where(outcome == True, at.problem, None))  # noqa: E712
+            if outcome_map.at:  # a time where the column is empty leaves open what happened
+                undecided = read.empty & ~at.empty
+                outcome = _blank(outcome, undecided)
+                problem = first(problem, flag(undecided, Refusal.MISSING_VALUE.of("outcome")))
+            self.lost.append(_blank(at.problem, outcome != True))  # noqa: E712
         self._set("outcome", outcome)
-        self._set("outcome_at", np.where(outcome == True, at.values, None))  # noqa: E712
+        self._set("outcome_at", _blank(at.values, outcome != True))  # noqa: E712
         self._set("outcome_problem", problem)
 
+    def _outcome_time(self) -> Read:
+        """Return the times of outcomes; empty where the mapping names none, or a text stands for no time."""
+        outcome_map, nothing = self.mapping.outcome, np.full(len(self.rows), None, object)
+        if outcome_map is None or not outcome_map.at:
+            return Read(nothing, nothing, np.full(len(self.rows), True))
+        at = self._moment(self.rows[outcome_map.at], "outcome_at")
+        never = np.fromiter((v is not None and is_no_time(v) for v in at.values), bool, len(self.rows))
+        unread = at.problem != None  # noqa: E711  elementwise
+        return Read(_blank(at.values, unread | never), _blank(at.problem, never), at.empty | never)
+
     def _send_key(self) -> None:
-        own = self.out["send_key"].to_numpy(object)
-        parts = [[str(v) for v in self.out[name]] for name in self.mapping.identity]
-        made = [
-            keyed_hash("send", self.source.source, *p) if k is None else k for k, *p in zip(own, *parts, strict=True)
+        """Set the key of each send: the log's, else the hash of the source and of the columns of `identity`."""
+        columns = [[str(v) for v in self.out[name]] for name in self.mapping.identity]
+        keys = [
+            keyed_hash("send", self.source.source, *identity) if key is None else key
+            for key, *identity in zip(self.out["send_key"].to_numpy(object), *columns, strict=True)
         ]
-        self._set("send_key", made)
+        self._set("send_key", keys)
 
     def _decision(self) -> None:
+        """Set slot_text and segment, where the mapping names them and they were read."""
         decision = self.mapping.decision
         for key, name in (("slot", "slot_text"), ("segment", "segment")):
             raw = decision and getattr(decision, key)
             if raw and raw in self.rows:
                 self._set(name, values.text(self.rows[raw], name).values)
 
-    def _set(self, name: str, column: Iterable[Any]) -> None:
-        self.out[name] = pd.Series(list(column), index=self.rows.index, dtype=object)
+    def _set(self, name: str, column: Iterable[object]) -> None:
+        self.out[name] = self._series(column)
 
 
-def _in_utc(at: datetime, where: str) -> datetime | str:
-    """The time in UTC, a naive one as local time of the zone that `where` names; else the reason why there is none."""
+def _is_empty(text: str | None) -> bool:
+    return text is None or is_nothing(text)
+
+
+def _in_utc(at: datetime, zone_name: str) -> tuple[datetime | None, Refusal | None]:
+    """Return the time in UTC, a naive one as local time of the zone; or None and the reason why it has none."""
     if at.tzinfo is not None:
-        return at.astimezone(UTC)
-    if is_nothing(where):
-        return "local_time_without_zone"
-    if (zone := zone_named(where)) is None:
-        return "unknown_zone"
-    return from_local(at, zone) or "nonexistent_local_time"
+        return at.astimezone(UTC), None
+    if is_nothing(zone_name):
+        return None, Refusal.LOCAL_TIME_WITHOUT_ZONE
+    if (zone := zone_named(zone_name)) is None:
+        return None, Refusal.UNKNOWN_ZONE
+    moment = from_local(at, zone)
+    return moment, Refusal.NONEXISTENT_LOCAL_TIME if moment is None else None
 
 
-def unknown_names(rows: pd.Series[Any], known: tuple[str, ...]) -> dict[str, str]:
-    """The different names of a column that no setting knows, each with the nearest one that it does."""
-    by_lower = {k.lower() for k in known}
-    strange = sorted({str(n) for n in rows.dropna() if str(n).lower() not in by_lower})
-    return {name: next(iter(nearest(name, known)), "") for name in strange}
+def _blank(column: Objects, rows: Flags) -> Objects:
+    """Return a copy of the column (N,) with None where `rows` (N,) is true."""
+    blanked = np.array(column, object)
+    blanked[np.asarray(rows, bool)] = None
+    return blanked
 
 
-def _blank(values: Any, which: Any) -> Any:
-    """The values (N,) with None where `which`."""
-    left = np.array(values, object)
-    left[np.asarray(which, bool)] = None
-    return left
-
-
-def _joined(reasons: list[Any], rows: int, sound: Any) -> list[str | None]:
-    """All reasons of each row with commas between; None where there is none or the row is not sound."""
+def _joined(reasons: list[Objects], rows: int, sound: Flags) -> list[str | None]:
+    """Return the reasons of each row, joined by commas; None where there is none or the row is not sound."""
     return [
         ",".join(r for r in row if r) or None if ok else None
         for row, ok in zip(zip(*reasons, strict=True) if reasons else [()] * rows, sound, strict=True)

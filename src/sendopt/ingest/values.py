@@ -1,26 +1,34 @@
-"""Text of a raw log as values, each with the reason where it cannot be read.
+"""Texts of a raw log as typed values, each with the reason where it cannot be read.
 
-Each function works on the different texts of a column only, since a log repeats them.
+A column of texts has shape (N,), None where it is empty. Each function parses the distinct texts of a column only,
+since logs repeat them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from sendopt.domain.consent import EVERY_CATEGORY
+from sendopt.ingest.refusals import Refusal
 from sendopt.ingest.rows import is_damaged
 from sendopt.ingest.vocabulary import is_nothing
 
+Texts: TypeAlias = "pd.Series[str]"  # (N,) of dtype object: text or None
+Objects: TypeAlias = NDArray[np.object_]  # (N,)
+Flags: TypeAlias = NDArray[np.bool_]  # (N,)
+
 _EVERY_WORDS = frozenset({"all", "any", "everything", "*", "alle", "tous"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = re.compile(r"^\d{4}-\d\d-\d\d$")
 _NUMBER = re.compile(r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$")
 _NOT_A_NUMBER = ("nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity")
 MAX_DIGITS = 400
@@ -28,174 +36,224 @@ MAX_DIGITS = 400
 
 @dataclass(frozen=True)
 class Read:
-    """`values` (N,), None where nothing can be read; `problem` (N,), a reason or None; `empty` (N,), no text at all."""
+    """A column of N texts as values; None where a text gives none."""
 
-    values: Any
-    problem: Any
-    empty: Any
+    values: Objects
+    problem: Objects  # the reason why a text could not be read, or None
+    empty: Flags  # True where there was no text
 
 
-def each(texts: pd.Series[Any], one: Callable[[str], tuple[Any, str | None]]) -> Read:
-    """`one` of each different text: its value, and the reason where it has none; None stays empty."""
+def each(texts: Texts, parse: Callable[[str], tuple[object, str | None]]) -> Read:
+    """Return the value and the reason that `parse` gives for each distinct text. None is not parsed: it stays empty."""
     codes, distinct = pd.factorize(texts)
-    pairs = [one(str(value)) for value in distinct] + [(None, None)]
-    found, problems = (np.empty(len(pairs), object) for _ in range(2))
+    pairs = [parse(str(text)) for text in distinct] + [(None, None)]  # the last for code -1: empty
+    values, problems = np.empty(len(pairs), object), np.empty(len(pairs), object)
     for i, (value, problem) in enumerate(pairs):
-        found[i], problems[i] = value, problem
-    return Read(found[codes], problems[codes], codes < 0)
+        values[i], problems[i] = value, problem
+    return Read(values[codes], problems[codes], codes < 0)
 
 
-def _given(texts: pd.Series[Any]) -> pd.Series[Any]:
-    """The texts, None where a word stands for nothing."""
-    read = each(texts, lambda t: (None if is_nothing(t) else t, None))
+def _given(texts: Texts) -> Texts:
+    """Return the texts, None where a word stands for nothing (`null`, `n/a`)."""
+    read = each(texts, lambda text: (None if is_nothing(text) else text, None))
     return pd.Series(read.values, index=texts.index, dtype=object)
 
 
-def text(texts: pd.Series[Any], name: str) -> Read:
-    """The texts; a list or structure of JSON is no text, and bytes that are none cost their value."""
+def text(texts: Texts, column: str) -> Read:
+    """Return the texts themselves.
 
-    def read(t: str) -> tuple[str | None, str | None]:
-        if is_damaged(t):
-            return None, f"bad_bytes:{name}"
-        return (None, f"bad_value:{name}") if _is_structure(t) else (t, None)
+    A JSON list or object is bad_value, a text with bytes outside the file's encoding is bad_bytes.
+    """
 
-    return each(_given(texts), read)
+    def parse(written: str) -> tuple[str | None, str | None]:
+        if is_damaged(written):
+            return None, Refusal.BAD_BYTES.of(column)
+        return (None, Refusal.BAD_VALUE.of(column)) if _is_structure(written) else (written, None)
+
+    return each(_given(texts), parse)
 
 
-def _is_structure(t: str) -> bool:
-    if not (t.startswith("{") and t.endswith("}")) and not (t.startswith("[") and t.endswith("]")):
+def _is_structure(written: str) -> bool:
+    """Return True for the text of a JSON list or object."""
+    if (written[:1], written[-1:]) not in (("{", "}"), ("[", "]")):
         return False
     try:
-        return isinstance(json.loads(t), dict | list)
+        return isinstance(json.loads(written), dict | list)
     except (ValueError, RecursionError):
         return False
 
 
-def one(texts: pd.Series[Any], read: Callable[[str], str | None], reason: str) -> Read:
-    """What `read` makes of each text; `reason` where that is None."""
+def by_word(texts: Texts, meaning: Callable[[str], str | None], reason: str) -> Read:
+    """Return the meaning of each text; `reason` where `meaning` gives None."""
 
-    def both(t: str) -> tuple[str | None, str | None]:
-        value = read(t)
+    def parse(written: str) -> tuple[str | None, str | None]:
+        value = meaning(written)
         return value, reason if value is None else None
 
-    return each(_given(texts), both)
+    return each(_given(texts), parse)
 
 
-def is_number(t: str) -> bool:
-    return len(t) <= MAX_DIGITS and _NUMBER.match(t) is not None
+def is_number(written: str) -> bool:
+    """Return True for a decimal number in digits, with or without an exponent.
+
+    >>> [is_number(t) for t in ("12", "-.5", "1e-2", "1,5", "nan")]
+    [True, True, True, False, False]
+    """
+    return len(written) <= MAX_DIGITS and _NUMBER.match(written) is not None
 
 
-def number(texts: pd.Series[Any], name: str) -> Read:
-    def read(t: str) -> tuple[float | None, str | None]:
-        if t.lower() in _NOT_A_NUMBER:
-            return None, f"not_a_number:{name}"
-        if not is_number(t):
-            return None, f"bad_number:{name}"
-        value = float(t)
-        return (value, None) if np.isfinite(value) else (None, f"not_a_number:{name}")
+def number(texts: Texts, column: str) -> Read:
+    """Return finite floats. Reasons: bad_number, and not_a_number for NaN and infinity."""
 
-    return each(_given(texts), read)
+    def parse(written: str) -> tuple[float | None, str | None]:
+        if written.lower() in _NOT_A_NUMBER:
+            return None, Refusal.NOT_A_NUMBER.of(column)
+        if not is_number(written):
+            return None, Refusal.BAD_NUMBER.of(column)
+        value = float(written)
+        return (value, None) if np.isfinite(value) else (None, Refusal.NOT_A_NUMBER.of(column))
 
-
-def boolean(texts: pd.Series[Any], name: str, words: Mapping[str, bool]) -> Read:
-    def read(t: str) -> tuple[bool | None, str | None]:
-        value = words.get(t.lower())
-        return value, f"bad_boolean:{name}" if value is None else None
-
-    return each(_given(texts), read)
+    return each(_given(texts), parse)
 
 
-def success(texts: pd.Series[Any], words: Mapping[str, bool], threshold: float | None) -> Read:
-    """True for a success: a word that means yes, or a number of at least `threshold`, above 0 where that is None.
+def boolean(texts: Texts, column: str, words: Mapping[str, bool]) -> Read:
+    """Return True or False by `words`, which maps words in lower case; another word is bad_boolean.
 
-    What is neither a word nor such a number is no failure: its value is None and its problem bad_boolean:outcome.
+    >>> texts = pd.Series(["TRUE", "Nein", "2", None], dtype=object)
+    >>> flags = boolean(texts, "opened", {"true": True, "nein": False})
+    >>> flags.values.tolist()
+    [True, False, None, None]
+    >>> flags.problem.tolist()
+    [None, None, 'bad_boolean:opened', None]
     """
 
-    def read(t: str) -> tuple[bool | None, str | None]:
-        if threshold is None and (value := words.get(t.lower())) is not None:
+    def parse(written: str) -> tuple[bool | None, str | None]:
+        value = words.get(written.lower())
+        return value, Refusal.BAD_BOOLEAN.of(column) if value is None else None
+
+    return each(_given(texts), parse)
+
+
+def success(texts: Texts, words: Mapping[str, bool], threshold: float | None) -> Read:
+    """Return whether each text is a success: a word for yes, or a number that reaches `threshold`.
+
+    Without a threshold, numbers above 0 are successes, and words come before numbers. A text that is neither a word
+    nor such a number is not a failure: its value is None, its reason bad_boolean:outcome.
+
+    >>> texts = pd.Series(["3", "0", "yes", "-1"], dtype=object)
+    >>> success(texts, {"yes": True}, None).values.tolist()
+    [True, False, True, None]
+    """
+
+    def parse(written: str) -> tuple[bool | None, str | None]:
+        if threshold is None and (value := words.get(written.lower())) is not None:
             return value, None
-        if is_number(t) and (threshold is not None or float(t) >= 0):
-            return (float(t) > 0 if threshold is None else float(t) >= threshold), None
-        value = words.get(t.lower())
-        return value, "bad_boolean:outcome" if value is None else None
+        if is_number(written) and (threshold is not None or float(written) >= 0):
+            return (float(written) > 0 if threshold is None else float(written) >= threshold), None
+        value = words.get(written.lower())
+        return value, Refusal.BAD_BOOLEAN.of("outcome") if value is None else None
 
-    return each(_given(texts), read)
+    return each(_given(texts), parse)
 
 
-def day(texts: pd.Series[Any], name: str) -> Read:
-    def read(t: str) -> tuple[date | None, str | None]:
+def day(texts: Texts, column: str) -> Read:
+    """Return the dates that are written YYYY-MM-DD; anything else is bad_date."""
+
+    def parse(written: str) -> tuple[date | None, str | None]:
         try:
-            return (date.fromisoformat(t), None) if re.match(r"^\d{4}-\d\d-\d\d$", t) else (None, f"bad_date:{name}")
+            if _DAY.match(written):
+                return date.fromisoformat(written), None
         except ValueError:
-            return None, f"bad_date:{name}"
+            pass
+        return None, Refusal.BAD_DATE.of(column)
 
-    return each(_given(texts), read)
+    return each(_given(texts), parse)
 
 
-def names(texts: pd.Series[Any], name: str, separator: str, known: tuple[str, ...], instead: tuple[str, ...]) -> Read:
-    """A list: a JSON array, else parts between separators; empty text is the empty list, doubles count once.
+def names(texts: Texts, column: str, separator: str, known: Sequence[str], fallback: tuple[str, ...]) -> Read:
+    """Return each text as a tuple of names without repetition; empty text is the empty tuple.
 
-    Names are read in any case. Where `known` names are configured, a part that is none of them, even split at the usual
-    separators, gives `instead` and the reason unknown_name:COLUMN; so does a list that cannot be read
-    (bad_list:COLUMN).
+    A text is a JSON array, or names with `separator` between them; case does not matter. Where `known` names are
+    configured, a part that is none of them, even split at the usual separators, becomes `fallback`, with the reason
+    unknown_name. So does a list that cannot be read, with the reason bad_list.
     """
-    by_lower = {k.lower(): k for k in known}
+    parser = _NameList(column, separator, {name.lower(): name for name in known}, fallback)
+    read = each(_given(texts), parser.parse)
+    filled = np.array([() if value is None else value for value in read.values] + [None], dtype=object)[:-1]
+    return Read(filled, read.problem, read.empty)
 
-    def one_part(part: str) -> tuple[list[str], bool]:
-        if is_damaged(part):
-            return list(instead), False
-        if name != "channels" and part.lower() in _EVERY_WORDS:
-            return [EVERY_CATEGORY], True
-        if not by_lower or part.lower() in by_lower:
-            return [by_lower.get(part.lower(), part)], True
-        split = [p.strip() for p in re.split(r"[,;|/]|\s+", part) if p.strip()]
-        if len(split) > 1 and all(p.lower() in by_lower for p in split):
-            return [by_lower[p.lower()] for p in split], True
-        return list(instead), False
 
-    def read(t: str) -> tuple[tuple[str, ...], str | None]:
-        parts: list[str]
-        if t.startswith("["):
-            try:
-                listed = json.loads(t)
-            except (ValueError, RecursionError):
-                return instead, f"bad_list:{name}"
-            if not isinstance(listed, list):
-                return instead, f"bad_list:{name}"
-            parts = [p if isinstance(p, str) else json.dumps(p) for p in listed if p is not None]
-        else:
-            parts = t.split(separator)
-        found, understood = list[str](), True
-        for part in (p.strip() for p in parts):
+@dataclass(frozen=True)
+class _NameList:
+    """The parser of one column of names, see `names`; `known` maps names in lower case to the configured ones."""
+
+    column: str
+    separator: str
+    known: Mapping[str, str]
+    fallback: tuple[str, ...]
+
+    def parse(self, written: str) -> tuple[tuple[str, ...], str | None]:
+        """Return the names in a text, and the reason where some are not understood."""
+        parts = self._parts(written)
+        if parts is None:
+            return self.fallback, Refusal.BAD_LIST.of(self.column)
+        listed, is_understood = list[str](), True
+        for part in (part.strip() for part in parts):
             if part and not is_nothing(part):
-                read_part, ok = one_part(part)
-                found += read_part
-                understood &= ok
-        return tuple(dict.fromkeys(found)), None if understood else f"unknown_name:{name}"
+                part_names = self._names_in(part)
+                is_understood &= part_names is not None
+                listed += self.fallback if part_names is None else part_names
+        return tuple(dict.fromkeys(listed)), None if is_understood else Refusal.UNKNOWN_NAME.of(self.column)
 
-    listed = each(_given(texts), read)
-    filled = np.array([() if v is None else v for v in listed.values] + [None], dtype=object)[:-1]
-    return Read(filled, listed.problem, listed.empty)
+    def _parts(self, written: str) -> list[str] | None:
+        """Return the entries of the list as text; None for a JSON array that is malformed."""
+        if not written.startswith("["):
+            return written.split(self.separator)
+        try:
+            entries = json.loads(written)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(entries, list):
+            return None
+        return [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries if entry is not None]
+
+    def _names_in(self, part: str) -> list[str] | None:
+        """Return the names that one entry holds; None where it is not understood."""
+        if is_damaged(part):
+            return None
+        if self.column != "channels" and part.lower() in _EVERY_WORDS:
+            return [EVERY_CATEGORY]
+        if not self.known or part.lower() in self.known:
+            return [self.known.get(part.lower(), part)]
+        pieces = [piece.strip() for piece in re.split(r"[,;|/]|\s+", part) if piece.strip()]
+        if len(pieces) > 1 and all(piece.lower() in self.known for piece in pieces):
+            return [self.known[piece.lower()] for piece in pieces]
+        return None
 
 
-def flag(which: Any, reason: str) -> Any:
-    """`reason` where `which` (N,), else None."""
-    flags = np.full(len(which), None, object)
-    flags[np.asarray(which, bool)] = reason
+def flag(rows: ArrayLike, reason: str) -> Objects:
+    """Return (N,) `reason` where `rows` (N,) is true, else None."""
+    is_set = np.asarray(rows, bool)
+    flags = np.full(len(is_set), None, object)
+    flags[is_set] = reason
     return flags
 
 
-def first(*reasons: Any) -> Any:
-    """The first reason of each row."""
-    reason_of = np.full(len(reasons[0]), None, object)
+def first(*reasons: Objects) -> Objects:
+    """Return (N,) the first of each row's values that is not None.
+
+    >>> first(flag([True, False, False], "bad_time:at"), flag([True, True, False], "malformed_row")).tolist()
+    ['bad_time:at', 'malformed_row', None]
+    """
+    filled = np.full(len(reasons[0]), None, object)
     for reason in reasons:
-        reason_of = np.where(reason_of == None, reason, reason_of)  # noqa: E711  elementwise
-    return reason_of
+        filled = np.where(filled == None, reason, filled)  # noqa: E711  elementwise
+    return filled
 
 
-def micros(at: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Microseconds since 1970 of aware datetimes, shape (N,)."""
-    codes, distinct = pd.factorize(pd.Series(at, dtype=object))
-    deltas = [(v - _EPOCH) for v in distinct]
+def micros(moments: Sequence[datetime] | Objects) -> NDArray[np.int64]:
+    """Return (N,) microseconds since 1970 of aware datetimes."""
+    codes, distinct = pd.factorize(pd.Series(moments, dtype=object))
+    deltas = [(moment - _EPOCH) for moment in distinct]
     whole = np.array([d.days * 86_400_000_000 + d.seconds * 1_000_000 + d.microseconds for d in deltas], np.int64)
     return whole[codes]

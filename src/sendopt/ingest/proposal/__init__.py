@@ -1,14 +1,14 @@
-"""A mapping, a source entry and the smallest settings for a log that nobody has described: `sendopt init`; no engine.
+"""The proposal of `sendopt init`: a mapping, a source entry and the smallest settings for an unknown log; no engine.
 
-Guesses stand in the files with the evidence beside them. The mapping is then read by the one reader of raw logs, so
-that the figures in the settings are those that a night will see.
+The files hold guesses with the evidence beside them. The mapping is then read by the one reader of raw logs, so that
+the figures in the settings are those that a night will see.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ __all__ = ["Proposal", "in_words", "propose", "write"]
 
 @dataclass(frozen=True)
 class Proposal:
-    """The files of a new folder of settings, by their name in it; what was seen, assumed and not seen, in sentences."""
+    """The files of a new folder of settings, by their name in it; sentences on what was seen, assumed and not seen."""
 
     folder: str
     files: dict[str, str]
@@ -47,10 +47,10 @@ def propose(
     zone: str | None = None,
     columns: Sequence[str] = (),
 ) -> Proposal:
-    """The proposal for a log; `columns`: ROLE=COLUMN, where the user names one.
+    """Return the proposal for a log; `columns` are given by the user as ROLE=COLUMN.
 
-    Raises ConfigError where an argument is wrong or the folder is there already, ContractError where the log is none or
-    has no user, time or outcome.
+    Raises ConfigError where an argument is wrong or the folder exists already, ContractError where the file is no log
+    or has no user, time or outcome.
     """
     if zone is not None and zone_or_none(zone) is None:
         raise ConfigError(f"--zone {zone!r} is no IANA time zone; expected one like Europe/Berlin")
@@ -59,33 +59,55 @@ def propose(
         raise ConfigError(f"{target} is there already, and nothing is overwritten; give another folder by --out")
     sample = read_sample(log)
     source = _name(log)
-    given = _given(columns, sample)
+    mapping = _mapping(sample, source, preset, zone, _given(columns, sample))
+    figures = _observed(mapping.text, log, now)
+    name = target.as_posix()
+    files = {
+        "mapping.yaml": mapping.text,
+        "growth.yaml": growth_text(figures),
+        "defaults.yaml": defaults_text(figures, mapping.label, mapping.to_the_minute, now),
+        "env/local.yaml": env_text(figures, source, name, _shown(log), now),
+    }
+    seen = (*mapping.seen, *_seen(figures, mapping.label))
+    return Proposal(name, files, seen, mapping.assumed, mapping.not_seen, _commands(name, figures))
+
+
+@dataclass(frozen=True)
+class _MappingProposal:
+    """The text of a mapping, sentences on it, and what settings must know of the log."""
+
+    text: str
+    seen: tuple[str, ...]
+    assumed: tuple[str, ...]
+    not_seen: tuple[str, ...]
+    label: str  # the kind of interaction that counts as success
+    to_the_minute: bool  # whether times have no seconds
+
+
+def _mapping(
+    sample: Sample, source: str, preset: str | None, zone: str | None, given: Mapping[str, str]
+) -> _MappingProposal:
+    """Return the mapping of the product that wrote the log, by its preset; for an unknown product, a guessed one."""
     product = None if given else presets.product_of(sample)
     if preset:
         product = (preset, "as --preset says")
-    if product is not None:
-        text, missing, assumed = presets.mapping_of_preset(product[0], sample, source, zone)
-        seen = [f"a log of {product[0]} ({product[1]}): its preset is used"]
-        not_seen, label, to_the_minute = missing, "open", False
-    else:
+    if product is None:
         draft = guess(sample, source, zone, given)
-        text, seen = mapping_text(draft), []
-        assumed, not_seen, label, to_the_minute = draft.assumed, draft.not_seen, draft.label, draft.to_the_minute
-    figures = _observed(text, log, now)
-    name = target.as_posix()
-    files = {
-        "mapping.yaml": text,
-        "growth.yaml": growth_text(figures),
-        "defaults.yaml": defaults_text(figures, label, to_the_minute, now),
-        "env/local.yaml": env_text(figures, source, name, _shown(log), now),
-    }
-    shown = name if "/" in name else f"./{name}" if name.startswith("-") else name
-    commands = (f"sendopt check {shown}", f"sendopt night --plan-date {figures.plan_date} --conf {shown}")
-    return Proposal(name, files, (*seen, *_seen(figures, label)), tuple(assumed), tuple(not_seen), commands)
+        sentences = (), tuple(draft.assumed), tuple(draft.not_seen)
+        return _MappingProposal(mapping_text(draft), *sentences, draft.label, draft.to_the_minute)
+    text, missing, assumed = presets.mapping_of_preset(product[0], sample, source, zone)
+    seen = (f"a log of {product[0]} ({product[1]}): its preset is used",)
+    return _MappingProposal(text, seen, tuple(assumed), tuple(missing), label="open", to_the_minute=False)
+
+
+def _commands(folder: str, figures: Observed) -> tuple[str, str]:
+    """Return the commands that check the new folder and plan the night after the log."""
+    shown = folder if "/" in folder else f"./{folder}" if folder.startswith("-") else folder
+    return f"sendopt check {shown}", f"sendopt night --plan-date {figures.plan_date} --conf {shown}"
 
 
 def write(proposal: Proposal) -> None:
-    """The files in their folder; raises ConfigError where it cannot be written."""
+    """Write the files into their folder; raises ConfigError where it cannot be written."""
     folder = Path(proposal.folder)
     try:
         for name, text in proposal.files.items():
@@ -98,7 +120,7 @@ def write(proposal: Proposal) -> None:
 
 
 def in_words(proposal: Proposal) -> Iterator[str]:
-    """What a terminal shows: what was seen, what is assumed, what was not seen, and the two commands that plan."""
+    """Yield the lines for a terminal: what was seen, assumed and not seen, and the two commands to run next."""
     yield f"{proposal.folder} holds a mapping and the smallest settings, with the evidence beside each line:"
     yield f"  {', '.join(proposal.files)}"
     for heading, lines in (("Seen", proposal.seen), ("Assumed", proposal.assumed), ("Not seen", proposal.not_seen)):
@@ -110,6 +132,7 @@ def in_words(proposal: Proposal) -> Iterator[str]:
 
 
 def _given(columns: Sequence[str], sample: Sample) -> dict[str, str]:
+    """Return the columns that the user gives, by role; raises ConfigError for a wrong role or column."""
     given = {}
     for text in columns:
         role, sign, column = text.partition("=")
@@ -122,16 +145,19 @@ def _given(columns: Sequence[str], sample: Sample) -> dict[str, str]:
 
 
 def _name(log: Path) -> str:
+    """Return the name of the source and of the folder, made of the log's file name."""
     stem = log.resolve().name.split(".")[0]
     return slug(stem).lower()
 
 
 def _shown(log: Path) -> Path:
+    """Return the path from the working directory where the log lies below it, else the absolute path."""
     relative = os.path.relpath(log)
     return Path(log.resolve() if relative.startswith("..") else relative)
 
 
 def _observed(text: str, log: Path, now: datetime) -> Observed:
+    """Return the figures of the log under the mapping in `text`."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "mapping.yaml"
         file.write_text(text, encoding="utf-8")
@@ -139,6 +165,7 @@ def _observed(text: str, log: Path, now: datetime) -> Observed:
 
 
 def _seen(figures: Observed, label: str) -> tuple[str, ...]:
+    """Return sentences on what the log shows."""
     start, end, why = quiet_hours(figures)
     least, _ = min_sends(figures)
     rate = figures.successes / figures.sends

@@ -1,4 +1,4 @@
-"""The format of a column of times, seen from its values."""
+"""The format of a column of times, found by trying formats on its values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import pairwise
 import pandas as pd
 
 from sendopt.ingest.times import FIRST_TIME, read_time
+from sendopt.ingest.values import Texts
 from sendopt.ingest.vocabulary import NO_TIME, is_nothing
 
 _DATES = (
@@ -28,17 +29,14 @@ _LATEST = pd.Timestamp("2100-01-01", tz="UTC")
 
 @dataclass(frozen=True)
 class Clock:
-    """The formats of a column of times, the first for most; whether values carry an offset; what shows it.
+    """How to read a column of times."""
 
-    `assumed` says so where day and month could be either.
-    """
-
-    formats: tuple[str, ...]
-    naive: bool
+    formats: tuple[str, ...]  # the first reads most values
+    naive: bool  # whether some values carry no offset
     evidence: str
-    assumed: str = ""
-    to_the_minute: bool = False
-    offset: str | None = None  # the one that all values carry, where that is not UTC's
+    assumed: str = ""  # a sentence, where day and month could be exchanged
+    to_the_minute: bool = False  # whether all seconds are 0
+    offset: str | None = None  # the offset of all values, where they have the same and it is not UTC's
 
 
 @cache
@@ -48,26 +46,30 @@ def _patterns(dates_only: bool) -> tuple[str, ...]:
     return tuple(f"{d}{s}{h}{z}" for d in _DATES for h in _HOURS for s in _BETWEEN for z in _OFFSETS)
 
 
-def clock_of(texts: pd.Series, dates_only: bool = False) -> Clock | None:
-    """The clock of a column's values in the order of the file; None where fewer than 95 % are times."""
+def clock_of(texts: Texts, dates_only: bool = False) -> Clock | None:
+    """Return the clock of a column's values in the order of the file; None where fewer than 95 % are times.
+
+    >>> clock_of(pd.Series(["01.03.2026 09:30", "14.03.2026 10:00"], dtype=object)).formats
+    ('%d.%m.%Y %H:%M',)
+    """
     filled = [t for t in texts.dropna() if not is_nothing(t) and not NO_TIME.match(t)]
     values = list(dict.fromkeys(filled))[:MAX_VALUES]
     if not values:
         return None
     chosen: list[str] = []
     assumed = ""
-    rest = values
-    while rest and len(chosen) < 3:
-        form, doubt = _best(rest, dates_only)
+    unread = values
+    while unread and len(chosen) < 3:
+        form, doubt = _best(unread, dates_only)
         if form is None:
             break
         chosen.append(form)
         assumed = assumed or doubt
-        rest = [t for t in rest if not _reads(t, form)]
-    if not chosen or len(rest) > (1 - _ENOUGH) * len(values):
+        unread = [t for t in unread if not _reads(t, form)]
+    if not chosen or len(unread) > (1 - _ENOUGH) * len(values):
         return None
     times = [t for t in (read_time(v, chosen) for v in values) if t is not None]
-    shown = f"{len(values) - len(rest):,} of {len(values):,} values, such as {values[0]!r}"
+    shown = f"{len(values) - len(unread):,} of {len(values):,} values, such as {values[0]!r}"
     minute = all(t.second == 0 and t.microsecond == 0 for t in times) and len(times) > 20
     naive = any(t.tzinfo is None for t in times)
     offsets = set() if naive else {t.strftime("%z") for t in times}
@@ -77,14 +79,15 @@ def clock_of(texts: pd.Series, dates_only: bool = False) -> Clock | None:
 
 @cache
 def _shape(pattern: str) -> tuple[frozenset[str], int, bool]:
-    """The characters that every text of a pattern holds, its groups of digits, and whether it has words."""
+    """Return the characters that every text of a pattern holds, the number of its groups of digits, and whether it has
+    words."""
     numbers = re.sub(r"%[YmdyHIMS]", "0", pattern.replace("%z", ""))
     literal = frozenset(re.sub(r"%.|[0\s]", "", numbers))
     return literal, len(re.findall("0+", numbers)), any(d in pattern for d in ("%b", "%B", "%p"))
 
 
 def _may_read(text: str, pattern: str) -> bool:
-    """False where a pattern cannot read a text, seen without trying it."""
+    """Return False where a pattern cannot read a text; a fast check before it is tried."""
     literal, groups, words = _shape(pattern)
     given = len(re.findall(r"\d+", text))
     fits = given == groups if "%z" not in pattern else groups <= given <= groups + 2
@@ -92,6 +95,7 @@ def _may_read(text: str, pattern: str) -> bool:
 
 
 def _reads(text: str, form: str) -> bool:
+    """Return True where a format reads a text as a time from 2000 to 2099."""
     at = read_time(text, (form,))
     if at is None:
         return False
@@ -100,7 +104,7 @@ def _reads(text: str, form: str) -> bool:
 
 
 def _best(values: Sequence[str], dates_only: bool) -> tuple[str | None, str]:
-    """The format that reads most of the values, and in words what was assumed to choose it."""
+    """Return the format that reads most of the values, and a sentence on what was assumed to choose it."""
     probe = values[:40]
     forms: Iterable[str] = [f for f in _patterns(dates_only) if any(_may_read(t, f) for t in probe[::8])]
     if not dates_only:
@@ -111,21 +115,21 @@ def _best(values: Sequence[str], dates_only: bool) -> tuple[str | None, str]:
         return None, ""
     most = max(scores.values())
     ties = [f for f, n in scores.items() if n == most]
-    first, other = ties[0], _swapped(ties[0])
-    if other == first or other not in ties:
-        return first, ""
-    if _falls(values, other) < _falls(values, first):
-        first, other = other, first
-    order = "day before month" if first.index("%d") < first.index("%m") else "month before day"
-    return first, f"no day after the 12th shows whether day or month comes first; {order} is taken"
+    best, swapped = ties[0], _swapped(ties[0])
+    if swapped == best or swapped not in ties:
+        return best, ""
+    if _falls(values, swapped) < _falls(values, best):
+        best = swapped
+    order = "day before month" if best.index("%d") < best.index("%m") else "month before day"
+    return best, f"no day after the 12th shows whether day or month comes first; {order} is taken"
 
 
 def _swapped(form: str) -> str:
-    """The pattern with day and month in each other's place."""
+    """Return the pattern with day and month exchanged."""
     return form.replace("%d", "\0").replace("%m", "%d").replace("\0", "%m")
 
 
 def _falls(values: Sequence[str], form: str) -> int:
-    """How often a time is before the one above it: logs are mostly in order."""
+    """Return how often a time is earlier than the one before it; logs are mostly in order."""
     times = [read_time(v, (form,)) for v in values]
     return sum(b < a for a, b in pairwise(t for t in times if t is not None))

@@ -1,4 +1,4 @@
-"""A mapping under way: what each key says and what in the log shows it, and its text as YAML."""
+"""A drafted mapping: the value of each key with the evidence for it in the log, and its text as YAML."""
 
 from __future__ import annotations
 
@@ -6,55 +6,65 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeAlias, TypeVar
 
 _PLAIN = re.compile(r"^[A-Za-z_][A-Za-z0-9_./+-]*$")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _COMMENT_AT = 58
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A value of the mapping, and what in the log shows it."""
+RawColumns: TypeAlias = str | tuple[str, ...]  # the raw columns of one column of a table
+OutcomeKeys: TypeAlias = Mapping[str, str | tuple[str, ...]]  # keys of `outcome`
+Value = TypeVar("Value")
 
-    value: Any
+
+def as_tuple(raw: RawColumns) -> tuple[str, ...]:
+    """Return raw columns as a tuple, also a single one."""
+    return (raw,) if isinstance(raw, str) else raw
+
+
+@dataclass(frozen=True)
+class Seen(Generic[Value]):
+    """A value of the mapping, and the evidence for it in the log."""
+
+    value: Value
     why: str = ""
 
 
 @dataclass
 class TableDraft:
-    """One table of the mapping, key by key in the order of its text."""
+    """One table of the mapping, with its keys in the order of the text."""
 
     where: dict[str, Sequence[str]] = field(default_factory=dict)
     where_why: str = ""
-    formats: Seen | None = None
-    times_in: Seen | None = None
-    columns: dict[str, Seen] = field(default_factory=dict)
-    defaults: dict[str, Seen] = field(default_factory=dict)
-    values: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    constants: dict[str, Seen] = field(default_factory=dict)
-    outcome: Seen | None = None
-    match: Seen | None = None
+    formats: Seen[tuple[str, ...]] | None = None
+    times_in: Seen[str | dict[str, str]] | None = None
+    columns: dict[str, Seen[RawColumns]] = field(default_factory=dict)
+    defaults: dict[str, Seen[str]] = field(default_factory=dict)
+    values: dict[str, Mapping[str, str | bool]] = field(default_factory=dict)
+    constants: dict[str, Seen[str | bool]] = field(default_factory=dict)
+    outcome: Seen[OutcomeKeys] | None = None
+    match: Seen[str] | None = None
 
 
 @dataclass
 class Draft:
-    """The mapping of one log, and what a person must know of it: what was assumed, what was not seen."""
+    """The drafted mapping of one log, and what its user must know: what was assumed, and what was not seen."""
 
     source: str
-    head: dict[str, Any]
-    notes: dict[str, str]
+    head: dict[str, str]  # the keys that say how the files are read
+    notes: dict[str, str]  # key of `head` -> the evidence
     sends: TableDraft = field(default_factory=TableDraft)
     interactions: TableDraft | None = None
-    channels: Seen = Seen(("push",))
+    channels: Seen[tuple[str, ...]] = Seen(("push",))
     label: str = "open"
     to_the_minute: bool = False
     assumed: list[str] = field(default_factory=list)
     not_seen: list[str] = field(default_factory=list)
 
 
-def scalar(value: Any) -> str:
-    """A value as YAML in one line.
+def scalar(value: object) -> str:
+    """Return a value as YAML on one line.
 
     >>> [scalar(v) for v in ("a b", "user", "no", True, 3, ("a", "b"), {"x": "y z"})]
     ['"a b"', 'user', '"no"', 'true', '3', '[a, b]', '{x: "y z"}']
@@ -70,7 +80,7 @@ def scalar(value: Any) -> str:
 
 
 def line(indent: int, text: str, why: str = "") -> str:
-    """A line of YAML with its comment beside it, or above it where it is long."""
+    """Return a line of YAML with its comment beside it, or above it where the line is long."""
     body = " " * indent + text
     if not why:
         return body
@@ -81,7 +91,7 @@ def line(indent: int, text: str, why: str = "") -> str:
 
 
 def mapping_text(draft: Draft) -> str:
-    """The mapping as a YAML file."""
+    """Return the mapping as the text of a YAML file."""
     rows = [
         "# Proposed by `sendopt init`: which raw column is which. Each comment says what in the log shows it.",
         "# All keys: docs/how-to/bring-your-own-log.md. Correct what is wrong; `sendopt check` names every mistake.",
@@ -93,18 +103,22 @@ def mapping_text(draft: Draft) -> str:
     ]
     if draft.interactions is not None:
         rows += _table("interactions", draft.head, {}, draft.interactions)
-    users = scalar({"derive_from": "sends", "channels": tuple(draft.channels.value)})
+    users = scalar({"derive_from": "sends", "channels": draft.channels.value})
     return "\n".join([*rows, line(2, f"users: {users}", draft.channels.why)]) + "\n"
 
 
-def _table(name: str, head: Mapping[str, Any], notes: Mapping[str, str], table: TableDraft) -> Iterator[str]:
+def _table(name: str, head: Mapping[str, str], notes: Mapping[str, str], table: TableDraft) -> Iterator[str]:
     yield line(2, f"{name}:")
     for key, value in head.items():
         yield line(4, f"{key}: {scalar(value)}", notes.get(key, ""))
     if table.where:
-        yield line(4, f"where: {scalar({k: _one(v) for k, v in table.where.items()})}", table.where_why)
+        yield line(
+            4,
+            f"where: {scalar({raw: _without_brackets(allowed) for raw, allowed in table.where.items()})}",
+            table.where_why,
+        )
     if table.formats:
-        yield line(4, f"time_format: {scalar(_one(table.formats.value))}", table.formats.why)
+        yield line(4, f"time_format: {scalar(_without_brackets(table.formats.value))}", table.formats.why)
     if table.times_in:
         yield line(4, f"times_in: {scalar(table.times_in.value)}", table.times_in.why)
     if table.match:
@@ -118,11 +132,12 @@ def _table(name: str, head: Mapping[str, Any], notes: Mapping[str, str], table: 
         yield line(4, "values:")
         for key, meanings in table.values.items():
             yield line(6, f"{key}:")
-            for raw, value in meanings.items():
-                yield line(8, f"{scalar(raw)}: {scalar(value)}")
+            for raw, meaning in meanings.items():
+                yield line(8, f"{scalar(raw)}: {scalar(meaning)}")
     if table.outcome:
         yield line(4, f"outcome: {scalar(table.outcome.value)}", table.outcome.why)
 
 
-def _one(values: Sequence[str] | str) -> Any:
+def _without_brackets(values: Sequence[str] | str) -> Sequence[str] | str:
+    """Return a list of one value as that value."""
     return values if isinstance(values, str) or len(values) != 1 else values[0]

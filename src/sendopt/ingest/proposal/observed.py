@@ -1,12 +1,12 @@
-"""What a log shows under its mapping: people, campaigns, hours, how often people are sent to, and what comes of it."""
+"""Figures of a log under its mapping: people, campaigns, hours, the frequency of sends, and successes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ RECENT_DAYS = 28
 
 @dataclass(frozen=True)
 class Campaign:
-    """A campaign that ran lately: where it goes, and the share of people it went to on a day that it ran."""
+    """A campaign of the last weeks; `share` is the share of people that it went to on a day that it ran."""
 
     name: str
     channel: str
@@ -36,7 +36,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Observed:
-    """A log in figures. Hours are local hours of the day, gaps are minutes between two sends to one person."""
+    """The figures of a log. Hours are local hours of the day; a gap is the minutes between two sends to one person."""
 
     sends: int
     people: int
@@ -44,17 +44,18 @@ class Observed:
     newest: datetime
     successes: int
     opt_outs: int
-    channels: dict[str, int]  # the most sends of each in an hour
+    channels: Mapping[str, int]  # channel -> the most sends in an hour
     campaigns: tuple[Campaign, ...]
     all_campaigns: int
     by_hour: tuple[int, ...]
-    per_day: tuple[int, int]  # 95 % of people-days, and the most
+    per_day: tuple[int, int]  # sends on a day that 95 % of people-days do not exceed, and the most
     per_week: tuple[int, int]
-    gap: float | None  # 5 % of gaps are shorter
+    gap: float | None  # minutes; 5 % of gaps are shorter
     counts: tuple[str, ...]  # the lines that an ingest would print
 
     @property
     def days(self) -> int:
+        """The days from the first send to the newest, both included."""
         return (self.newest.date() - self.first).days + 1
 
     @property
@@ -64,7 +65,7 @@ class Observed:
 
 
 def observe(mapping: SourceMapping, source: Path, received_utc: datetime) -> Observed:
-    """The log read by the one reader; raises ContractError where too much of it cannot be read, or nothing was sent."""
+    """Return the figures of a log; raises ContractError where too much cannot be read, or nothing was sent."""
     raw = read_table(Reading("sends", mapping, received_utc), source)
     counts = {"sends": _counts(raw)}
     rows = raw.rows
@@ -93,6 +94,7 @@ def observe(mapping: SourceMapping, source: Path, received_utc: datetime) -> Obs
 
 
 def _counts(raw: RawTable) -> Counts:
+    """Return what became of the rows of a table."""
     reasons = Counter(raw.rows["reason"].dropna())
     lost = Counter(r for text in raw.rows["lost"].dropna() for r in str(text).split(","))
     return Counts(
@@ -108,6 +110,7 @@ def _counts(raw: RawTable) -> Counts:
 
 
 def _figures(made: pd.DataFrame, successes: int, opt_outs: int, counts: tuple[str, ...]) -> Observed:
+    """Return the figures of the sends that were made."""
     at = pd.to_datetime(made["sent_at_utc"], utc=True)
     wall = [_wall(t, z) for t, z in zip(at, made["timezone"], strict=True)]
     hours, local = [t.hour for t in wall], pd.Series([t.date() for t in wall], index=made.index)
@@ -135,18 +138,19 @@ def _figures(made: pd.DataFrame, successes: int, opt_outs: int, counts: tuple[st
     )
 
 
-def _wall(at: pd.Timestamp, zone: Any) -> datetime:
-    """The time that the zone's clock shows, UTC's where it is not known."""
+def _wall(at: pd.Timestamp, zone: str | None) -> datetime:
+    """Return the time on the zone's clock, in UTC where the zone is not known."""
     place = zone_or_none(zone) if isinstance(zone, str) else None
     return at.to_pydatetime().astimezone(place or UTC)
 
 
 def _most(sizes: pd.Series[int]) -> tuple[int, int]:
+    """Return the size that 95 % of the sizes do not exceed, at least 1, and the largest."""
     return max(1, int(np.ceil(sizes.quantile(0.95)))), int(sizes.max())
 
 
-def _campaigns(made: pd.DataFrame, at: pd.Series[Any], most: int = 20) -> tuple[Campaign, ...]:
-    """The campaigns of the last four weeks of the log, the largest first."""
+def _campaigns(made: pd.DataFrame, at: pd.Series[pd.Timestamp], most: int = 20) -> tuple[Campaign, ...]:
+    """Return the campaigns of the last four weeks of the log, at most `most`, the largest first."""
     recent = made[at > at.max() - pd.Timedelta(days=RECENT_DAYS)]
     people = made["user_id"].nunique()
     campaigns = []

@@ -1,4 +1,4 @@
-"""Which product wrote a log, seen from its telling columns, and that product's mapping cut to the columns there."""
+"""The product that wrote a log, recognised by its columns, and its mapping reduced to the columns of the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sendopt.ingest.proposal.draft import scalar
 from sendopt.ingest.proposal.sample import Sample
 from sendopt.ingest.schema import FILLED
 
-_TELLING: dict[str, tuple[tuple[str, ...], tuple[str, str] | None]] = {
+# product -> columns that only it has; and a column with the start of its values, where names are not enough
+_COLUMNS_OF_PRODUCTS: dict[str, tuple[tuple[str, ...], tuple[str, str] | None]] = {
     "sendgrid": (("sg_event_id", "sg_message_id", "event"), None),
     "braze": (("event_type", "dispatch_id"), ("event_type", "users.messages.")),
     "customerio": (("metric", "object_type", "data.delivery_id"), None),
@@ -26,8 +27,8 @@ _OPTIONAL = ("machine", "timezone", "category", "channel", "pscore", "arm")
 
 
 def product_of(sample: Sample) -> tuple[str, str] | None:
-    """(the preset's name, the columns that tell it); None where no product is known by its columns."""
-    for name, (columns, value) in _TELLING.items():
+    """Return (the preset's name, the columns that show it); None where no product is recognised."""
+    for name, (columns, value) in _COLUMNS_OF_PRODUCTS.items():
         if all(c in sample.columns for c in columns):
             if value and not sample.rows[value[0]].dropna().str.startswith(value[1]).any():
                 continue
@@ -36,9 +37,9 @@ def product_of(sample: Sample) -> tuple[str, str] | None:
 
 
 def mapping_of_preset(name: str, sample: Sample, source: str, zone: str | None) -> tuple[str, list[str], list[str]]:
-    """The preset's text for this log, what of it the log does not hold, and what is assumed in its place.
+    """Return the preset's text for this log, the columns that the log lacks, and what is assumed for them.
 
-    Raises ContractError naming the columns that the preset cannot do without.
+    Raises ContractError naming the columns that the preset needs.
     """
     yaml = YAML()
     yaml.width = 120
@@ -46,16 +47,16 @@ def mapping_of_preset(name: str, sample: Sample, source: str, zone: str | None) 
     tree = yaml.load(mapping_file(f"{PREFIX}{name}").read_text())
     tree["source"] = source
     missing: list[str] = []
-    for table, of in tree["tables"].items():
-        if "format" not in of:
+    for name_of_table, table in tree["tables"].items():
+        if "format" not in table:
             continue
-        of["format"] = sample.format
-        of.pop("files", None)
+        table["format"] = sample.format
+        table.pop("files", None)
         for place, (key, value) in enumerate(sample.head().items()):
             if key != "format":
-                of.insert(place, key, value)
-        for column in list(of["columns"]):
-            missing += _cut(of, table, column, sample)
+                table.insert(place, key, value)
+        for column in list(table["columns"]):
+            missing += _cut(table, name_of_table, column, sample)
     assumed = []
     sends = tree["tables"]["sends"]
     if zone is not None or "timezone" not in sends["columns"]:
@@ -67,28 +68,28 @@ def mapping_of_preset(name: str, sample: Sample, source: str, zone: str | None) 
     return _text(yaml, tree), missing, assumed
 
 
-def _cut(of: Any, table: str, column: str, sample: Sample) -> list[str]:
-    """Takes out an optional column that the log does not have, and says so."""
-    given = of["columns"][column]
+def _cut(table: Any, name: str, column: str, sample: Sample) -> list[str]:
+    """Remove an optional column that the log lacks from a table, and return a sentence for it."""
+    given = table["columns"][column]
     raws = given["first"] if isinstance(given, dict) else [given] if isinstance(given, str) else given
-    there = [r for r in raws if r in sample.columns]
-    if there and (isinstance(given, dict) or len(there) == len(raws)):
+    present = [raw for raw in raws if raw in sample.columns]
+    if present and (isinstance(given, dict) or len(present) == len(raws)):
         return []
-    default = of.get("defaults", {}).get(column)
-    if column not in _OPTIONAL and default is None and column not in FILLED.get(table, set()):
+    default = table.get("defaults", {}).get(column)
+    if column not in _OPTIONAL and default is None and column not in FILLED.get(name, set()):
         raise ContractError(
-            f"{sample.source}: tables.{table}.columns.{column} of this preset is {', '.join(raws)}, which the log does "
+            f"{sample.source}: tables.{name}.columns.{column} of this preset is {', '.join(raws)}, which the log does "
             f"not have; it has: {sample.listed}. Export those fields too, or map the log by hand "
             "(docs/how-to/bring-your-own-log.md)"
         )
-    del of["columns"][column]
+    del table["columns"][column]
     for section in ("values", "defaults"):
-        of.get(section, {}).pop(column, None)
-        if section in of and not of[section]:
-            del of[section]
+        table.get(section, {}).pop(column, None)
+        if section in table and not table[section]:
+            del table[section]
     if default is not None and column in ("campaign_id", "category"):
-        of.setdefault("constants", {})[column] = default
-    return [f"{', '.join(raws)} ({table}.{column}): the log has no such column"]
+        table.setdefault("constants", {})[column] = default
+    return [f"{', '.join(raws)} ({name}.{column}): the log has no such column"]
 
 
 def _text(yaml: YAML, tree: Any) -> str:

@@ -1,4 +1,4 @@
-"""A raw file whose shape nobody has said: its format, encoding, delimiter and columns, and its rows as text."""
+"""The sample of an unknown raw file: its format, encoding, delimiter and columns, and its first rows as text."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sendopt.errors import ConfigError, ContractError
+from sendopt.ingest.nested import RawValue
 from sendopt.ingest.rows import read_rows
 from sendopt.ingest.schema import OPTIONAL, TableMapping
 
-MAX_ROWS = 200_000  # that are looked at
-_DECODED_BYTES = 64 << 20  # that an encoding is tried on
-_JSON_ITEMS = 5_000  # whose keys are looked at
+MAX_ROWS = 200_000  # of a sample
+_DECODED_BYTES = 64 << 20  # bytes on which an encoding is tried
+_JSON_ITEMS = 5_000  # items whose keys become columns
 _DELIMITERS = (",", ";", "\t", "|")
-_MAGIC = {
+_NO_LOGS = {
     b"PK\x03\x04": "a zip or Excel file; save the sheet as CSV",
     b"Obj\x01": "an Avro file; write it as Parquet or JSON lines",
     b"%PDF": "a PDF; export the log as CSV",
@@ -40,41 +41,42 @@ Format = Literal["csv", "json", "parquet"]
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a raw log as text (None where empty), one column for each raw column or path, and how they were read."""
+    """Rows of a raw log as text, None where empty, and how they were read."""
 
     source: Path
     pattern: str | None  # of the files, where `source` is a folder
     format: Format
     encoding: str
     delimiter: str
-    rows: pd.DataFrame
-    notes: dict[str, str]  # key of a mapping -> what shows it
-    whole: bool
+    rows: pd.DataFrame  # a column for each raw column or path
+    notes: dict[str, str]  # key of a mapping -> the evidence
+    whole: bool  # whether these are all rows of the log
 
     @property
     def columns(self) -> list[str]:
+        """The raw columns and paths."""
         return [str(c) for c in self.rows.columns]
 
     @property
     def listed(self) -> str:
-        """The columns as a sentence names them."""
+        """The columns as a sentence lists them."""
         return ", ".join(self.columns)[:500]
 
-    def head(self) -> dict[str, Any]:
-        """What a table's mapping says of the files."""
-        given: dict[str, Any] = {"files": self.pattern} if self.pattern else {}
-        given["format"] = self.format
+    def head(self) -> dict[str, str]:
+        """Return the keys of a table's mapping that say how its files are read."""
+        keys: dict[str, str] = {"files": self.pattern} if self.pattern else {}
+        keys["format"] = self.format
         if self.encoding != "utf-8":
-            given["encoding"] = self.encoding
+            keys["encoding"] = self.encoding
         if self.format == "csv" and self.delimiter != ",":
-            given["delimiter"] = self.delimiter
-        return given
+            keys["delimiter"] = self.delimiter
+        return keys
 
 
 def read_sample(source: Path) -> Sample:
-    """The first rows of a file or folder.
+    """Return the first rows of a file or folder.
 
-    Raises ConfigError where there is nothing, ContractError where it is no log: empty, binary, or of one column.
+    Raises ConfigError where nothing exists, ContractError for what is no log: empty, binary, or of one column.
     """
     files, pattern = _files(source)
     first = files[0]
@@ -103,6 +105,7 @@ def read_sample(source: Path) -> Sample:
 
 
 def _files(source: Path) -> tuple[list[Path], str | None]:
+    """Return the files of a log, and their pattern where it is a folder: those of the most frequent ending."""
     if not source.exists():
         raise ConfigError(f"--from {source}: no such file or folder; give the log that a tool has exported")
     if source.is_file():
@@ -119,12 +122,13 @@ def _files(source: Path) -> tuple[list[Path], str | None]:
 
 
 def _start(file: Path) -> bytes:
+    """Return the first bytes of a file, unpacked; raises ContractError where they show that it is no log."""
     with file.open("rb") as raw:
         magic = raw.read(8)
     if magic.startswith(b"\x1f\x8b") and file.suffix.lower() != ".gz":
         raise ContractError(f"{file} is compressed by gzip and not called so; rename it to {file.name}.gz")
     start = magic + next(_blocks(file), b"")[8:] if file.suffix.lower() != ".gz" else next(_blocks(file), b"")
-    for mark, what in _MAGIC.items():
+    for mark, what in _NO_LOGS.items():
         if start.startswith(mark):
             raise ContractError(f"{file} is {what}. `sendopt init` reads CSV, JSON, JSON lines and Parquet")
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"PAR1"))
@@ -134,6 +138,7 @@ def _start(file: Path) -> bytes:
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
+    """Yield the first bytes of a file, unpacked, in blocks of a megabyte."""
     try:
         with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as data:
             for _ in range(_DECODED_BYTES >> 20):
@@ -145,7 +150,7 @@ def _blocks(file: Path) -> Iterator[bytes]:
 
 
 def _encoding(file: Path, start: bytes) -> tuple[str, str]:
-    """The encoding, and what shows it where it is not UTF-8."""
+    """Return the encoding, and the evidence where it is not UTF-8."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", "a UTF-16 mark at the start"
     decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
@@ -167,13 +172,14 @@ def _encoding(file: Path, start: bytes) -> tuple[str, str]:
 
 
 def _text_lines(file: Path, encoding: str) -> Iterator[str]:
+    """Yield the lines of a file that are not blank."""
     with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as data:
         reader = codecs.getreader("utf-8-sig" if encoding == "utf-8" else encoding)(data, "replace")
         yield from (line for line in reader if line.strip(" \0\r\n"))
 
 
 def _delimiter(file: Path, encoding: str) -> tuple[str, list[str], str]:
-    """The delimiter under which most of the first lines have as many values as the header; its header; the evidence."""
+    """Return the delimiter under which most lines have as many values as the header, that header, and the evidence."""
     lines = [line.rstrip("\r\n") for line in islice(_text_lines(file, encoding), 200)]
     if re.fullmatch(r"sep=.", lines[0].strip('\ufeff "')):
         raise ContractError(f"{file}: its first line is {lines[0].strip()}, a note for Excel and no header; delete it")
@@ -194,19 +200,21 @@ def _delimiter(file: Path, encoding: str) -> tuple[str, list[str], str]:
 
 
 def _unique(file: Path, header: list[str], notes: dict[str, str]) -> list[str]:
+    """Return the names that a header holds once, and note the others; raises ContractError for a line of values."""
     data = sum(bool(re.fullmatch(r"[\d.,:/ T-]+", h)) or "@" in h for h in header)
     if 3 * data >= len(header):
         raise ContractError(
             f"{file}: the first line holds {data} values that are numbers, times or addresses where the names of the "
             f"{len(header)} columns are looked for; give the file a header line"
         )
-    again = sorted({h for h in header if header.count(h) > 1 and h})
-    if again:
-        notes["columns"] = f"columns that are there twice and cannot be mapped: {', '.join(again)}"
+    repeated = sorted({h for h in header if header.count(h) > 1 and h})
+    if repeated:
+        notes["columns"] = f"columns that are there twice and cannot be mapped: {', '.join(repeated)}"
     return [h for h in header if h and header.count(h) == 1]
 
 
 def _json_paths(files: list[Path], encoding: str) -> list[str]:
+    """Return the paths of the values in the first objects of each file."""
     paths: dict[str, None] = {}
     for file in files:
         text = "".join(islice(_text_lines(file, encoding), MAX_ROWS))
@@ -218,7 +226,8 @@ def _json_paths(files: list[Path], encoding: str) -> list[str]:
     return list(paths)
 
 
-def _items(file: Path, text: str) -> Iterator[Any]:
+def _items(file: Path, text: str) -> Iterator[RawValue]:
+    """Yield the items of a JSON array or of JSON lines; raises ContractError for text that is mostly neither."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
@@ -249,7 +258,12 @@ def _items(file: Path, text: str) -> Iterator[Any]:
     yield whole
 
 
-def _paths(item: dict[str, Any], above: str) -> Iterator[str]:
+def _paths(item: Mapping[str, RawValue], above: str) -> Iterator[str]:
+    """Yield the paths of the values in an object; `above` is the path of the object, with a dot at its end.
+
+    >>> list(_paths({"id": 1, "user": {"emails": ["a"]}, "params": [{"key": "slot", "value": 7}]}, ""))
+    ['id', 'user.emails.0', 'params.slot']
+    """
     for key, value in item.items():
         path = f"{above}{key}"
         if isinstance(value, dict):
@@ -263,6 +277,7 @@ def _paths(item: dict[str, Any], above: str) -> Iterator[str]:
 
 
 def _parquet_paths(file: Path) -> list[str]:
+    """Return the columns of a Parquet file and of its folders, and the paths of nested values in its first rows."""
     try:
         with pq.ParquetFile(file) as parquet:
             schema = parquet.schema_arrow
@@ -280,6 +295,7 @@ def _parquet_paths(file: Path) -> list[str]:
 
 
 def _rows(files: list[Path], mapping: TableMapping, columns: list[str]) -> tuple[pd.DataFrame, bool]:
+    """Return the sound rows of the first chunks of the files, and whether these are all."""
     wanted = {c: f"columns{OPTIONAL}" for c in columns}
     parts, rows = [], 0
     for file in files:

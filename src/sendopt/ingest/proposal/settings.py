@@ -1,4 +1,4 @@
-"""The smallest settings that plan a log: growth.yaml, defaults.yaml and env/local.yaml, each line with its evidence."""
+"""The smallest settings that plan a log: growth.yaml, defaults.yaml and env/local.yaml, with the evidence by line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sendopt.ingest.proposal.observed import RECENT_DAYS, Observed
 HISTORIC = timedelta(days=2)
 _NIGHT = (22, 8)  # quiet hours where the log shows none
 _FEW_SENDS = 200  # below, nothing is trained
-_ENOUGH_HOURS = 6
+_ENOUGH_HOURS = 6  # that should be open to planning
 
 
 def growth_text(seen: Observed) -> str:
-    """growth.yaml: what the log shows, to be corrected by those who own it."""
+    """Return growth.yaml with what the log shows, for its owners to correct."""
     start, end, why = quiet_hours(seen)
     day, week = seen.per_day[0], max(seen.per_week[0], seen.per_day[0])
     rows = [
@@ -56,6 +56,7 @@ def growth_text(seen: Observed) -> str:
 
 
 def scalar_hour(hour: int) -> str:
+    """Return an hour of the day as text in YAML."""
     return f'"{hour % 24:02d}:00"'
 
 
@@ -79,7 +80,7 @@ def _campaigns(seen: Observed) -> Iterator[str]:
 
 
 def quiet_hours(seen: Observed) -> tuple[int, int, str]:
-    """(first quiet hour, first hour after it, the evidence): the longest stretch of hours with hardly a send."""
+    """Return (first quiet hour, first hour after them, the evidence) of the longest stretch of hours with few sends."""
     total = sum(seen.by_hour)
     few = [n <= max(0, total // 200) for n in seen.by_hour]
     best, begin = 0, 0
@@ -99,7 +100,7 @@ def quiet_hours(seen: Observed) -> tuple[int, int, str]:
 
 
 def min_sends(seen: Observed) -> tuple[int, str]:
-    """support.min_sends that leaves hours to plan, and the evidence."""
+    """Return support.min_sends, low enough that some hours can be planned, and the evidence."""
     usual = Support().min_sends
     start, end, _ = quiet_hours(seen)
     awake = [h for h in range(24) if (h - start) % 24 >= (end - start) % 24]
@@ -114,7 +115,7 @@ def min_sends(seen: Observed) -> tuple[int, str]:
 
 
 def defaults_text(seen: Observed, label: str, to_the_minute: bool, now: datetime) -> str:
-    """defaults.yaml: only what this log needs to differ in."""
+    """Return defaults.yaml with only the settings in which this log must differ from the defaults."""
     least, why = min_sends(seen)
     rows = [
         "# Proposed by `sendopt init`: only what differs from the defaults, see conf/defaults.yaml of sendopt.",
@@ -145,7 +146,7 @@ def defaults_text(seen: Observed, label: str, to_the_minute: bool, now: datetime
 
 
 def _clock(seen: Observed, now: datetime) -> list[str]:
-    """A historic log says its own time, where the settings can."""
+    """Return the lines by which nights of a historic log take their own time; none for a log that is still written."""
     if "clock" not in Settings.model_fields or seen.newest >= now - HISTORIC:
         return []
     why = f"a historic log: its newest send is of {seen.newest.astimezone(UTC):%Y-%m-%d}; take this out for live nights"
@@ -153,7 +154,7 @@ def _clock(seen: Observed, now: datetime) -> list[str]:
 
 
 def env_text(seen: Observed, source: str, folder: str, log: Path, now: datetime) -> str:
-    """env/local.yaml: where the log and the results are; paths from the working directory."""
+    """Return env/local.yaml with the places of the log and of the results, from the working directory."""
     entry = scalar({"mapping": f"{folder}/mapping.yaml", "input": str(log)})
     rows = [
         "# Proposed by `sendopt init`: this machine. Paths are taken from the working directory.",

@@ -11,7 +11,7 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# Best first: of two columns that both could be it, the one named earlier is taken.
+# Best names first: of two columns that fit a role, the one whose name stands earlier is taken.
 ROLES: dict[str, tuple[str, ...]] = {
     "user_id": _list("""
         user_id userid user uid customer_id customerid customer kunde kunden_id kundennummer kunden_nr kundennr kd_nr
@@ -93,7 +93,7 @@ _CHANNELS = {
     "in_app": ("inapp", "iam"),
 }
 NEGATIONS = ("no", "not", "non", "nicht", "nein", "kein", "keine", "un", "never", "nie", "sin", "pas", "without", "-")
-# Languages spoken mostly in one zone; their words in a header or in values.
+# Languages spoken mostly in one zone, with words of them in a header or in values.
 LANGUAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "German": (
         "Europe/Berlin",
@@ -109,14 +109,18 @@ LANGUAGES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @cache
 def normal(name: str) -> str:
-    """A name in plain lower case with _ between its words: `userId`, `User ID` and `user-id` are one."""
+    """Return a name in plain lower case with _ between its words.
+
+    >>> {normal(name) for name in ("userId", "User ID", "user-id")}
+    {'user_id'}
+    """
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)
     return re.sub(r"[^a-z0-9]+", "_", parted.lower()).strip("_")
 
 
 def rank(role: str, column: str) -> int:
-    """How well a column's name fits a role, 0 where it does not: whole names before names with more words."""
+    """Return how well a column's name fits a role, 0 for not at all: whole names before names with more words."""
     words, last = ROLES[role], column.rsplit(".", 1)[-1]
     names = (normal(column), normal(last if last != "0" else column.removesuffix(".0")))
     for place, word in enumerate(words):
@@ -130,7 +134,7 @@ def rank(role: str, column: str) -> int:
 
 @cache
 def event_of(value: str) -> str | None:
-    """What a value of an event column says happened: sent, delivered, failed, open, click, goal, dismiss, opt_out.
+    """Return the event that a value names: sent, delivered, failed, open, click, goal, dismiss or opt_out; else None.
 
     >>> [event_of(v) for v in ("emailSend", "message.push.clicked", "Zugestellt", "group_unsubscribe", "login")]
     ['sent', 'click', 'delivered', 'opt_out', None]
@@ -141,11 +145,12 @@ def event_of(value: str) -> str | None:
 
 @cache
 def channel_of(text: str) -> str | None:
-    """The channel that a text names, as sendopt spells it; None where it names none."""
+    """Return the channel that a text names, as sendopt spells it; None where it names none."""
     words = set(normal(text).replace("e_mail", "email").replace("in_app", "inapp").split("_"))
     return next((channel for channel, known in _CHANNELS.items() if words & set(known)), None)
 
 
 def is_negated(word: str) -> bool:
+    """Return True for a word that says no, like `not opened`."""
     parts = normal(word).split("_")
     return word.strip() == "-" or parts[0] in NEGATIONS or word.lower().startswith(("un", "nicht", "non"))
