@@ -103,7 +103,9 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
     frame["slot"], unplaced = _slots(frame, decision)
     frame["segment"] = frame["segment"].fillna("unknown") if "segment" in frame else "all"
     reason = first(reason, judged["reason"].to_numpy(object), unplaced)
-    outcome = f"{sends.outcome.kind}, from the row of the send" if sends.outcome else f"{label} within {window_hours:g} hours"
+    outcome = (
+        f"{sends.outcome.kind}, from the row of the send" if sends.outcome else f"{label} within {window_hours:g} hours"
+    )
     return _log(frame, reason, counts, outcome, _slot_source(decision), has_pscore)
 
 
@@ -189,7 +191,7 @@ def _other_kind(frame: pd.DataFrame) -> Any:
 
 
 def _row_outcomes(frame: pd.DataFrame, reason: Any, rule: SuccessRule) -> tuple[pd.DataFrame, Counts]:
-    """Return success and reason of each row by its own outcome, with counts; an outcome without a time is not judged."""
+    """Return success and reason of each row by its outcome, with counts; an outcome without a time is not judged."""
     happened = (frame["outcome"] == True).to_numpy(bool)  # noqa: E712  elementwise, of objects
     timed = happened & frame["outcome_at"].notna().to_numpy(bool)
     sent, at = _micros(frame["sent_at_utc"]), _micros(frame["outcome_at"])

@@ -56,7 +56,9 @@ def percent(share: float) -> str:
 def of_outcomes(logged: Decisions) -> Refusal | None:
     """Refuse a log without decisions, or one whose outcome never changes; `logged`: the decisions as read."""
     if not len(logged):
-        return Refusal(Reason.NO_DECISIONS, "no decision is left after the faulty rows; the list of what was dropped says why")
+        return Refusal(
+            Reason.NO_DECISIONS, "no decision is left after the faulty rows; the list of what was dropped says why"
+        )
     outcome = logged.success[logged.acted]
     if len(outcome) and outcome.min() == outcome.max():
         every = "successes" if outcome[0] else "failures"
