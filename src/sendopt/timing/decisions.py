@@ -1,12 +1,9 @@
-"""Logged decisions about when to send, as arrays, and their split into two parts.
-
-The `kind` of a decision says what was drawn with probability `pscore`. `slot`: the slot of a send was drawn among
-others. `send`: at a point of time it was drawn whether to send, as in a micro-randomised trial.
-"""
+"""Logged decisions about when to send, as arrays, and their split into two parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 
@@ -18,6 +15,17 @@ MIN_SUPPORT = 20  # sends in the first part that a slot needs before a policy ma
 MIN_USERS = 10  # people to evaluate on
 MIN_REST = 100  # sends to evaluate on
 MIN_PAST = 3  # decisions that a person needs to be split in time: the first 60 % of fewer, rounded up, are all
+
+
+class DecisionKind(StrEnum):
+    """What was drawn with probability `pscore`.
+
+    `slot`: the slot of a send, among others. `send`: whether to send at a point of time, as in a micro-randomised
+    trial.
+    """
+
+    SLOT = "slot"
+    SEND = "send"
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Decisions:
     success: Floats
     sent: Flags
     pscore: Floats
-    kind: str
+    kind: DecisionKind
     slots: tuple[str, ...]
     segments: tuple[str, ...] = ("all",)
     day: Ints | None = None
@@ -58,12 +66,12 @@ class Decisions:
     @property
     def not_sent_arm(self) -> bool:
         """Whether sending was drawn and some decisions were not sent: these show what happens without a send."""
-        return self.kind == "send" and not bool(self.sent.all())
+        return self.kind == DecisionKind.SEND and not bool(self.sent.all())
 
     @property
     def acted(self) -> Flags:
         """Rows whose outcome is that of a send, shape (N,): all drawn slots, or the sent points of time."""
-        return np.ones(len(self), bool) if self.kind == "slot" else self.sent
+        return np.ones(len(self), bool) if self.kind == DecisionKind.SLOT else self.sent
 
     @property
     def in_first_part(self) -> Flags:

@@ -84,7 +84,7 @@ def _data(evaluation: Evaluation, log: Log) -> dict[str, Any]:
         "people": log.people,
         "first_day": log.first_day,
         "last_day": log.last_day,
-        "decision_kind": decisions.kind if decisions else None,
+        "decision_kind": str(decisions.kind) if decisions else None,
         "slots": list(decisions.slots) if decisions else [],
         "segments": list(decisions.segments) if decisions else [],
         "outcome": log.outcome,

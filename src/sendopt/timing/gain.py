@@ -105,11 +105,12 @@ def evaluate(logged: Decisions, seed: int = 7, samples: int = RESAMPLES, trees: 
     are valued over all people of the rest, the personal policy over those with decisions in the first part. The same
     log and seed give the same numbers. `trees=False` leaves LightGBM out; no verdict rests on it.
 
+    >>> from sendopt.timing.decisions import DecisionKind
     >>> n = 400
     >>> user, codes = np.repeat(np.arange(40), 10), np.zeros(n, np.int64)
     >>> log = Decisions(
     ...     user=user, slot=np.arange(n) % 2, segment=codes, campaign=codes, success=np.ones(n), sent=np.ones(n, bool),
-    ...     pscore=np.full(n, 0.5), kind="slot", slots=("morning", "evening"),
+    ...     pscore=np.full(n, 0.5), kind=DecisionKind.SLOT, slots=("morning", "evening"),
     ... )
     >>> evaluation = evaluate(log)
     >>> print(evaluation.kind, evaluation.reason)

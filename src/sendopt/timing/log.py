@@ -25,7 +25,7 @@ from sendopt.ingest.reader import RawTable, Reading, read_table
 from sendopt.ingest.schema import Decision
 from sendopt.ingest.values import first, flag, is_number, micros
 from sendopt.ingest.vocabulary import CONSENT_KINDS
-from sendopt.timing.decisions import Decisions
+from sendopt.timing.decisions import DecisionKind, Decisions
 from sendopt.timing.matching import with_send
 
 LIMITS = Ingest()
@@ -318,11 +318,11 @@ def _decisions(kept: pd.DataFrame) -> tuple[Decisions, int]:
     order = np.lexsort((at, user))
     slot, slots = _codes(kept["slot"])
     segment, segments = _codes(kept["segment"])
-    kind = str(kept["decision_kind"].iloc[0]) if len(kept) else "slot"
+    kind = DecisionKind(kept["decision_kind"].iloc[0]) if len(kept) else DecisionKind.SLOT
     sent = (kept["sent"] == True).to_numpy(bool)  # noqa: E712  elementwise
-    unsent = int((~sent).sum()) if kind == "slot" else 0
+    unsent = int((~sent).sum()) if kind == DecisionKind.SLOT else 0
     success = kept["success"].to_numpy(float)
-    if kind == "slot":
+    if kind == DecisionKind.SLOT:
         success, sent = success * sent, np.ones(len(kept), bool)
     return Decisions(
         user=user[order].astype(np.int64),

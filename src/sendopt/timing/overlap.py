@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sendopt.stats.arrays import Flags, Floats, Ints
-from sendopt.timing.decisions import Decisions, totals
+from sendopt.timing.decisions import DecisionKind, Decisions, totals
 
 LEAST_DIVERSITY = 0.03  # observed, and stated: about one decision in seventy outside the batch's main slot
 LEAST_OF_STATED = 1 / 3  # of the diversity that the pscores state
@@ -94,7 +94,7 @@ def batches(log: Decisions, key: Ints, send_agreement: float) -> Batches:
     cells, number = np.unique(of * len(log.slots) + log.slot, return_counts=True)
     pairs = totals(cells // len(log.slots), (number * (number - 1)).astype(np.float64), count)
     agreement = np.where(sizes > 1, pairs / np.maximum(sizes * (sizes - 1), 1), 1.0)
-    stated = totals(of, log.pscore, count) / sizes if log.kind == "slot" else np.full(count, send_agreement)
+    stated = totals(of, log.pscore, count) / sizes if log.kind == DecisionKind.SLOT else np.full(count, send_agreement)
     slots = np.bincount(cells // len(log.slots), minlength=count)
     return Batches(of.astype(np.int64), sizes.astype(np.int64), agreement, stated, slots.astype(np.int64))
 
@@ -118,7 +118,7 @@ def repeated_in_batches(log: Decisions) -> float | None:
 
 
 def _repeated(log: Decisions, key: Ints) -> float | None:
-    if log.kind != "slot" or not len(log):
+    if log.kind != DecisionKind.SLOT or not len(log):
         return None
     groups = batches(log, key, 0.0)
     several = groups.sizes > 1
@@ -194,7 +194,7 @@ def _repeats(groups: Batches, pool: Ints, pools: int, which: Flags) -> Flags:
 def _too_frequent(log: Decisions, groups: Batches, alone: Flags) -> Flags:
     """Return the groups, judged alone, with a slot more frequent than its stated probability allows; shape (G,)."""
     result = np.zeros(len(groups.sizes), bool)
-    if log.kind != "slot":
+    if log.kind != DecisionKind.SLOT:
         return result
     cells, of = np.unique(groups.of * len(log.slots) + log.slot, return_inverse=True)
     at = cells // len(log.slots)

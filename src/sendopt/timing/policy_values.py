@@ -10,7 +10,7 @@ import numpy as np
 from sendopt.measurement.off_policy import ESTIMATORS, Basis, Estimate, Weighted, interval
 from sendopt.stats.arrays import Floats
 from sendopt.stats.bootstrap import resampled
-from sendopt.timing.decisions import Decisions
+from sendopt.timing.decisions import DecisionKind, Decisions
 from sendopt.timing.policies import UNIFORM, Policies
 
 
@@ -102,7 +102,7 @@ def _weighted(rest: Decisions, policies: Policies, names: Sequence[str], sent: b
     for name in names:
         probability = policies.probability(name, rest.slot)
         weight = np.where(acted, probability / chance, 0.0)
-        if rest.kind == "slot":
+        if rest.kind == DecisionKind.SLOT:
             weighted[name] = Weighted(weight, np.ones(len(rest)), policies.mean(name, if_sent), residual)
         else:
             weighted[name] = Weighted(weight, probability, at_slot, residual)

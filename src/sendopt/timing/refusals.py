@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import poisson
 
 from sendopt.stats.arrays import Flags, Floats
-from sendopt.timing.decisions import FIRST_PART, MIN_REST, MIN_SUPPORT, MIN_USERS, Decisions, totals
+from sendopt.timing.decisions import FIRST_PART, MIN_REST, MIN_SUPPORT, MIN_USERS, DecisionKind, Decisions, totals
 from sendopt.timing.overlap import LEAST_SHARE, SIGMAS, Overlap, more_than_stated, repeated_in_batches
 
 MIN_OUTCOMES = 10  # successes, and failures, that each part of the log needs
@@ -74,7 +74,7 @@ def of_outcomes(logged: Decisions) -> Refusal | None:
 def of_certain(logged: Decisions, drawn: Decisions) -> Refusal | None:
     """Refuse a log in which nothing was drawn; `drawn`: the decisions of `logged` with pscore below 1."""
     certain = len(logged) - len(drawn)
-    if logged.kind == "send":
+    if logged.kind == DecisionKind.SEND:
         missing = int((~logged.sent & (logged.pscore >= 1.0)).sum())
         if missing > 1 + 0.01 * certain:
             return Refusal(
@@ -85,7 +85,7 @@ def of_certain(logged: Decisions, drawn: Decisions) -> Refusal | None:
     if len(drawn):
         return None
     slots = len(np.unique(logged.slot))
-    if logged.kind == "send" and slots > 1:
+    if logged.kind == DecisionKind.SEND and slots > 1:
         return Refusal(
             Reason.EVERYTHING_SENT,
             f"all {certain:,} decisions were sent, in {slots} slots, with probability 1: what happens without a send "
@@ -180,7 +180,7 @@ def _little_overlap(drawn: Decisions, seen: Overlap, share: float) -> str:
 
 def _contradicted(log: Decisions) -> str | None:
     """Return a sentence where the observed draws are over five standard deviations off their stated probabilities."""
-    return _sends_contradicted(log) if log.kind == "send" else _slots_contradicted(log)
+    return _sends_contradicted(log) if log.kind == DecisionKind.SEND else _slots_contradicted(log)
 
 
 def _sends_contradicted(log: Decisions) -> str | None:

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 
 from sendopt.stats.arrays import Flags, Floats, Ints
 from sendopt.stats.beta_binomial import LEAST_RATE, concentration, shrunk_rate
-from sendopt.timing.decisions import Decisions, totals
+from sendopt.timing.decisions import DecisionKind, Decisions, totals
 
 LEVELS = ("slot", "segment", "segment_slot", "user", "user_slot")
 COMMON, BY_SEGMENT, ADDITIVE = LEVELS[:1], LEVELS[:3], LEVELS[:4]
@@ -104,7 +104,7 @@ def _shift(group: Ints, groups: int, weight: Floats, success: Floats, expected: 
 
 def _inverse_propensity(log: Decisions) -> Floats:
     """Return weights of mean 1 that undo the draw, so that the common curve does not favour frequent actions."""
-    probability = np.where(log.sent | (log.kind == "slot"), log.pscore, 1 - log.pscore)
+    probability = np.where(log.sent | (log.kind == DecisionKind.SLOT), log.pscore, 1 - log.pscore)
     weight = 1.0 / probability
     return np.asarray(weight / weight.mean() if len(weight) else weight, dtype=np.float64)
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 
 from sendopt.measurement.off_policy import Estimate
-from sendopt.timing.decisions import FIRST_PART, MIN_PAST
+from sendopt.timing.decisions import FIRST_PART, MIN_PAST, DecisionKind
 from sendopt.timing.gain import CommonTime, Evaluation, Kind
 from sendopt.timing.log import Log
 from sendopt.timing.overlap import LEAST_DIVERSITY
+from sendopt.timing.policies import GLOBAL, MODEL, PERSONAL, RAW, SEGMENT, UNIFORM
 from sendopt.timing.refusals import percent
 
 NAMES = {
-    "uniform": "Any time alike",
-    "global_best": "Best slot of all",
-    "segment_best": "Best slot of each segment",
-    "user_raw_best": "Each person's raw best slot",
-    "personal": "Personal times, shrunk",
-    "model": "LightGBM",
+    UNIFORM: "Any time alike",
+    GLOBAL: "Best slot of all",
+    SEGMENT: "Best slot of each segment",
+    RAW: "Each person's raw best slot",
+    PERSONAL: "Personal times, shrunk",
+    MODEL: "LightGBM",
 }
 NO_PSCORE = (
     "the mapping names no pscore: without the probability with which each time (or send) was drawn, a difference "
@@ -38,7 +39,7 @@ def verdict(evaluation: Evaluation) -> str:
     assert gain.value is not None
     assert gain.low is not None
     assert gain.high is not None
-    against = "the best slot of each segment" if evaluation.common == "segment_best" else "the best common slot"
+    against = "the best slot of each segment" if evaluation.common == SEGMENT else "the best common slot"
     amount = (
         "no more and no fewer successes"
         if round(gain.value * 100, 1) == 0
@@ -89,7 +90,7 @@ def common(evaluation: Evaluation) -> str | None:
 
 
 def _named(time: CommonTime) -> str:
-    if time.policy == "segment_best":
+    if time.policy == SEGMENT:
         return "the best slot of each segment"
     return f"the best common slot, {time.slot},"
 
@@ -130,7 +131,7 @@ def used_part(evaluation: Evaluation) -> str | None:
 
 def placebo(evaluation: Evaluation) -> str | None:
     """Return what the policies show on unsent decisions, in words: habit, no effect of sending. None without any."""
-    personal = next((p for p in evaluation.policies if p.name == "personal"), None)
+    personal = next((p for p in evaluation.policies if p.name == PERSONAL), None)
     if personal is None or personal.not_sent_minus_common is None or personal.effect is None:
         return None
     habit, effect = personal.not_sent_minus_common, personal.effect
@@ -167,7 +168,7 @@ def assumptions(evaluation: Evaluation, log: Log) -> list[str]:
             f"{part} At least {percent(LEAST_DIVERSITY)} of the pairs of such a campaign's decisions are in different "
             "slots, and at least a third of what its pscores state."
         )
-    if kind == "slot":
+    if kind == DecisionKind.SLOT:
         sentences.append(
             "Which slots were possible at a decision is not in the log. SNIPS values a policy where its slot was "
             "possible; IPS counts it as a failure elsewhere, so it is low where slots were often blocked."
@@ -177,7 +178,7 @@ def assumptions(evaluation: Evaluation, log: Log) -> list[str]:
                 f"{log.unsent_as_failures:,} drawn slots were not sent after all and count as no success: leaving them "
                 "out would favour slots that are often full."
             )
-    if kind == "send":
+    if kind == DecisionKind.SEND:
         sentences.append(
             "Sending was drawn at each point, so every slot is seen both ways; a policy's value is per send at its own "
             "slot, whether or not the other points of the day were sent."
