@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from decision_worlds import DecisionWorld, campaigns, kept, shuffled, world
 
-from sendopt.timing import gain, policies
+from sendopt.timing import gain, policies, policy_values
 from sendopt.timing.decisions import Decisions
 
 MOST_FALSE = 16 / 200
@@ -45,7 +45,7 @@ def coverage(runs: int, samples: int = SAMPLES, **settings: object) -> dict[str,
         log = made.log
         first, rest = log.rows(log.in_first_part), log.rows(~log.in_first_part)
         learned = policies.fit(first, rest, log.supported, len(made.if_sent), 7, trees=False)
-        values, _ = gain._values(rest, learned, ["uniform", *learned.choices], 7, samples)
+        values, _ = policy_values.policy_values(rest, learned, ["uniform", *learned.choices], 7, samples)
         personal = next(v for v in values if v.name == policies.PERSONAL)
         truth = {name: _truth(made, rest, learned.choices[name]) for name in (policies.PERSONAL, learned.common)}
         estimates = {**personal.by, "difference": personal.minus_common["snips"]}
@@ -68,7 +68,7 @@ def common_claims(runs: int, samples: int = SAMPLES, **settings: object) -> dict
         result = gain.evaluate(made.log, samples=samples, trees=False)
         time_of_day = result.common_time
         assert time_of_day is not None
-        assert result.kind == gain.REFUSED
+        assert result.kind == gain.Kind.REFUSED
         true = float(made.if_sent[:, made.log.slots.index(time_of_day.slot)].mean())
         found["claimed"] += time_of_day.minus_uniform.low > 0
         found["inside"] += time_of_day.value.low <= true <= time_of_day.value.high

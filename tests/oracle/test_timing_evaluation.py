@@ -20,7 +20,7 @@ LOGS = 100
 
 def claims(make, runs=RUNS):
     kinds = [gain.evaluate(make(seed), samples=300, trees=False).kind for seed in range(runs)]
-    return kinds.count(gain.SHOWN), kinds.count(gain.REFUSED)
+    return kinds.count(gain.Kind.SHOWN), kinds.count(gain.Kind.REFUSED)
 
 
 @pytest.mark.parametrize(

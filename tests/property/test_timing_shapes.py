@@ -16,7 +16,7 @@ from sendopt.timing.decisions import Decisions
 from sendopt.timing.evaluation import as_json, in_words
 from sendopt.timing.log import Log
 
-KINDS = {gain.SHOWN, gain.NOT_SHOWN, gain.HARMFUL, gain.REFUSED}
+KINDS = {gain.Kind.SHOWN, gain.Kind.NOT_SHOWN, gain.Kind.HARMFUL, gain.Kind.REFUSED}
 EACH = {
     "one": lambda rng, n: np.ones(n, int),
     "two": lambda rng, n: np.full(n, 2),
@@ -146,7 +146,7 @@ def test_a_log_that_can_be_valued_gives_a_verdict_however_its_outcomes_fall(shap
 def judged(log: Decisions) -> None:
     found = gain.evaluate(log, samples=40)
     assert found.kind in KINDS
-    assert (found.kind == gain.REFUSED) == bool(found.refusal) == bool(found.reason)
+    assert (found.kind == gain.Kind.REFUSED) == bool(found.refusal) == bool(found.reason)
     result = as_json(found, Log(log, len(log), {}, "open", "the local hour", len(np.unique(log.user))), "shop")
     json.dumps(result, allow_nan=False)
     assert result["data"]["used"] + sum(result["data"]["dropped"].values()) == len(log)
@@ -173,6 +173,6 @@ def test_lightgbm_s_own_refusal_costs_its_policy_and_not_the_verdict(seed, monke
 
     monkeypatch.setattr("lightgbm.train", refuses)
     found = gain.evaluate(decisions(Shape(seed=seed, each="many", people=60)), samples=40)
-    assert found.kind != gain.REFUSED
+    assert found.kind != gain.Kind.REFUSED
     assert found.no_model == "LightGBM refused the data: no"
     assert "model" not in [p.name for p in found.policies]

@@ -64,7 +64,7 @@ def test_without_a_not_sent_arm_there_is_no_word_of_it() -> None:
 
 def test_a_refusal_shows_the_reason_and_the_data_and_no_empty_figure() -> None:
     log = Log(None, 10, {"malformed_row": 10}, "open", "the local hour")
-    page = timing_page.render(as_json(measured.Evaluation(measured.REFUSED, "there is no overlap"), log, "shop"))
+    page = timing_page.render(as_json(measured.Evaluation(measured.Kind.REFUSED, "there is no overlap"), log, "shop"))
     assert "No claim about personal timing can be made: there is no overlap." in page
     assert "no row that can be read" in page
     assert figures(page) == {}

@@ -154,7 +154,7 @@ def test_unread_outcomes_above_their_share_stop_the_evaluation_and_below_it_they
     assert "quarantine" not in said
     log = log_of(tmp_path, rows, outcome={"column": "o", "kind": "open"}, limits=Ingest(max_unread_outcomes=0.03))
     assert log.dropped == {BAD: 3}
-    assert log.outcomes["not_used"] == {BAD: 3}
+    assert log.outcomes.not_used == {BAD: 3}
     assert log.decisions.success.sum() == 48
 
 
@@ -213,7 +213,7 @@ def test_what_people_say_about_consent_needs_no_send(tmp_path):
     }
     columns = {"notification_id": "id", "kind": "kind", "at_utc": "at", "user_id": "who"}
     log = log_of(tmp_path, sends(10), reactions, limits=Ingest(), columns=columns)
-    assert log.outcomes["not_used"] == {"interaction_without_send": 1}
+    assert log.outcomes.not_used == {"interaction_without_send": 1}
 
 
 # --- machines, stronger events, clocks

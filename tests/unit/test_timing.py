@@ -72,7 +72,7 @@ def test_a_person_without_data_gets_the_common_curve_and_one_with_much_the_own()
 
 def test_without_personal_differences_everybody_gets_the_common_slot():
     found = gain.evaluate(world(5, users=100).log, samples=100, trees=False)
-    assert found.kind == gain.NOT_SHOWN
+    assert found.kind == gain.Kind.NOT_SHOWN
     assert found.kappa["user_slot"] > 200
 
 
@@ -115,7 +115,7 @@ def test_segments_get_a_best_slot_of_their_own_where_they_differ():
     learned, rest = fitted_choices(log), log.rows(~log.in_first_part)
     assert learned.common == policies.SEGMENT
     np.testing.assert_array_equal(learned.choices["segment_best"], np.where(rest.segment == 0, 1, 4))
-    assert gain.evaluate(log, samples=200, trees=False).kind == gain.NOT_SHOWN  # the segments hold all there is
+    assert gain.evaluate(log, samples=200, trees=False).kind == gain.Kind.NOT_SHOWN  # the segments hold all there is
 
 
 def test_unsent_decisions_are_learned_from_only_where_that_helps():
@@ -179,7 +179,7 @@ def small(n: int = 1200, users: int = 30, **changes) -> Decisions:
 )
 def test_a_log_without_overlap_or_with_too_little_data_is_refused_with_the_reason(log, reason):
     found = gain.evaluate(log, samples=50, trees=False)
-    assert found.kind == gain.REFUSED
+    assert found.kind == gain.Kind.REFUSED
     assert reason in found.refusal
     assert found.difference is None
 
@@ -202,6 +202,6 @@ def test_personal_slots_that_were_never_drawn_later_are_refused():
         success=np.where(log.slot == 3, 1.0, 0.0),
     )
     found = gain.evaluate(only, samples=50, trees=False)
-    assert found.kind == gain.REFUSED
+    assert found.kind == gain.Kind.REFUSED
     assert "hardly ever drawn in the later part (worth 0 sends, 30 are needed)" in found.refusal
     assert next(p for p in found.policies if p.name == "uniform").by["snips"].value is not None

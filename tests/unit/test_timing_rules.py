@@ -61,7 +61,7 @@ def test_people_with_few_decisions_each_give_a_verdict(each):
     user = np.repeat(np.arange(900), each)
     slot = rng.integers(0, 4, len(user))
     found = gain.evaluate(decisions(user, slot, rng.random(len(user)) < np.where(slot == 1, 0.6, 0.2), 0.25))
-    assert found.kind == (gain.REFUSED if each < 3 else gain.NOT_SHOWN)
+    assert found.kind == (gain.Kind.REFUSED if each < 3 else gain.Kind.NOT_SHOWN)
     assert found.common_time.slot == "01:00"
     assert found.common_time.minus_uniform.low > 0
 
@@ -72,7 +72,7 @@ def test_one_send_each_values_the_common_hour_and_says_why_nothing_personal():
     slot = rng.integers(0, 24, len(user))
     found = result(decisions(user, slot, rng.random(len(user)) < np.where(slot == 10, 0.4, 0.23), 1 / 24))
     verdict = found["verdict"]
-    assert (verdict["kind"], verdict["reason"]) == ("refused", refusals.NO_PAST)
+    assert (verdict["kind"], verdict["reason"]) == ("refused", refusals.Reason.NO_PAST)
     common = verdict["common"]
     assert (common["policy"], common["slot"]) == ("global_best", "10:00")
     assert common["value"]["low"] < 0.4 < common["value"]["high"]
@@ -117,7 +117,7 @@ def test_the_personal_verdict_is_over_people_with_a_past_and_the_common_one_over
     found = gain.evaluate(
         decisions(user, slot, rng.random(len(user)) < np.where(slot == 2, 0.4, 0.2), 1 / 6), samples=200, trees=False
     )
-    assert found.kind == gain.NOT_SHOWN
+    assert found.kind == gain.Kind.NOT_SHOWN
     assert (found.users, found.rest, found.whole_people) == (100, 1200, 5000)
     assert 1900 < found.common_time.people < 2300
     assert any("5,000 people have fewer than 3 decisions" in t for t in result_assumptions(found))
@@ -137,7 +137,7 @@ def test_one_slot_a_campaign_is_refused_whatever_was_moved_and_stated(moved, psc
     stray = rng.choice(len(user), moved, replace=False)
     slot[stray] = (slot[stray] + 1) % 6
     found = result(decisions(user, slot, success, pscore, campaign=campaign))
-    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.NO_OVERLAP)
+    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.Reason.NO_OVERLAP)
     assert "a better time cannot be told from a better message" in found["verdict"]["sentence"]
     assert found["data"]["overlap_share"] == 0
     assert not found["policies"]
@@ -148,7 +148,7 @@ def test_a_drawn_sending_makes_no_overlap_of_one_slot_a_campaign():
     slot[7] = (slot[7] + 1) % 6
     sent = rng.random(len(user)) < 0.5
     found = result(decisions(user, slot, success, 0.5, campaign=campaign, sent=sent, kind="send"))
-    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.NO_OVERLAP)
+    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.Reason.NO_OVERLAP)
 
 
 @pytest.mark.parametrize("people", [2, 3, 5, 15, 40])
@@ -157,7 +157,7 @@ def test_small_campaigns_of_one_slot_are_judged_together(people):
     user, campaign, slot, success, rng = newsletter(campaigns=campaigns, people=people)
     user = rng.integers(0, 200, len(user))
     found = result(decisions(user, slot, success, 1 / 6, campaign=campaign))
-    assert found["verdict"]["reason"] == refusals.NO_OVERLAP
+    assert found["verdict"]["reason"] == refusals.Reason.NO_OVERLAP
     assert f"each of {campaigns:,} campaigns went out in one slot only" in found["verdict"]["sentence"]
     drawn = decisions(user, rng.integers(0, 6, len(user)), success, 1 / 6, campaign=campaign)
     share = float(overlap.overlap(drawn).usable.mean())
@@ -167,7 +167,7 @@ def test_small_campaigns_of_one_slot_are_judged_together(people):
 def test_without_campaigns_the_day_is_what_goes_out_together():
     user, day, slot, success, _ = newsletter()
     found = result(decisions(user, slot, success, 1 / 6, day=day))
-    assert found["verdict"]["reason"] == refusals.NO_OVERLAP
+    assert found["verdict"]["reason"] == refusals.Reason.NO_OVERLAP
     assert "each of 40 days went out in one slot only" in found["verdict"]["sentence"]
     own = np.arange(len(user))  # a campaign of its own for every send says nothing either
     assert result(decisions(user, slot, success, 1 / 6, day=day, campaign=own))["verdict"]["kind"] == "refused"
@@ -176,7 +176,7 @@ def test_without_campaigns_the_day_is_what_goes_out_together():
 def test_a_campaign_that_goes_out_at_another_time_each_day_has_no_overlap():
     user, day, slot, success, _ = newsletter()
     found = result(decisions(user, slot, success, 1 / 6, day=day, campaign=day % 3))
-    assert found["verdict"]["reason"] == refusals.NO_OVERLAP
+    assert found["verdict"]["reason"] == refusals.Reason.NO_OVERLAP
 
 
 @pytest.mark.parametrize("stated", ["slot", "send"])
@@ -211,7 +211,7 @@ def test_strays_from_one_slot_a_campaign_contradict_what_is_stated():
     user, campaign, slot, success, rng = newsletter()
     slot = np.where(rng.random(len(user)) < 0.03, (slot + 1) % 6, slot)
     found = result(decisions(user, slot, success, 0.9, campaign=campaign))
-    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.CONTRADICTED)
+    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.Reason.CONTRADICTED)
     assert (
         "two decisions of one batch (by campaign) are in the same slot in 94 % of cases" in found["verdict"]["refusal"]
     )
@@ -251,7 +251,7 @@ def test_a_slot_that_a_person_keeps_values_common_times_only():
     user = np.repeat(np.arange(1000), 10)
     slot, own = rng.integers(0, 2, 1000)[user], np.clip(rng.normal(0.3, 0.2, 1000), 0, 1)[user]
     found = gain.evaluate(decisions(user, slot, rng.random(len(user)) < own, 0.5), samples=200)
-    assert (found.kind, found.reason) == (gain.REFUSED, refusals.KEPT_SLOTS)
+    assert (found.kind, found.reason) == (gain.Kind.REFUSED, refusals.Reason.KEPT_SLOTS)
     assert [p.name for p in found.policies] == ["uniform", "global_best"]
     assert found.common_time.minus_uniform.low < 0 < found.common_time.minus_uniform.high
 
@@ -279,7 +279,7 @@ def test_a_tiny_probability_that_was_drawn_is_not_believed():
     user = np.repeat(np.arange(60), 50)
     pscore = np.where(np.arange(3000) == 77, 1e-12, 0.25)
     found = gain.evaluate(decisions(user, rng.integers(0, 4, 3000), rng.random(3000) < 0.3, pscore))
-    assert found.reason == refusals.CONTRADICTED
+    assert found.reason == refusals.Reason.CONTRADICTED
     assert "1e-12" in found.refusal
 
 
@@ -292,7 +292,7 @@ def test_a_constant_outcome_gives_no_verdict_and_says_how_many_were_read(outcome
     rng = RNG(10)
     log = decisions(np.repeat(np.arange(40), 300), rng.integers(0, 5, 12_000), np.full(12_000, outcome), pscore)
     found = result(log)
-    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.CONSTANT)
+    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.Reason.CONSTANT)
     assert f"all 12,000 outcomes of sends that were read are {every}" in found["verdict"]["sentence"]
     assert "check the outcome in the mapping" in found["verdict"]["sentence"]
     outcomes = found["data"]["outcomes"]
@@ -306,7 +306,7 @@ def test_a_nearly_constant_outcome_gives_no_verdict(rare, turned):
     rng = RNG(11)
     success = rng.permutation(np.arange(12_000) < rare) ^ turned
     found = result(decisions(np.repeat(np.arange(40), 300), rng.integers(0, 5, 12_000), success, 0.2))
-    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.FEW_OUTCOMES)
+    assert (found["verdict"]["kind"], found["verdict"]["reason"]) == ("refused", refusals.Reason.FEW_OUTCOMES)
     assert ("failures" if turned else "successes") in found["verdict"]["sentence"]
 
 
@@ -319,5 +319,5 @@ def test_rare_outcomes_rule_nothing_out_where_the_policies_differ_in_hardly_any(
     sentence = result(decisions(user, slot, success, 0.2))["verdict"]["sentence"]
     assert ("ruled out" in sentence) <= (found.apart is None)
     if found.apart is not None:
-        assert found.kind == gain.NOT_SHOWN
+        assert found.kind == gain.Kind.NOT_SHOWN
         assert "to measure a gain or to rule one out" in sentence

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sendopt.measurement.off_policy import Estimate
-from sendopt.timing.gain import Evaluation, PolicyValue
+from sendopt.timing.gain import Evaluation
+from sendopt.timing.policy_values import PolicyValue
 from sendopt.timing.verdict import placebo, verdict
 
 

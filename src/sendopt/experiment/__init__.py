@@ -1,4 +1,4 @@
-"""The running experiment: what the arms of a night get (model ¶15)."""
+"""The running experiment: the plan of all arms of a night (model ¶15)."""
 
 from sendopt.experiment.plan import ArmsPlan, Cost, plan_arms
 

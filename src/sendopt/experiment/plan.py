@@ -1,12 +1,12 @@
-"""All arms of a night in one plan: messages chosen alike for everyone, times by the plan or by lot (model ¶15).
+"""The plan of all arms of a night: one rule chooses everyone's messages, the arm decides how times are chosen (¶15).
 
-1. One program, by prices whatever the size, plans everyone as if all were treated. What it sends to the users of
-   uniform_time is what they get.
-2. Each of these messages draws a slot among those that the user's rules and the capacity leave.
-3. A second program plans the others under exactly what the draws leave of each limit.
+1. A first program, by prices whatever the size, plans everyone as if all were treated. The users of uniform_time get
+   the messages that it sends them.
+2. A slot is drawn for each of these messages, among those that the user's rules and the capacity leave.
+3. A second program plans the other users under exactly what the draws leave of each limit.
 
-Arms are drawn by a hash that knows nothing of users, so the first program sends both arms equally many messages a user
-in expectation, and the draws lose none while the capacity has a slot for each.
+The hash that draws the arms does not depend on what users do. So the first program sends both arms the same expected
+number of messages for each user, and the draws lose none while the capacity has a slot for each.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from sendopt.allocation.solution import Solution
 from sendopt.config.schema import Allocation
 from sendopt.domain.rules import Send
 from sendopt.experiment.uniform_time import UniformArm, plan_uniform_time
-from sendopt.stats.arrays import Flags, Ints, Texts
+from sendopt.stats.arrays import Flags, Ints
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What random times cost tonight, in units of value, negative where they gain: `drawn` is what the arm's own
-    messages lose beside the program's slots, `others` what the room that they take costs the other users."""
+    """The cost of random times tonight, in units of value, negative for a gain.
+
+    `drawn`: loss of the arm's messages against the program's slots. `others`: loss of the other users by the room that
+    the draws take.
+    """
 
     drawn: float
     others: float
@@ -41,11 +44,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class ArmsPlan:
-    """A night of all arms. Rows are those of the whole problem: `chosen` of its cells, `why` of its messages.
+    """The plan of all arms. Rows are those of the whole problem: `chosen` of its cells, `why` of its messages.
 
-    `others` and `solution` are the program of the users whose times are not drawn, under what the draws leave, with its
-    certificate; `pscore` (sends,) goes with `chosen`; `lost` says of a cell that is sent, by its row, why a slot of
-    more value is not.
+    `others` and `solution`: the program of the users whose times are not drawn, with its certificate. `pscore`
+    (sends,): probabilities of the slots in `chosen`. `lost`: by row of a sent cell, why a slot of more value is not
+    sent.
     """
 
     chosen: Ints
@@ -59,29 +62,29 @@ class ArmsPlan:
 
 
 def plan_arms(problem: Problem, drawn: Flags, settings: Allocation, salt: str) -> ArmsPlan:
-    """The plan of `problem`, in which users with `drawn` (U,) get their messages at random times.
+    """Return the plan of `problem`, in which users with `drawn` (U,) get their messages at random times.
 
-    Raises what `allocate` raises. The same whatever the order of rows.
+    The plan does not depend on the order of rows. Raises what `allocate` raises.
     """
     of_arm = drawn[problem.messages.user]  # (M,)
     if not of_arm.any():
         solution = allocate(problem, settings)
         why, lost = why_unplanned(problem, solution, ~of_arm), why_lost(problem, solution)
         return ArmsPlan(solution.chosen, np.ones(len(solution.chosen)), problem, solution, why, lost, None, ())
-    alike = allocate(problem, settings.model_copy(update={"exact_max_users": 0}))
-    arm = _draw(problem, alike, of_arm, salt)
-    at = _rows(problem, arm)
+    everyone = allocate(problem, settings.model_copy(update={"exact_max_users": 0}))
+    arm = _draw(problem, everyone, of_arm, salt)
+    drawn_cells = _drawn_cells(problem, arm)
     kept = np.flatnonzero(~of_arm[problem.cells.message])
     others = replace(
         problem, limits=arm.rest, cells=Cells(**{name: column[kept] for name, column in vars(problem.cells).items()})
     )
     solution = allocate(others, settings)
-    chosen = np.concatenate([kept[solution.chosen], at])
+    chosen = np.concatenate([kept[solution.chosen], drawn_cells])
     order = np.argsort(chosen)
     pscore = np.concatenate([np.ones(len(solution.chosen)), arm.drawn["pscore"].to_numpy(float)])
     unplaced = _messages_of(problem, arm.refused["user_id"], arm.refused["notification_id"])
     why = {
-        **why_unplanned(problem, alike, of_arm),
+        **why_unplanned(problem, everyone, of_arm),
         **{m: Why("uniform_full", {}) for m in unplaced.tolist()},
         **why_unplanned(others, solution, ~of_arm, problem.limits),
     }
@@ -93,16 +96,16 @@ def plan_arms(problem: Problem, drawn: Flags, settings: Allocation, salt: str) -
         solution,
         why,
         lost,
-        _cost(problem, alike, of_arm, at, solution),
+        _cost(problem, everyone, of_arm, drawn_cells, solution),
         arm.warnings,
     )
 
 
-def _draw(problem: Problem, alike: Solution, of_arm: Flags, salt: str) -> UniformArm:
-    """The draws of the messages that the program of everyone sends to the arm."""
+def _draw(problem: Problem, everyone: Solution, of_arm: Flags, salt: str) -> UniformArm:
+    """Return the draws of the messages that the program of everyone sends to the arm."""
     cells, messages = problem.cells, problem.messages
     sent = np.zeros(len(messages.user), bool)
-    sent[cells.message[alike.chosen]] = True
+    sent[cells.message[everyone.chosen]] = True
     rows = np.flatnonzero((sent & of_arm)[cells.message])
     message = cells.message[rows]
     frame = pd.DataFrame(
@@ -116,7 +119,7 @@ def _draw(problem: Problem, alike: Solution, of_arm: Flags, salt: str) -> Unifor
             "local_day": cells.local_day[rows],
             "p_opt_out": cells.p_opt_out[rows],
             "cost": cells.cost[rows],
-            "chosen": np.isin(rows, alike.chosen),
+            "chosen": np.isin(rows, everyone.chosen),
         }
     )
     users = {str(problem.users[u]) for u in np.unique(messages.user[of_arm]).tolist()}
@@ -130,24 +133,21 @@ def _draw(problem: Problem, alike: Solution, of_arm: Flags, salt: str) -> Unifor
     return plan_uniform_time(frame, history, problem.limits, problem.slot_minutes, problem.n_slots, salt, *committed)
 
 
-def _rows(problem: Problem, arm: UniformArm) -> Ints:
-    """The cells that were drawn, in the order of the draws."""
+def _drawn_cells(problem: Problem, arm: UniformArm) -> Ints:
+    """Return the drawn cells, in the order of the draws."""
     message = _messages_of(problem, arm.drawn["user_id"], arm.drawn["notification_id"])
-    place = pd.MultiIndex.from_arrays([problem.cells.message, problem.cells.slot])
-    return place.get_indexer(pd.MultiIndex.from_arrays([message, arm.drawn["slot"]])).astype(np.int64)
+    cells = pd.MultiIndex.from_arrays([problem.cells.message, problem.cells.slot])
+    return cells.get_indexer(pd.MultiIndex.from_arrays([message, arm.drawn["slot"]])).astype(np.int64)
 
 
 def _messages_of(problem: Problem, users: pd.Series[str], notifications: pd.Series[str]) -> Ints:
-    named = pd.MultiIndex.from_arrays([_owners(problem), problem.messages.message_id])
-    return named.get_indexer(pd.MultiIndex.from_arrays([users, notifications])).astype(np.int64)
+    names = pd.MultiIndex.from_arrays([problem.users[problem.messages.user], problem.messages.message_id])
+    return names.get_indexer(pd.MultiIndex.from_arrays([users, notifications])).astype(np.int64)
 
 
-def _owners(problem: Problem) -> Texts:
-    return problem.users[problem.messages.user]
-
-
-def _cost(problem: Problem, alike: Solution, of_arm: Flags, at: Ints, solution: Solution) -> Cost:
+def _cost(problem: Problem, everyone: Solution, of_arm: Flags, drawn: Ints, solution: Solution) -> Cost:
+    """Return the cost of the `drawn` cells against the program of `everyone`."""
     value = problem.cells.value
-    best = alike.chosen[of_arm[problem.cells.message[alike.chosen]]]
-    of_best = float(value[best].sum())
-    return Cost(of_best - float(value[at].sum()), alike.objective - of_best - solution.objective)
+    planned = everyone.chosen[of_arm[problem.cells.message[everyone.chosen]]]
+    value_planned = float(value[planned].sum())
+    return Cost(value_planned - float(value[drawn].sum()), everyone.objective - value_planned - solution.objective)

@@ -1,7 +1,7 @@
-"""May a challenger become champion? One verdict from calibration, log loss, off-policy value and drift (¶17, ¶18).
+"""The gate: whether a challenger may become champion, by calibration, log loss, off-policy value and drift (¶17, ¶18).
 
-A comparison with the champion is always on the same later sends and paired: both models meet the same users in every
-resample. Where evidence is too thin to compare, the verdict says so and what held instead.
+Every comparison with the champion uses the same later sends and is paired: both models meet the same users in every
+resample. Where there is too little evidence to compare, the verdict says so and names the rule that decided instead.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from sendopt.stats.bootstrap import resampled
 STANDARDS = (
     ("global_rate", "one rate for everyone"),
     ("slot", "the hour's popularity"),
-    ("share_of_opens", "the same share of every success"),  # of a goal: what it has without a model
+    ("share_of_opens", "the same share of every success"),  # a goal's prediction without a model
 )
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """Challenger and champion on the same later sends; `difference` is the challenger's log loss minus the champion's,
-    in nats, so positive where the challenger is worse."""
+    """Mean log losses of challenger and champion on the same later sends, in nats.
+
+    `difference`: challenger minus champion, positive where the challenger is worse.
+    """
 
     champion: str
     challenger_loss: float
@@ -38,9 +40,9 @@ class Rivals:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Promoted or kept, with the reasons as sentences and the two comparisons with the champion, where there are any.
+    """Whether the challenger is promoted, the reasons as sentences, and the comparisons with the champion, if any.
 
-    `policy_decided`: whether the off-policy value was sure enough to have a say.
+    `policy_decided`: whether the off-policy value was precise enough to count.
     """
 
     promoted: bool
@@ -51,15 +53,16 @@ class Verdict:
     policy_decided: bool = False
 
     def as_json(self) -> dict[str, Any]:
+        """Return the fields by name, JSON-ready."""
         return {**asdict(self), "reasons": list(self.reasons)}
 
 
 def compare_losses(
     champion: str, challenger_loss: Floats, champion_loss: Floats, user: Ints, seed: int, samples: int
 ) -> Rivals:
-    """The two models' mean losses and their paired difference, with its 95 % interval from resampling users.
+    """Return the mean losses of both models and their paired difference, with its 95 % interval over users.
 
-    Losses of each later send in nats, shape (N,), N > 0; `user` (N,) numbers the users.
+    Losses of each later send are in nats, shape (N,), N > 0; `user` (N,) numbers the users.
     """
     sums = resampled(np.stack([challenger_loss - champion_loss, np.ones(len(user))]), user, seed, samples)
     difference = replace(interval(sums[0] / sums[1], np.inf), effective=float(len(user)))  # never refused
@@ -74,10 +77,10 @@ def judge(
     drift: Sequence[str] = (),
     by_policy: bool = True,
 ) -> Verdict:
-    """The verdict on the challenger of `evaluation` (keys kind, observed_over_expected, log_loss).
+    """Return the verdict on the challenger of `evaluation` (keys kind, observed_over_expected, log_loss).
 
-    `rivals` and `policies` compare it with the champion; without a champion it is held to the simple rules alone.
-    `drift`: alerts that forbid any promotion. `by_policy` is false for a model that no times are chosen by alone.
+    `rivals` and `policies` compare it with the champion; without a champion only the simple rules apply. `drift`:
+    alerts that forbid any promotion. `by_policy` is False for a model that does not choose times by itself.
     """
     if evaluation["kind"] != "lightgbm":
         return Verdict(False, ("A baseline is never promoted; it serves only until a model passes.",))
@@ -87,7 +90,7 @@ def judge(
     findings = [_calibrated(float(ratio), settings), *(_no_worse(loss, *rule) for rule in STANDARDS if rule[0] in loss)]
     if rivals is None:
         findings.append((True, "There is no champion to compare with."))
-        return Verdict(all(held for held, _ in findings), tuple(said for _, said in findings))
+        return Verdict(all(held for held, _ in findings), tuple(sentence for _, sentence in findings))
     findings.append(_loss_holds(rivals, settings))
     gain = None if policies is None else policies.gain(settings.policy_estimator)
     decided = False
@@ -99,7 +102,7 @@ def judge(
     ]
     return Verdict(
         all(held for held, _ in findings),
-        tuple(said for _, said in findings),
+        tuple(sentence for _, sentence in findings),
         rivals.champion,
         rivals.difference,
         gain,
@@ -115,20 +118,20 @@ def _calibrated(ratio: float, settings: Gate) -> tuple[bool, str]:
 
 
 def _no_worse(loss: Mapping[str, float], name: str, words: str) -> tuple[bool, str]:
-    better = loss["model"] <= loss[name]
-    said = "no worse" if better else "worse"
-    return better, f"Log loss {loss['model']:.5f} is {said} than that of {words}, {loss[name]:.5f}."
+    no_worse = loss["model"] <= loss[name]
+    compared = "no worse" if no_worse else "worse"
+    return no_worse, f"Log loss {loss['model']:.5f} is {compared} than that of {words}, {loss[name]:.5f}."
 
 
 def _loss_holds(rivals: Rivals, settings: Gate) -> tuple[bool, str]:
-    found, allowed = rivals.difference, rivals.champion_loss * settings.max_log_loss_increase
-    assert found.low is not None
-    assert found.high is not None
-    held = found.high <= allowed
+    difference, allowed = rivals.difference, rivals.champion_loss * settings.max_log_loss_increase
+    assert difference.low is not None
+    assert difference.high is not None
+    held = difference.high <= allowed
     tail = "within" if held else "above"
     return held, (
-        f"Log loss minus that of champion {rivals.champion} on the same sends is {found.value:+.5f} (95 % interval "
-        f"{found.low:+.5f} to {found.high:+.5f}); its upper end is {tail} the {allowed:.5f} allowed"
+        f"Log loss minus that of champion {rivals.champion} on the same sends is {difference.value:+.5f} (95 % "
+        f"interval {difference.low:+.5f} to {difference.high:+.5f}); its upper end is {tail} the {allowed:.5f} allowed"
         f"{'.' if held else '; the champion stays.'}"
     )
 
@@ -136,7 +139,7 @@ def _loss_holds(rivals: Rivals, settings: Gate) -> tuple[bool, str]:
 def _policy_holds(
     gain: Estimate | None, policies: PolicyValues | None, settings: Gate
 ) -> tuple[bool, tuple[bool, str]]:
-    """(did the off-policy value have a say, (does the challenger hold, the sentence))."""
+    """Return (whether the off-policy value decided, (whether the challenger passes, the sentence))."""
     if gain is None or policies is None:
         return False, _no_evidence("no later send had its time drawn with a known probability", settings)
     champion = policies.by["champion"][settings.policy_estimator]
@@ -144,19 +147,20 @@ def _policy_holds(
         why = gain.refusal or champion.refusal or "no overlap"
         return False, _no_evidence(f"{policies.sends:,} sends of drawn times say too little ({why})", settings)
     allowed = champion.value * settings.max_policy_loss
-    said = (
+    comparison = (
         f"Sending each message when it is predicted most, the challenger's value minus the champion's is "
         f"{gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}, {settings.policy_estimator.upper()})"
     )
     if gain.low >= -allowed:
-        return True, (True, f"{said}; its lower end is within the {allowed:.4f} that it may lose.")
+        return True, (True, f"{comparison}; its lower end is within the {allowed:.4f} that it may lose.")
     if gain.high < 0 or (gain.high - gain.low) / 2 <= allowed:
-        return True, (False, f"{said}; it may lose {allowed:.4f} at most; the champion stays.")
+        return True, (False, f"{comparison}; it may lose {allowed:.4f} at most; the champion stays.")
     held, consequence = _no_evidence(f"too wide to tell a loss of {allowed:.4f}", settings)
-    return False, (held, f"{said}. {consequence}")
+    return False, (held, f"{comparison}. {consequence}")
 
 
 def _no_evidence(why: str, settings: Gate) -> tuple[bool, str]:
-    alone = settings.without_policy_evidence == "log_loss"
-    consequence = "the log loss decides alone" if alone else "the champion stays"
-    return alone, f"The off-policy gate has no say: {why}; {consequence} (gate.without_policy_evidence)."
+    """Return (whether the challenger passes without off-policy evidence, the sentence)."""
+    loss_decides = settings.without_policy_evidence == "log_loss"
+    consequence = "the log loss decides alone" if loss_decides else "the champion stays"
+    return loss_decides, f"The off-policy gate has no say: {why}; {consequence} (gate.without_policy_evidence)."

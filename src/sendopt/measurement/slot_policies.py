@@ -1,6 +1,6 @@
-"""What "each message in the slot where the model predicts most" would have earned, for one model and another (¶18).
+"""Off-policy values of models: what each message in the slot of its highest prediction would have earned (¶18).
 
-Valued on sends whose slot was drawn with a known probability, after everything that the models learned from.
+The sends have a slot drawn with a known probability, and are later than all data that the models learned from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sendopt.measurement.off_policy import ESTIMATORS, Estimate, Weighted, interval
+from sendopt.measurement.off_policy import ESTIMATORS, Basis, Estimate, Weighted, interval
 from sendopt.stats.arrays import Flags, Floats, Ints
 from sendopt.stats.bootstrap import RESAMPLES, resampled
 
@@ -21,10 +21,10 @@ MIN_SUPPORT = 20  # drawn sends of a channel that a local hour needs before a po
 
 @dataclass(frozen=True)
 class DrawnSends:
-    """N later sends with drawn slots, and the K slots of each one's night.
+    """N later sends with drawn slots, and the K slots of each send's night.
 
-    user (N,) numbers users; success (N,) in {0, 1}; pscore (N,) in (0, 1): that of the drawn slot; drawn (N,): its
-    column; offered (N, K): slots that a policy may choose.
+    user (N,): numbers users. success (N,): 0 or 1. pscore (N,): probability of the drawn slot, in (0, 1). drawn (N,):
+    its column. offered (N, K): slots that a policy may choose.
     """
 
     user: Ints
@@ -36,8 +36,10 @@ class DrawnSends:
 
 @dataclass(frozen=True)
 class PolicyValues:
-    """Success rates by policy and estimator (ips, snips, dr), the paired differences to the champion, else to uniform
-    times, and how often each policy takes the slot that the challenger takes."""
+    """Success rates by policy and estimator (ips, snips, dr).
+
+    `minus_champion` and `minus_uniform`: paired differences. `agrees`: how often a policy takes the challenger's slot.
+    """
 
     sends: int
     users: int
@@ -47,30 +49,31 @@ class PolicyValues:
     agrees: dict[str, float | None]
 
     def gain(self, estimator: str) -> Estimate | None:
-        """Challenger minus champion, None where there is no champion."""
+        """Return challenger minus champion, None where there is no champion."""
         return self.minus_champion.get(CHALLENGER, {}).get(estimator)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a policy and estimator, JSON-ready."""
-        found = []
+        """Return one row for each policy and estimator, JSON-ready."""
+        rows = []
         for name, estimates in self.by.items():
-            for how, e in estimates.items():
-                row = {"policy": name, "estimator": how, **vars(e), "same_slot_as_challenger": self.agrees[name]}
-                for against, table in (("champion", self.minus_champion), ("uniform", self.minus_uniform)):
-                    d = table.get(name, {}).get(how)
+            for estimator, e in estimates.items():
+                row = {"policy": name, "estimator": estimator, **vars(e), "same_slot_as_challenger": self.agrees[name]}
+                for reference, table in (("champion", self.minus_champion), ("uniform", self.minus_uniform)):
+                    difference = table.get(name, {}).get(estimator)
                     row |= {
-                        f"minus_{against}": d and d.value,
-                        f"minus_{against}_low": d and d.low,
-                        f"minus_{against}_high": d and d.high,
+                        f"minus_{reference}": difference and difference.value,
+                        f"minus_{reference}_low": difference and difference.low,
+                        f"minus_{reference}_high": difference and difference.high,
                     }
-                found.append({**row, "sends": self.sends, "users": self.users})
-        return found
+                rows.append({**row, "sends": self.sends, "users": self.users})
+        return rows
 
 
 def offered_slots(local_hour: Ints, drawn: Ints, channel: Ints) -> Flags:
-    """Slots whose local hour at least 20 of the drawn sends of the channel used, and the drawn one; shape (N, K).
+    """Return the slots that a policy may choose, shape (N, K).
 
-    local_hour (N, K), −1 where the slot has no scores; drawn (N,) columns; channel (N,) codes.
+    These are the drawn slot and those whose local hour has at least 20 drawn sends of the channel. local_hour (N, K):
+    −1 where the slot has no scores. drawn (N,): columns. channel (N,): codes.
     """
     used = local_hour[np.arange(len(drawn)), drawn]
     counts = np.zeros((int(channel.max(initial=0)) + 1, 25), np.int64)
@@ -84,47 +87,62 @@ def offered_slots(local_hour: Ints, drawn: Ints, channel: Ints) -> Flags:
 def value(
     sends: DrawnSends, predictions: Mapping[str, Floats], seed: int = 0, samples: int = RESAMPLES
 ) -> PolicyValues:
-    """Every policy of `predictions` (name to success rates if sent in each slot, shape (N, K)), and uniform times.
+    """Return the values of the policies of `predictions` and of uniform times, with their differences paired by user.
 
-    The outcome model of DR is the mean of challenger and champion, so that it leans to neither; they never saw these
-    sends. All differences are paired by user.
+    `predictions`: by name, success rates if sent in each slot, shape (N, K). The outcome model of DR is the mean of
+    challenger and champion, so that it favours neither. They did not learn from these sends.
     """
-    at = np.arange(len(sends.user))
-    contenders = [predictions[name] for name in (CHALLENGER, CHAMPION) if name in predictions]
-    modelled = np.mean(contenders, axis=0)
-    residual = sends.success - modelled[at, sends.drawn]
-    ones = np.ones(len(at))
     chosen = {name: np.where(sends.offered, p, -1.0).argmax(axis=1) for name, p in predictions.items()}
-    seen = {
-        name: Weighted(np.where(slot == sends.drawn, 1.0 / sends.pscore, 0.0), ones, modelled[at, slot], residual)
+    contenders = [predictions[name] for name in (CHALLENGER, CHAMPION) if name in predictions]
+    weighted = _weighted(sends, chosen, np.mean(contenders, axis=0))
+    columns = np.concatenate([w.columns(sends.success) for w in weighted.values()])
+    sums = resampled(columns, sends.user, seed, samples).reshape(len(weighted), 5, samples + 1)
+    sums_of = dict(zip(weighted, sums, strict=True))
+    basis = {name: w.basis(sends.success, sends.user) for name, w in weighted.items()}
+    agrees = {name: None if name == UNIFORM else _share_equal(chosen[name], chosen[CHALLENGER]) for name in weighted}
+    return PolicyValues(
+        sends=len(sends.user),
+        users=len(np.unique(sends.user)),
+        by={n: {key: interval(f(sums_of[n]), basis[n]) for key, f in ESTIMATORS.items()} for n in weighted},
+        minus_champion=_differences(sums_of, basis, CHAMPION),
+        minus_uniform=_differences(sums_of, basis, UNIFORM),
+        agrees=agrees,
+    )
+
+
+def _weighted(sends: DrawnSends, chosen: Mapping[str, Ints], modelled: Floats) -> dict[str, Weighted]:
+    """Return the weights of each policy that takes `chosen[name]` (N,), and of uniform times over the offered slots.
+
+    `modelled` (N, K): the outcome model's success rate in each slot.
+    """
+    row = np.arange(len(sends.user))
+    ones = np.ones(len(row))
+    residual = sends.success - modelled[row, sends.drawn]
+    weighted = {
+        name: Weighted(np.where(slot == sends.drawn, 1.0 / sends.pscore, 0.0), ones, modelled[row, slot], residual)
         for name, slot in chosen.items()
     }
     number = sends.offered.sum(axis=1)
-    everywhere = np.where(sends.offered, modelled, 0.0).sum(axis=1) / number
-    seen[UNIFORM] = Weighted(1.0 / (number * sends.pscore), ones, everywhere, residual)
-    columns = np.concatenate([w.columns(sends.success) for w in seen.values()])
-    sums = resampled(columns, sends.user, seed, samples).reshape(len(seen), 5, samples + 1)
-    of = dict(zip(seen, sums, strict=True))
-    basis = {name: w.basis(sends.success, sends.user) for name, w in seen.items()}
+    mean = np.where(sends.offered, modelled, 0.0).sum(axis=1) / number
+    weighted[UNIFORM] = Weighted(1.0 / (number * sends.pscore), ones, mean, residual)
+    return weighted
 
-    def against(other: str) -> dict[str, dict[str, Estimate]]:
-        if other not in of:
-            return {}
-        return {
-            name: {
-                how: interval(f(of[name]) - f(of[other]), basis[name].beside(basis[other]))
-                for how, f in ESTIMATORS.items()
-            }
-            for name in seen
-            if name != other
+
+def _differences(
+    sums: Mapping[str, Floats], basis: Mapping[str, Basis], reference: str
+) -> dict[str, dict[str, Estimate]]:
+    """Return every other policy's value minus that of `reference`, by estimator; empty without the reference."""
+    if reference not in sums:
+        return {}
+    return {
+        name: {
+            key: interval(f(of_policy) - f(sums[reference]), basis[name].beside(basis[reference]))
+            for key, f in ESTIMATORS.items()
         }
+        for name, of_policy in sums.items()
+        if name != reference
+    }
 
-    mine = chosen[CHALLENGER]
-    return PolicyValues(
-        sends=len(at),
-        users=len(np.unique(sends.user)),
-        by={n: {how: interval(f(of[n]), basis[n]) for how, f in ESTIMATORS.items()} for n in seen},
-        minus_champion=against(CHAMPION),
-        minus_uniform=against(UNIFORM),
-        agrees={name: float((chosen[name] == mine).mean()) if name in chosen and len(at) else None for name in seen},
-    )
+
+def _share_equal(slot: Ints, reference: Ints) -> float | None:
+    return float((slot == reference).mean()) if len(slot) else None

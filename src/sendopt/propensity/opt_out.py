@@ -12,6 +12,7 @@ import pandas as pd
 
 from sendopt.config.schema import OptOut
 from sendopt.stats.arrays import Floats
+from sendopt.stats.beta_binomial import shrunk_rate
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ def fit(counts: pd.DataFrame, settings: OptOut) -> OptOutRates:
     overall = float(counts["opt_outs"].sum()) / sends if sends else 0.0
     by_channel = {}
     for channel, mine in counts.groupby("channel", sort=True):
-        channel_rate = (mine["opt_outs"].sum() + k * overall) / (mine["sends"].sum() + k)
+        channel_rate = shrunk_rate(mine["opt_outs"].sum(), mine["sends"].sum(), overall, k)
         n, x = np.zeros(len(settings.fatigue_edges) + 1), np.zeros(len(settings.fatigue_edges) + 1)
         np.add.at(n, mine["fatigue_bin"], mine["sends"])
         np.add.at(x, mine["fatigue_bin"], mine["opt_outs"])
-        rates = non_decreasing((x + k * channel_rate) / (n + k), n + k)
+        rates = non_decreasing(shrunk_rate(x, n, channel_rate, k), n + k)
         rates = np.minimum(rates * (n.sum() * channel_rate / max((n * rates).sum(), 1e-300)), 1.0)
         by_channel[str(channel)] = tuple(float(r) for r in rates)
     return OptOutRates(tuple(settings.fatigue_edges), overall, by_channel)

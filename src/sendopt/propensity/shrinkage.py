@@ -16,7 +16,9 @@ from scipy.optimize import minimize_scalar
 
 from sendopt.propensity.model import require_columns
 from sendopt.stats.arrays import Floats
+from sendopt.stats.beta_binomial import shrunk_rate
 from sendopt.stats.logistic import clip, expit, logit
+from sendopt.stats.losses import log_loss
 
 MOST, LEAST = 1e6, 0.1  # of κ: no difference between users beyond chance, nothing but differences
 USED = ("mature_90d", "successes_90d", "sessions_30d")
@@ -41,7 +43,7 @@ class Shrinkage:
         require_columns(frame, USED)
         mature, successes, sessions = (frame[name].to_numpy(np.float64) for name in USED)
         prior = self.cohort_rate(sessions)
-        return np.asarray((successes + self.kappa * prior) / (mature + self.kappa), dtype=np.float64)
+        return shrunk_rate(successes, mature, prior, self.kappa)
 
     def cohort_rate(self, sessions: Floats) -> Floats:
         """The rate of each row's segment, shape (N,)."""
@@ -82,7 +84,7 @@ def fit(users: pd.DataFrame, edges: tuple[float, ...]) -> Shrinkage:
     wins = np.bincount(segment, times * x, minlength=count).astype(np.float64)
     overall = float((wins.sum() + 1) / (sends.sum() + 2))
     kappa_segment = kappa_by_moments(wins, sends, np.ones(count), np.zeros(count, np.int64))
-    rates = (wins + kappa_segment * overall) / (sends + kappa_segment)
+    rates = shrunk_rate(wins, sends, overall, kappa_segment)
     kappa = kappa_by_moments(x, n, times, segment)
     return Shrinkage(tuple(edges), overall, tuple(float(r) for r in rates), kappa, kappa_segment)
 
@@ -113,8 +115,7 @@ def kappa_by_likelihood(label: Floats, x: Floats, n: Floats, prior: Floats) -> f
 
     def loss(log_kappa: float) -> float:
         kappa = np.exp(log_kappa)
-        p = clip((x + kappa * prior) / (n + kappa))
-        return float(-(label * np.log(p) + (1 - label) * np.log1p(-p)).mean())
+        return float(log_loss(label, shrunk_rate(x, n, prior, kappa)).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))

@@ -17,6 +17,7 @@ from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity.model import FEATURES, OpenModel, Parts, fold_of, obstacles, split, train, train_arms
 from sendopt.stats.arrays import Floats
+from sendopt.stats.bootstrap import times_drawn
 from sendopt.stats.intervals import PERCENTILES_95
 
 Learner = Literal["s", "t"]
@@ -150,11 +151,9 @@ def qini(points: pd.DataFrame, uplift: Floats, settings: Training) -> Qini:
     order = np.argsort(-uplift, kind="stable")
     levels = np.unique(-uplift, return_inverse=True)[1]
     curve = _curve(worth, levels, np.ones(len(points)))
-    rng = np.random.default_rng(settings.seed)
-    number = int(users.max()) + 1
     drawn = np.empty((settings.bootstrap_samples, 2))
-    for i in range(settings.bootstrap_samples):
-        weight = np.bincount(rng.integers(0, number, number), minlength=number)[users].astype(np.float64)
+    for i, times in enumerate(times_drawn(int(users.max()) + 1, settings.seed, settings.bootstrap_samples)):
+        weight = times[users].astype(np.float64)
         drawn[i] = _area(_curve(worth, levels, weight)), (weight @ worth) / weight.sum()
     low, high = np.percentile(drawn, PERCENTILES_95, axis=0)
     shown = np.linspace(0, len(curve[0]) - 1, min(GRID, len(order)) + 1).astype(np.int64)

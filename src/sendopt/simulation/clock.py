@@ -1,4 +1,4 @@
-"""Local time of many users at once, from `domain.slots`, the one place with zone arithmetic (model ¶1)."""
+"""Local time of many users at once, by the zone arithmetic of `domain.slots` (model ¶1)."""
 
 from __future__ import annotations
 
@@ -18,35 +18,40 @@ _DAYS_BEFORE, _DAYS_AFTER = 400, 800
 
 
 def day_number(day: date) -> int:
-    """Days since 1970-01-01."""
+    """Return the days since 1970-01-01.
+
+    >>> day_number(date(1970, 1, 31))
+    30
+    """
     return (day - _EPOCH_DAY).days
 
 
 def day_start(day: date) -> int:
-    """Epoch seconds of `day` 00:00Z."""
+    """Return the epoch seconds of `day` 00:00Z."""
     return day_number(day) * DAY
 
 
 def iso(at: Ints) -> list[str]:
-    """Epoch seconds as `2026-01-31T08:00:00Z`."""
+    """Return epoch seconds as `2026-01-31T08:00:00Z`."""
     return [f"{text}Z" for text in np.datetime_as_string(at.astype("datetime64[s]"), unit="s")]
 
 
 def seconds_of(texts: Iterable[str]) -> Ints:
-    """Epoch seconds of times as `iso` writes them."""
+    """Return the epoch seconds of times as `iso` writes them, shape (N,)."""
     return np.array([text[:19] for text in texts], "datetime64[s]").astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Offsets of some zones from 400 days before to 800 days after a date; outside, the nearest known offset."""
+    """Offsets of some zones from 400 days before to 800 days after a date; outside, the nearest offset applies."""
 
     zones: tuple[str, ...]
-    changes: tuple[Ints, ...]  # by zone: epoch seconds where a new offset begins, first left out
-    offsets: tuple[Ints, ...]  # by zone: minutes, one more than changes
+    changes: tuple[Ints, ...]  # by zone: epoch seconds where an offset begins, without the first
+    offsets: tuple[Ints, ...]  # by zone: minutes, one more than `changes`
 
     @classmethod
     def around(cls, zones: tuple[str, ...], middle: date) -> Clock:
+        """Return the clock of `zones` around the date `middle`."""
         begin, end = (plan_start(middle + timedelta(days=n)) for n in (-_DAYS_BEFORE, _DAYS_AFTER))
         periods = [offset_periods(zone, begin, end) for zone in zones]
         return cls(
@@ -56,12 +61,12 @@ class Clock:
         )
 
     def local(self, zone: Ints, at: Ints) -> tuple[Ints, Flags]:
-        """(local minute of the day 0 to 1439, weekend) at epoch seconds `at` for indices `zone`; shapes broadcast."""
+        """Return (local minute of the day, weekend) at epoch seconds `at`; `zone`: indices; shapes broadcast."""
         zone, at = np.broadcast_arrays(zone, at)
         offset = np.zeros(at.shape, np.int64)
         for index in np.unique(zone):
-            here = zone == index
-            offset[here] = self.offsets[index][np.searchsorted(self.changes[index], at[here], side="right")]
+            rows = zone == index
+            offset[rows] = self.offsets[index][np.searchsorted(self.changes[index], at[rows], side="right")]
         minutes = at // 60 + offset
         weekday = (minutes // MINUTES_PER_DAY - _FIRST_MONDAY) % 7
         return minutes % MINUTES_PER_DAY, weekday >= 5

@@ -1,7 +1,7 @@
-"""A trial in the simulated world: messages held back at random, and what people did with and without them (model ¶6).
+"""A trial in the simulated world: messages are held back at random, goals occur with and without them (model ¶6).
 
-Its truth is known: a goal (a visit within the hour) comes of itself with a chance that follows the user's habit, and a
-message moves its log-odds by the user's own receptiveness, which for some is below zero.
+The truth is known. Without a message, a goal (a visit within the hour) has a probability that follows the user's habit.
+A message changes its log-odds by the user's receptiveness, which is negative for some users.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from sendopt.errors import ConfigError
 from sendopt.simulation.clock import iso
 from sendopt.simulation.draws import normal, uniform
 from sendopt.simulation.nature import Memory
-from sendopt.simulation.policy import legacy_night
+from sendopt.simulation.policy import LegacyNight, legacy_night
 from sendopt.simulation.population import ZONES
 from sendopt.simulation.world import World
 from sendopt.stats.arrays import Floats, Ints
 
 GOAL_HOURS = 1.0
 RECEPTIVE, RECEPTIVE_SPREAD = 0.35, 0.5  # log-odds that a message adds: mean and spread over users
-PUSHED = 0.4  # more on push than on other channels, in log-odds
-BY_ITSELF = -1.2  # log-odds of a visit within an hour, at a habit of zero
+PUSHED = 0.4  # log-odds that push adds to those of other channels
+BY_ITSELF = -1.2  # log-odds of a visit within an hour without a message, at a habit of zero
 
 
 def p_goal(world: World, user: Ints, at: Ints, channel: Ints) -> tuple[Floats, Floats]:
-    """The true (p(goal | sent), p(goal | not sent)) at epoch seconds `at`; all of shape (N,)."""
+    """Return the true (p(goal | sent), p(goal | not sent)) at epoch seconds `at`; all of shape (N,)."""
     by_itself = BY_ITSELF + world.habit(user, at)
     receptive = RECEPTIVE + RECEPTIVE_SPREAD * normal(world.people.seeds, "receptive")[user]
     pushed = np.array([PUSHED if name == "push" else 0.0 for name in world.channels])[channel]
@@ -36,11 +36,11 @@ def p_goal(world: World, user: Ints, at: Ints, channel: Ints) -> tuple[Floats, F
 
 
 def decision_points(world: World, days: int, share_sent: float = 0.6) -> pd.DataFrame:
-    """One row a decision point of the `days` nights before `world.start`, each sent with probability `share_sent`.
+    """Return the decision points of the `days` nights before `world.start`, each sent with probability `share_sent`.
 
-    Columns as a raw log would have them (user, id, campaign, channel, category, at, tz, pscore, sent, outcome 0/1,
+    Columns are those of a raw log (user, id, campaign, channel, category, at, tz, pscore, sent, outcome 0/1,
     outcome_at) and the truth: p_sent, p_not_sent. The same arguments give the same rows. Raises ConfigError where
-    `share_sent` is not inside (0, 1): an arm would be empty.
+    `share_sent` is not inside (0, 1), since an arm would be empty.
     """
     if not 0 < share_sent < 1:
         raise ConfigError(
@@ -49,32 +49,33 @@ def decision_points(world: World, days: int, share_sent: float = 0.6) -> pd.Data
         )
     memory = Memory.blank(world)
     nights = [world.start - timedelta(days=n) for n in range(days, 0, -1)]
+    points = [_points_of(world, legacy_night(world, day, memory), share_sent) for day in nights]
+    return pd.concat(points, ignore_index=True)
+
+
+def _points_of(world: World, night: LegacyNight, share_sent: float) -> pd.DataFrame:
+    """Return the decision points of one night, in the columns of `decision_points`."""
     people, names, zones = world.people, np.array(list(world.campaigns), object), np.array(list(ZONES), object)
-    found = []
-    for night in (legacy_night(world, day, memory) for day in nights):
-        offers = night.offers
-        user, at, seeds = offers.user, offers.at, offers.seeds
-        sent = uniform(seeds, "held back") < share_sent
-        with_it, without = p_goal(world, user, at, offers.channel)
-        came = uniform(seeds, "goal") < np.where(sent, with_it, without)
-        delay = (uniform(seeds, "goal delay") * GOAL_HOURS * 3600).astype(np.int64)
-        found.append(
-            pd.DataFrame(
-                {
-                    "user": people.ids[user],
-                    "id": night.ids,
-                    "campaign": names[night.campaign],
-                    "channel": np.array(world.channels, object)[offers.channel],
-                    "category": np.array(world.categories, object)[offers.category],
-                    "at": iso(at),
-                    "tz": pd.Series(zones[people.zone[user]]).where(people.zone_known[user], None),
-                    "pscore": share_sent,
-                    "sent": sent,
-                    "outcome": came.astype(int),
-                    "outcome_at": pd.Series(iso(at + delay), dtype=object).where(came, None),
-                    "p_sent": with_it,
-                    "p_not_sent": without,
-                }
-            )
-        )
-    return pd.concat(found, ignore_index=True)
+    offers = night.offers
+    user, at, seeds = offers.user, offers.at, offers.seeds
+    sent = uniform(seeds, "held back") < share_sent
+    p_sent, p_not_sent = p_goal(world, user, at, offers.channel)
+    outcome = uniform(seeds, "goal") < np.where(sent, p_sent, p_not_sent)
+    delay = (uniform(seeds, "goal delay") * GOAL_HOURS * 3600).astype(np.int64)
+    return pd.DataFrame(
+        {
+            "user": people.ids[user],
+            "id": night.ids,
+            "campaign": names[night.campaign],
+            "channel": np.array(world.channels, object)[offers.channel],
+            "category": np.array(world.categories, object)[offers.category],
+            "at": iso(at),
+            "tz": pd.Series(zones[people.zone[user]]).where(people.zone_known[user], None),
+            "pscore": share_sent,
+            "sent": sent,
+            "outcome": outcome.astype(int),
+            "outcome_at": pd.Series(iso(at + delay), dtype=object).where(outcome, None),
+            "p_sent": p_sent,
+            "p_not_sent": p_not_sent,
+        }
+    )

@@ -1,4 +1,4 @@
-"""Plays the world into raw logs: first its history under the old policy, then, night by night, plans."""
+"""Play the world into raw logs: first its history under the legacy policy, then plans, night by night."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PLAN_COLUMNS = (
 
 @dataclass(frozen=True)
 class Counts:
-    """What was written: rows by kind without dirt, sends withheld by reason, and lines of dirt by kind."""
+    """Counts of written rows: by kind without dirt, sends withheld by reason, and lines of dirt by kind."""
 
     users: int = 0
     sends: int = 0
@@ -63,10 +63,10 @@ class Counts:
 
 
 def simulate_history(world: World, raw: Path, days: int, dirt: bool = True) -> Counts:
-    """Write the logs of the `days` nights before `world.start` to `raw`, and the world beside it; what was written.
+    """Write the logs of the `days` nights before `world.start` to `raw`, and the world beside it; return the counts.
 
     Files: users.csv, sends/DATE.jsonl, interactions/DATE.jsonl, sessions/DATE.csv, each row in the file of its own
-    date (of what follows the last night: DATE.from-history.jsonl). An earlier world's files in `raw` are replaced.
+    date (reactions after the last night: DATE.from-history.jsonl). An earlier world's files in `raw` are replaced.
     `dirt` adds the bad rows of `dirt.AMOUNTS`. Raises ConfigError.
     """
     if not isinstance(days, int) or not 1 <= days <= 365:
@@ -84,8 +84,8 @@ def simulate_history(world: World, raw: Path, days: int, dirt: bool = True) -> C
         users, no_keys = world.people.ids[night.offers.user], [None] * len(night.ids)
         for at, rows in interactions(users, night.ids, no_keys, reactions).items():
             later.setdefault(at, []).extend(rows)
-        mine = sorted(later.pop(day.isoformat(), []), key=lambda r: (str(r["at"]), str(r["user"]), str(r["id"])))
-        write_whole(raw / "interactions" / f"{day}.jsonl", json_lines(mine))
+        of_day = sorted(later.pop(day.isoformat(), []), key=lambda r: (str(r["at"]), str(r["user"]), str(r["id"])))
+        write_whole(raw / "interactions" / f"{day}.jsonl", json_lines(of_day))
         counts = _add(counts, reactions, _write_sessions(world, raw, day))
     for at, rows in later.items():
         write_whole(raw / "interactions" / f"{at}.from-{HISTORY}.jsonl", json_lines(rows))
@@ -94,7 +94,7 @@ def simulate_history(world: World, raw: Path, days: int, dirt: bool = True) -> C
 
 
 def offers_of(world: World, plan: pd.DataFrame) -> Offers:
-    """The planned sends as the world takes them, in the plan's order; `second` is the time of each."""
+    """Return the planned sends as offers, in the plan's order; column `second`: epoch seconds of each."""
     people = pd.Series(np.arange(len(world.people.ids)), index=world.people.ids)
     return Offers(
         seeds_of(world.seed, plan["send_key"]),
@@ -215,7 +215,7 @@ def _refuse(column: str, expected: str, wrong: Flags) -> None:
 
 
 def _checked(world: World, plan_date: date, plan: pd.DataFrame) -> pd.DataFrame:
-    """The plan's rows in order of time, user, id, with `second` (epoch) and `sent_at` (ISO)."""
+    """Return the plan's rows in order of time, user, id, with columns `second` (epoch) and `sent_at` (ISO)."""
     if plan_date < world.start:
         raise ConfigError(
             f"plan_date to deliver: got {plan_date}, expected {world.start} or later, for the days before are the "

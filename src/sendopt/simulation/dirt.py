@@ -1,6 +1,6 @@
-"""The dirt of real logs, in known amounts: extra lines and files that an ingest must catch, each kind by its count.
+"""Dirt of real logs in known amounts: extra lines and files that an ingest must detect, counted by kind.
 
-Dirt is only ever added: without the lines named here, and with repeated ones read once, the logs are the clean ones.
+Dirt is only added. Without these lines, and with repeated lines read once, the logs are the clean ones.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ AMOUNTS = {
 
 
 def add_dirt(raw: Path, first: date) -> dict[str, int]:
-    """Add every kind to clean logs that begin on `first`; what was added, by kind (all of AMOUNTS, if any send is)."""
+    """Add every kind of dirt to clean logs that begin on `first`; return what was added, by kind.
+
+    That is all of AMOUNTS, unless the logs hold no send.
+    """
     files = [path for path, _, _ in written(raw, "sends") if path.stat().st_size]
     added = dict.fromkeys(AMOUNTS, 0)
     for kind in ("duplicated_send", "malformed_json", "unparseable_zone_send", "nan_pscore", "far_future"):
-        # from the newest file back, so that dirt lies where a short look-back still meets it
+        # from the newest file back, so that a short look-back still meets the dirt
         for number, path in enumerate(islice(cycle(reversed(files)), AMOUNTS[kind] if files else 0)):
             text = path.read_text()
             write_whole(path, text + _bad_send(kind, number, text.splitlines()[number % 7 % text.count("\n")]))
@@ -47,7 +50,7 @@ def add_dirt(raw: Path, first: date) -> dict[str, int]:
 
 
 def _bad_send(kind: str, number: int, line: str) -> str:
-    """A bad line made from a good one; ids are new except in a duplicate."""
+    """Return a bad line made from a good one; ids are new except in a duplicate."""
     if kind == "duplicated_send":
         return line + "\n"
     if kind == "malformed_json":
@@ -65,6 +68,7 @@ def _bad_send(kind: str, number: int, line: str) -> str:
 
 
 def _orphans(sends: list[Path]) -> Iterator[tuple[Path, list[dict[str, object]]]]:
+    """Yield files of interactions with opens of sends that no log holds."""
     for number, path in enumerate(islice(cycle(reversed(sends)), AMOUNTS["interaction_without_send"] if sends else 0)):
         row = json.loads(path.read_text().splitlines()[0])
         lost = {"user": row["user"], "id": f"lost-{number}", "send_key": None, "kind": "open", "at": row["sent_at"]}

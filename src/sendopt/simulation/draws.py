@@ -1,7 +1,7 @@
-"""Random numbers without a state: each is a function of what it is for, so plans and machines cannot disturb them.
+"""Random numbers without a state: each is a function of its purpose, so plans and machines cannot change it.
 
-A draw is keyed by a 64-bit seed per entity (a user, a send) and a path of lanes ("open", 20_100, …). Only integer
-arithmetic lies between key and number: the same on any machine, for any order, batch or number of threads.
+A draw is keyed by a 64-bit seed of an entity (a user, a send) and a path of lanes ("open", 20_100, …). Only integer
+arithmetic leads from key to bits: they are the same on any machine, in any order, batch or number of threads.
 """
 
 from __future__ import annotations
@@ -24,42 +24,47 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 def seeds_of(seed: int, texts: Iterable[str]) -> Seeds:
-    """One 64-bit seed a text, shape (len(texts),)."""
+    """Return a 64-bit seed for each text, shape (len(texts),)."""
     key = str(seed).encode()
     words = [hashlib.blake2b(t.encode(), digest_size=8, key=key).digest() for t in texts]
     return np.frombuffer(b"".join(words), dtype="<u8").astype(np.uint64)
 
 
 def uniform(seeds: Seeds, *lanes: Lane) -> Floats:
-    """Numbers strictly inside (0, 1), one a seed; 52 random bits each."""
+    """Return a number strictly inside (0, 1) for each seed, with 52 random bits.
+
+    >>> draws = uniform(seeds_of(7, ["u1", "u2"]), "open")
+    >>> bool((draws == uniform(seeds_of(7, ["u1", "u2"]), "open")).all())
+    True
+    """
     return ((_mixed(seeds, lanes) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def normal(seeds: Seeds, *lanes: Lane) -> Floats:
-    """Standard normal numbers, one a seed."""
+    """Return a standard normal number for each seed."""
     return np.asarray(ndtri(uniform(seeds, *lanes)), dtype=np.float64)
 
 
 def poisson(seeds: Seeds, mean: Floats, most: int, *lanes: Lane) -> Ints:
-    """Poisson counts of the given means, cut at `most`; one a seed."""
-    at = uniform(seeds, *lanes)
+    """Return a Poisson count for each seed, of the given means, capped at `most`."""
+    draw = uniform(seeds, *lanes)
     term = np.exp(-mean)
     below, count = term.copy(), np.zeros(len(seeds), np.int64)
     for k in range(1, most + 1):
-        count += at > below
+        count += draw > below
         term = term * mean / k
         below += term
     return count
 
 
 def choice(seeds: Seeds, weights: Iterable[float], *lanes: Lane) -> Ints:
-    """Indices into `weights` with probabilities proportional to them; one a seed."""
+    """Return an index into `weights` for each seed, with probabilities proportional to the weights."""
     edges = np.cumsum(np.asarray(list(weights), np.float64))
     return np.searchsorted(edges / edges[-1], uniform(seeds, *lanes)).astype(np.int64).clip(0, len(edges) - 1)
 
 
 def _mixed(seeds: Seeds, lanes: tuple[Lane, ...]) -> Seeds:
-    """SplitMix64's finaliser once a lane; wraps around by design."""
+    """Return the seeds after SplitMix64's finaliser for each lane; overflow wraps around by design."""
     word = seeds
     for lane in lanes:
         step = np.uint64((_number(lane) * _GOLDEN + _GOLDEN) & _MASK)

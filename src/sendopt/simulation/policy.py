@@ -1,4 +1,4 @@
-"""The policy that made the history: random campaigns at random permitted hours, each with its exact probability."""
+"""The legacy policy behind the history: random campaigns at random permitted hours, with exact probabilities."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sendopt.stats.arrays import Flags, Floats, Ints
 
 FIRST_HOUR, LAST_HOUR = 8, 21  # local hours of slot starts, both included
 MESSAGES = (0.45, 0.35, 0.14, 0.06)  # share of user-nights with 0, 1, 2, 3 messages
-ZONE_IF_UNKNOWN = "Europe/London"  # the legacy system's own guess; the log shows no zone
+ZONE_IF_UNKNOWN = "Europe/London"  # assumed by the legacy system; the log shows no zone
 
 
 @dataclass(frozen=True)
 class LegacyNight:
-    """One night's offers; all arrays have shape (N,)."""
+    """Offers of one night; all arrays have shape (N,)."""
 
     offers: Offers
     ids: list[str]  # notification ids
@@ -32,10 +32,11 @@ class LegacyNight:
 
 
 def legacy_night(world: World, day: date, memory: Memory) -> LegacyNight:
-    """Each user's 0 to 3 different campaigns, drawn by audience share among those whose channel and category the user
-    accepts at the night's start, each at a slot drawn uniformly (and apart from the others) from the permitted ones.
+    """Return the offers of one night: 0 to 3 different campaigns for each user.
 
-    Campaign windows and dates bind plans, not this old policy: its log covers every hour for every campaign.
+    Campaigns are drawn by audience share among those whose channel and category the user accepts at the night's start.
+    Slots are drawn uniformly and independently from the permitted ones. Campaign windows and dates bind plans, not this
+    policy, so its log covers every hour for every campaign.
     """
     ranking, allowed = _ranking(world, day, memory)
     permitted = permitted_slots(world, day)
@@ -60,38 +61,41 @@ def legacy_night(world: World, day: date, memory: Memory) -> LegacyNight:
 
 
 def permitted_slots(world: World, day: date) -> Flags:
-    """(U, slots): the slot starts at a local hour from 8 to 21 and lies outside the user's own quiet hours."""
+    """Return whether a slot starts at a local hour from 8 to 21, outside the user's quiet hours; shape (U, slots)."""
     people, starts = world.people, world.slot_starts(day)
     zone = np.where(people.zone_known, people.zone, list(ZONES).index(ZONE_IF_UNKNOWN))
     minute, _ = world.clock.local(zone[:, None], starts[None, :])
     allowed = (minute >= 60 * FIRST_HOUR) & (minute < 60 * (LAST_HOUR + 1))
     for index, (begin, end) in enumerate(QUIET):
-        mine = people.quiet == index
-        allowed[mine] &= outside(minute[mine], np.full_like(minute[mine], world.slot_minutes), begin, end)
+        users = people.quiet == index
+        allowed[users] &= outside(minute[users], np.full_like(minute[users], world.slot_minutes), begin, end)
     return allowed
 
 
 def _ranking(world: World, day: date, memory: Memory) -> tuple[Ints, Ints]:
-    """(campaigns of each user, in the order they are taken; how many the user may get): a race with speeds ∝ share."""
+    """Return (each user's campaigns in the order they are taken, how many the user may get).
+
+    The order is that of an exponential race with speeds proportional to the audience shares.
+    """
     people, number = world.people, day_number(day)
     category, channel = _codes(world)
     on = people.owns & (memory.off_at > day_start(day))
     speeds = np.array([_share(c) for c in world.campaigns.values()])
     waits = np.stack([-np.log(uniform(people.seeds, "race", name, number)) for name in world.campaigns], axis=1)
-    may = on[:, channel] & ~people.refuses[:, category] & (speeds > 0)
-    finish = np.where(may, waits / np.where(speeds > 0, speeds, 1.0), np.inf)
-    return np.argsort(finish, axis=1, kind="stable"), may.sum(axis=1)
+    accepted = on[:, channel] & ~people.refuses[:, category] & (speeds > 0)
+    finish = np.where(accepted, waits / np.where(speeds > 0, speeds, 1.0), np.inf)
+    return np.argsort(finish, axis=1, kind="stable"), accepted.sum(axis=1)
 
 
 def _codes(world: World) -> tuple[Ints, Ints]:
-    """(category, channel) of each campaign, as indices."""
+    """Return (category, channel) of each campaign, as indices."""
     campaigns = world.campaigns.values()
     category = np.array([world.categories.index(c.category) for c in campaigns], np.int64)
     return category, np.array([world.channels.index(c.channel) for c in campaigns], np.int64)
 
 
 def _share(campaign: Campaign) -> float:
-    """Share of users in the audience; the old policy sent nothing for upstream systems."""
+    """Return the share of users in the audience; the legacy policy sends nothing for upstream systems."""
     match campaign.audience:
         case AudienceAll():
             return 1.0

@@ -1,4 +1,4 @@
-"""Who lives in the simulated world: invented users with zones, consent, habits and tastes, all drawn by user id."""
+"""Users of the simulated world, with zones, consent, habits and tastes, all drawn by user id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ZONES = {  # share of users, in no particular unit
     "Pacific/Auckland": 2,
 }
 QUIET = (("22:00", "07:00"), ("21:00", "09:00"), ("20:00", "08:00"))
-MISSING_ZONE, OWN_QUIET, CATEGORY_OPT_OUT = 0.01, 0.05, 0.03  # shares of users (the last: of user × category)
+MISSING_ZONE, OWN_QUIET, CATEGORY_OPT_OUT = 0.01, 0.05, 0.03  # shares of users; the last: of user × category
 TENURE_DAYS = 365
 
 # Preferred local minutes of a day, and the share of users who hold each first.
@@ -42,7 +42,7 @@ PREFERRED = {
 }
 SPREAD_MINUTES = 40.0  # of one user's preferred time about its type's
 WEEKEND_LATER_MINUTES = 75.0
-PREFERENCE = 1.25  # log-odds between a preferred time and none, median user
+PREFERENCE = 1.25  # log-odds of a preferred time against none, median user
 OPENNESS, OPENNESS_SPREAD = -2.2, 0.85  # log-odds of an open: median user, spread between users
 TASTE_SPREAD = 0.45  # log-odds, user × category
 SESSIONS_PER_DAY = 1.1  # median user
@@ -77,7 +77,7 @@ def populate(
     categories: tuple[str, ...],
     start: date,
 ) -> Population:
-    """`users` people, u000001 on; person i is the same in a world of any size and any set of campaigns."""
+    """Return `users` people, from u000001 on; person i is the same in a world of any size and any campaigns."""
     ids = np.array([f"u{i:06d}" for i in range(1, users + 1)], object)
     key = seeds_of(seed, ids)
     openness = normal(key, "openness")
@@ -102,7 +102,7 @@ def populate(
 
 
 def _preferences(key: Seeds) -> tuple[Floats, Floats]:
-    """Preferred times and their strengths: half the users have a second one, which weighs more on weekends."""
+    """Return preferred times and their strengths; half the users have a second time, stronger on weekends."""
     centres = 60.0 * np.array([hour for hour, _ in PREFERRED.values()])
     shares = [float(share) for _, share in PREFERRED.values()]
     minutes = np.stack(

@@ -1,8 +1,8 @@
-"""Raw logs of the world, as files: `users.csv` and, by date, `sends`, `interactions` and `sessions` below one folder.
+"""Raw logs of the world as files in one folder: `users.csv` and, by date, `sends`, `interactions` and `sessions`.
 
-Who owns a file decides who may rewrite it. `interactions/A.jsonl` belongs to date A; what a send of date S causes on a
-later date A stands in `interactions/A.from-S.jsonl`, which belongs to S. So playing S again rewrites exactly its own
-files. History, played as one, owns all its files; what it causes after its last night is in `A.from-history.jsonl`.
+Every file has an owner, which alone may rewrite it. `interactions/A.jsonl` belongs to date A. Reactions on date A to a
+send of an earlier date S are in `interactions/A.from-S.jsonl`, which belongs to S, so playing S again rewrites exactly
+the files of S. The history owns all its files; reactions after its last night are in `A.from-history.jsonl`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,12 @@ _NAME = re.compile(r"^(\d{4}-\d\d-\d\d)(?:\.from-(\d{4}-\d\d-\d\d|history))?\.(?
 
 
 def json_lines(rows: Iterable[dict[str, object]]) -> str:
+    """Return the rows as JSON lines."""
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
 
 def users_csv(world: World) -> str:
-    """Everyone, as known when the history ends; later opt-outs are in the interactions."""
+    """Return all users as known when the history ends; later opt-outs are in the interactions."""
     people, zones = world.people, list(ZONES)
     rows = []
     for i, created in enumerate(iso(people.created)):
@@ -48,15 +50,16 @@ def users_csv(world: World) -> str:
 
 
 def sessions_csv(world: World, user: Ints, at: Ints) -> str:
+    """Return the sessions of `user` (N,) at epoch seconds `at` (N,) as CSV."""
     return _csv(("user", "at"), zip(world.people.ids[user], iso(at), strict=True))
 
 
 def interactions(
     users: Iterable[str], ids: Iterable[str], send_keys: Iterable[str | None], reactions: Reactions
 ) -> dict[str, list[dict[str, object]]]:
-    """Rows by the UTC date of their time, in order of time; one row a reaction of the given sends."""
-    who = list(zip(users, ids, send_keys, strict=True))
-    found = []
+    """Return one row for each reaction to the given sends, by UTC date, in order of time."""
+    sends = list(zip(users, ids, send_keys, strict=True))
+    events = []
     times_of = {
         "open": reactions.opened,
         "click": reactions.clicked,
@@ -65,16 +68,16 @@ def interactions(
     }
     for kind, times in times_of.items():
         rows = np.flatnonzero(times != NEVER)
-        found += [(at, *who[row], kind) for row, at in zip(rows, iso(times[rows]), strict=True)]
+        events += [(at, *sends[row], kind) for row, at in zip(rows, iso(times[rows]), strict=True)]
     by_date: dict[str, list[dict[str, object]]] = {}
-    for at, user, notification, send_key, kind in sorted(found, key=lambda f: (f[0], f[1], f[2], f[4])):
+    for at, user, notification, send_key, kind in sorted(events, key=itemgetter(0, 1, 2, 4)):
         row: dict[str, object] = {"user": user, "id": notification, "send_key": send_key, "kind": kind, "at": at}
         by_date.setdefault(at[:10], []).append(row)
     return by_date
 
 
 def written(raw: Path, folder: str) -> list[tuple[Path, str, str]]:
-    """The world's own files of a folder, in order of name: (path, date, owner: a date or "history")."""
+    """Return the world's files of a folder, in order of name: (path, date, owner: a date or "history")."""
     files = []
     for path in sorted((raw / folder).glob(f"*.{FOLDERS[folder]}")):
         if match := _NAME.match(path.name):
@@ -83,9 +86,9 @@ def written(raw: Path, folder: str) -> list[tuple[Path, str, str]]:
 
 
 def remember(world: World, raw: Path, plan_date: date) -> Memory:
-    """Fatigue and opt-outs at `plan_date` 00:00Z, from every send (and what came of it) of earlier dates.
+    """Return fatigue and opt-outs at `plan_date` 00:00Z, from all sends of earlier dates and their reactions.
 
-    Bad rows, which an ingest would refuse, never happened in the world and do not count.
+    Rows that an ingest would refuse do not count: they never happened in the world.
     """
     memory, index = Memory.blank(world), {u: i for i, u in enumerate(world.people.ids)}
     channels = {c: i for i, c in enumerate(world.channels)}
@@ -104,6 +107,7 @@ def remember(world: World, raw: Path, plan_date: date) -> Memory:
 
 
 def _good_sends(path: Path, day: date, known: dict[str, int]) -> Iterator[dict[str, str]]:
+    """Yield the sends of a file that an ingest would accept, each once."""
     seen: set[tuple[str, str]] = set()
     for line in path.read_text().splitlines():
         try:
@@ -118,7 +122,7 @@ def _good_sends(path: Path, day: date, known: dict[str, int]) -> Iterator[dict[s
 
 
 def _opt_outs(raw: Path) -> dict[tuple[str, str], int]:
-    """(user, id) -> epoch seconds of every opt-out."""
+    """Return the epoch seconds of every opt-out, by (user, id)."""
     rows = []
     for path, _, _ in written(raw, "interactions"):
         rows += [json.loads(line) for line in path.read_text().splitlines() if '"kind":"opt_out"' in line]

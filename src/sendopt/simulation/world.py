@@ -1,7 +1,7 @@
-"""A world whose truth is known: what each user would do, at any time, with any message.
+"""The simulated world: its truth says how likely each user reacts to any message at any time.
 
-`p_open`, `p_order` and `p_opt_out` are the truth that tests and benches compare estimates with; the pipeline sees raw
-logs only.
+Tests and benchmarks compare estimates with the truth: `p_open`, `p_order` and `p_opt_out`. The pipeline sees raw logs
+only.
 Log-odds of an open within 24 h = openness(user) + taste(user, category) + appeal(category) + channel + habit(user,
 local time) − 0.1 · fatigue. habit = a curve common to all + `personal_timing` · the user's own preferred times. Fatigue
 is each channel's points per earlier send, halving every 72 h (like model ¶9d, with points of the world's own).
@@ -30,7 +30,7 @@ from sendopt.stats.arrays import Floats, Ints
 HALF_LIFE_SECONDS = 72 * 3600
 OPEN_HOURS = 24  # p_open counts opens up to so many hours after the send
 FATIGUE_ON_OPEN = 0.10  # log-odds lost per point
-FATIGUE_OF_DOUBLE_OPT_OUT = 3.0  # points at which opting out is twice as likely as rested
+FATIGUE_OF_DOUBLE_OPT_OUT = 3.0  # points that double the probability of an opt-out
 MAX_FATIGUE_FACTOR, MAX_OPT_OUT = 12.0, 0.05
 APPEAL_SPREAD = 0.15  # log-odds between categories
 
@@ -52,7 +52,7 @@ COMMON = (
 
 @dataclass(frozen=True)
 class ChannelTruth:
-    """How a channel behaves: log-odds it adds to an open, rested opt-out probability, points, share of owners."""
+    """A channel: log-odds it adds to an open, opt-out probability without fatigue, points, share of owners."""
 
     opens: float
     opt_out: float
@@ -94,10 +94,10 @@ class World:
         grid: Grid | None = None,
         personal_timing: float = 1.0,
     ) -> World:
-        """The world of these arguments, always the same one.
+        """Return the world of these arguments; the same arguments give the same world.
 
-        users ≥ 1; seed ≥ 0; `channels` are names (a mapping's keys do); `personal_timing` ≥ 0 scales the personal
-        part of every habit, of opens and of sessions: at 0 all users share one curve. Raises ConfigError.
+        users: 1 to 999,999. seed ≥ 0. channels: names, or a mapping by name. personal_timing ≥ 0 scales the personal
+        part of every habit, of opens and of sessions; at 0 all users share one curve. Raises ConfigError.
         """
         names = tuple(channels)
         _check(users, seed, campaigns, names, personal_timing)
@@ -117,7 +117,7 @@ class World:
         )
 
     def habit(self, user: Ints, at: Ints) -> Floats:
-        """Log-odds that the local time adds, common and personal; indices and epoch seconds broadcast."""
+        """Return the log-odds that the local time adds, common and personal; indices and epoch seconds broadcast."""
         user, at = np.broadcast_arrays(user, at)
         minute, weekend = self.clock.local(self.people.zone[user], at)
         common = np.where(weekend, *(_common(minute, bumps) for bumps in (COMMON[1], COMMON[0])))
@@ -131,10 +131,10 @@ class World:
         return common + self.personal_timing * personal
 
     def p_open(self, user: Ints, at: Ints, category: Ints, channel: Ints, fatigue: Floats | float) -> Floats:
-        """The true probability of an open within 24 h of a send at epoch seconds `at` (UTC).
+        """Return the true probability of an open within 24 h of a send at epoch seconds `at` (UTC).
 
-        `user`, `category`, `channel` are indices, `fatigue` the points just before the send; all broadcast. It is
-        the truth whether or not the user owns the channel or consents.
+        `user`, `category`, `channel` are indices, `fatigue` the points just before the send; all broadcast. Ownership
+        of the channel and consent are not considered.
         """
         user = np.asarray(user)
         log_odds = self.people.openness[user] + self.people.taste[user, category] + self.appeal[category]
@@ -142,34 +142,34 @@ class World:
         return np.minimum(expit(log_odds - FATIGUE_ON_OPEN * np.asarray(fatigue)), 0.95)
 
     def p_opt_out(self, user: Ints, channel: Ints, fatigue: Floats | float) -> Floats:
-        """The true probability, in [0, 0.05], that a send makes the user turn its channel off; see `p_open`."""
+        """Return the true probability, in [0, 0.05], that a send makes the user turn its channel off; see `p_open`."""
         factor = np.minimum(1 + (np.asarray(fatigue) / FATIGUE_OF_DOUBLE_OPT_OUT) ** 2, MAX_FATIGUE_FACTOR)
         return np.minimum(self._channel("opt_out")[channel] * self.people.readiness[user] * factor, MAX_OPT_OUT)
 
     def p_order(self, user: Ints, category: Ints) -> Floats:
-        """The true probability that an open is followed by an order (a `goal`), soon or late; indices broadcast.
+        """Return the true probability that an order (a `goal`) follows an open, at any time; indices broadcast.
 
-        It differs by category and person, and not as the chance of an open does: those who are often there order more.
+        It differs by category and person, otherwise than that of an open: users with many sessions order more.
         """
         by_category = np.array([ORDERS.get(name, ORDER) for name in self.categories], np.float64)
         people, user = self.people, np.asarray(user)
         often = ORDER_SESSIONS * np.log(people.sessions[user] / SESSIONS_PER_DAY)
-        own = ORDER_SPREAD * normal(people.seeds[user], "order")
-        return np.asarray(expit(by_category[category] + often + own), np.float64)
+        personal = ORDER_SPREAD * normal(people.seeds[user], "order")
+        return np.asarray(expit(by_category[category] + often + personal), np.float64)
 
     def points(self, channel: Ints) -> Floats:
-        """Fatigue points that one send on each of these channels adds."""
+        """Return the fatigue points that one send on each of these channels adds."""
         return self._channel("points")[channel]
 
     def slot_starts(self, plan_date: date) -> Ints:
-        """Epoch seconds of the starts of the slots of `plan_date`, shape (24 h / slot_minutes,)."""
+        """Return the epoch seconds at which the slots of `plan_date` start, shape (24 h / slot_minutes,)."""
         return day_start(plan_date) + np.arange(0, DAY, self.slot_minutes * 60, dtype=np.int64)
 
     def _channel(self, field: str) -> Floats:
         return np.array([getattr(KNOWN_CHANNELS.get(c, OTHER_CHANNEL), field) for c in self.channels], np.float64)
 
     def save(self, path: Path) -> None:
-        """Write what `load` needs: the arguments of `create` but the campaigns, which `growth.yaml` owns."""
+        """Write the arguments of `create` for `load`, without the campaigns, which `growth.yaml` owns."""
         facts = {
             "users": len(self.people.ids),
             "seed": self.seed,
@@ -183,8 +183,11 @@ class World:
 
     @classmethod
     def load(cls, path: Path, campaigns: Mapping[str, Campaign]) -> World:
-        """The world that `save` wrote. Campaigns may have changed since: each user's truth by category stays. Raises
-        ConfigError where the file is missing or is no world."""
+        """Return the world that `save` wrote.
+
+        Campaigns may have changed since: each user's truth by category stays. Raises ConfigError where the file is
+        missing or is no world.
+        """
         try:
             facts = json.loads(path.read_text())
             return cls.create(
@@ -203,7 +206,7 @@ class World:
 
 
 def world_file(raw: Path) -> Path:
-    """Where the world of the raw logs in `raw` is kept: beside them, so that no log reader meets it."""
+    """Return the file of the world of the raw logs in `raw`: beside them, so that no log reader reads it."""
     return raw.parent / "world.json"
 
 
@@ -212,7 +215,7 @@ def _common(minute: Ints, bumps: tuple[tuple[float, float], ...]) -> Floats:
 
 
 def _bump(minute: Ints, centre: Floats | np.float64) -> Floats:
-    """1 at the centre, about 0 six hours away, circular over the day."""
+    """Return a bump over the circular day: 1 at the centre, about 0 six hours away."""
     angle = (minute - centre) * (2 * math.pi / MINUTES_PER_DAY)
     return np.asarray(np.exp(_KAPPA * (np.cos(angle) - 1)), np.float64)
 

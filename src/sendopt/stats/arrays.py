@@ -1,4 +1,4 @@
-"""The types of numpy arrays that pure code passes on; shapes stand in docstrings."""
+"""Types of the numpy arrays that pure packages exchange. The docstring of each function states the shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of predicted chances."""
+"""Losses of predicted probabilities."""
 
 from __future__ import annotations
 

@@ -1,31 +1,39 @@
-"""Logged decisions about when to send: what evaluation needs of a log, and its split into two parts.
-
-A decision's `kind` says what its `pscore` is the probability of: `slot` (the row's slot was drawn among others; the row
-was then sent) or `send` (the row is a point of time at which sending itself was drawn, as in a micro-randomised trial).
-"""
+"""Logged decisions about when to send, as arrays, and their split into two parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 
 from sendopt.domain.keys import unit_interval
 from sendopt.stats.arrays import Flags, Floats, Ints
 
-FIRST_PART = 0.6  # share of each user's decisions that everything is fitted on
+FIRST_PART = 0.6  # share of each user's decisions that all models are fitted on
 MIN_SUPPORT = 20  # sends in the first part that a slot needs before a policy may choose it
-MIN_USERS = 10
+MIN_USERS = 10  # people to evaluate on
 MIN_REST = 100  # sends to evaluate on
-MIN_PAST = 3  # decisions of a person before they can be split in time: of fewer, the first 60 % rounded up are all
+MIN_PAST = 3  # decisions that a person needs to be split in time: the first 60 % of fewer, rounded up, are all
+
+
+class DecisionKind(StrEnum):
+    """What was drawn with probability `pscore`.
+
+    `slot`: the slot of a send, among others. `send`: whether to send at a point of time, as in a micro-randomised
+    trial.
+    """
+
+    SLOT = "slot"
+    SEND = "send"
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """Arrays of shape (N,), ordered by user and time.
+    """Logged decisions: arrays of shape (N,), ordered by user and time.
 
-    user, slot, segment, campaign: codes from 0; success in {0, 1}; sent: False only where nothing went out; pscore in
-    (0, 1]; day: the number of the decision's day, None where it is not known. `slots` and `segments` name the codes.
+    user, slot, segment, campaign: codes from 0. success: 0 or 1. sent: False only where nothing went out. pscore: in
+    (0, 1]. day: the number of the decision's day, None where unknown. `slots` and `segments` name the codes.
     """
 
     user: Ints
@@ -35,7 +43,7 @@ class Decisions:
     success: Floats
     sent: Flags
     pscore: Floats
-    kind: str
+    kind: DecisionKind
     slots: tuple[str, ...]
     segments: tuple[str, ...] = ("all",)
     day: Ints | None = None
@@ -44,43 +52,43 @@ class Decisions:
         return len(self.user)
 
     def rows(self, which: Flags | Ints) -> Decisions:
-        """The decisions where `which` (N,) is True, or those at its places."""
+        """Return the decisions where `which` (N,) is True, or those at the positions `which`."""
         names = ("user", "slot", "segment", "campaign", "success", "sent", "pscore")
         day = None if self.day is None else self.day[which]
         return replace(self, day=day, **{name: getattr(self, name)[which] for name in names})
 
     def distinct(self) -> tuple[Decisions, Ints]:
-        """One decision of each (user, segment), and the place of every decision's own among them, shape (N,)."""
+        """Return (one decision of each pair of user and segment, the position of each decision's pair, shape (N,))."""
         key = self.user * len(self.segments) + self.segment
-        _, first, place = np.unique(key, return_index=True, return_inverse=True)
-        return self.rows(first), place.astype(np.int64)
+        _, first, pair = np.unique(key, return_index=True, return_inverse=True)
+        return self.rows(first), pair.astype(np.int64)
 
     @property
     def not_sent_arm(self) -> bool:
-        """Whether sending itself was drawn, so that unsent decisions show what happens anyway."""
-        return self.kind == "send" and not bool(self.sent.all())
+        """Whether sending was drawn and some decisions were not sent: these show what happens without a send."""
+        return self.kind == DecisionKind.SEND and not bool(self.sent.all())
 
     @property
     def acted(self) -> Flags:
-        """Rows whose outcome is that of the logged action of a timing policy: all drawn slots, or the sent points."""
-        return np.ones(len(self), bool) if self.kind == "slot" else self.sent
+        """Rows whose outcome is that of a send, shape (N,): all drawn slots, or the sent points of time."""
+        return np.ones(len(self), bool) if self.kind == DecisionKind.SLOT else self.sent
 
     @property
     def in_first_part(self) -> Flags:
-        """The decisions that everything is fitted on, shape (N,); see `first_part`."""
+        """Whether a decision is in the part that all models are fitted on, shape (N,); see `first_part`."""
         return self.first_part("fit")
 
     def first_part(self, salt: str) -> Flags:
-        """The first 60 % of each person's decisions, rounded up; shape (N,).
+        """Return whether a decision is among the first 60 % of its user, rounded up; shape (N,).
 
-        A person with fewer than three decisions has no later one then, so such people go whole into either part: 60 %
-        of them into the first, by a keyed hash of `salt` and the person's code.
+        A user with fewer than three decisions cannot be split in time. Such users go into one part with all their
+        decisions: 60 % of them into the first part, by a keyed hash of `salt` and the user's code.
         """
         if not len(self):
             return np.zeros(0, bool)
-        places = np.arange(len(self))
+        position = np.arange(len(self))
         start = np.r_[True, self.user[1:] != self.user[:-1]]
-        rank = places - np.maximum.accumulate(np.where(start, places, 0))
+        rank = position - np.maximum.accumulate(np.where(start, position, 0))
         sizes = np.bincount(self.user)
         count = sizes[self.user]
         whole = np.flatnonzero((sizes > 0) & (sizes < MIN_PAST))
@@ -90,17 +98,21 @@ class Decisions:
 
     @property
     def supported(self) -> Flags:
-        """(K,): slots with enough sends in the first part for a policy to choose them."""
-        known = np.bincount(self.slot[self.in_first_part & self.acted], minlength=len(self.slots))
-        return np.asarray(known >= MIN_SUPPORT, dtype=np.bool_)
+        """Slots with enough sends in the first part for a policy to choose them, shape (K,)."""
+        sends = np.bincount(self.slot[self.in_first_part & self.acted], minlength=len(self.slots))
+        return np.asarray(sends >= MIN_SUPPORT, dtype=np.bool_)
 
 
 def totals(group: Ints, value: Floats | Flags, groups: int) -> Floats:
-    """Sum of `value` (N,) in each group, shape (groups,)."""
+    """Return the sum of `value` (N,) in each group, shape (groups,).
+
+    >>> totals(np.array([0, 1, 0]), np.array([1.0, 2.0, 3.0]), 3).tolist()
+    [4.0, 2.0, 0.0]
+    """
     return np.bincount(group, value, groups).astype(np.float64)
 
 
 def without_certain(log: Decisions) -> tuple[Decisions, int]:
-    """The decisions that were drawn at all, and how many were not: with pscore 1 no other action was possible."""
+    """Return (the decisions that were drawn, the number of others): at pscore 1 no other action was possible."""
     certain = log.pscore >= 1.0
     return log.rows(~certain), int(certain.sum())

@@ -1,11 +1,12 @@
-"""A log of decisions by its column mapping: every row is used, or left out for one reason that is counted.
+"""Read a log of decisions by its column mapping: every row is used, or dropped for one counted reason.
 
-Rows are read by the reader of `sendopt ingest`, and a success is what the nights' features count (`domain.success`).
+Rows are read by the reader of `sendopt ingest`. A success is what the nights' features count (`domain.success`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +19,13 @@ from sendopt.config.schema import Ingest, Label
 from sendopt.domain.slots import local_hour
 from sendopt.domain.success import SuccessRule, judge, rule_of
 from sendopt.errors import ConfigError
-from sendopt.ingest import SourceMapping
+from sendopt.ingest import SourceMapping, TableMapping
 from sendopt.ingest.counts import OUTCOMES, Counts, require_readable
 from sendopt.ingest.reader import RawTable, Reading, read_table
 from sendopt.ingest.schema import Decision
 from sendopt.ingest.values import first, flag, is_number, micros
 from sendopt.ingest.vocabulary import CONSENT_KINDS
-from sendopt.timing.decisions import Decisions
+from sendopt.timing.decisions import DecisionKind, Decisions
 from sendopt.timing.matching import with_send
 
 LIMITS = Ingest()
@@ -32,15 +33,30 @@ _DAY = 86_400_000_000  # microseconds
 
 
 @dataclass(frozen=True)
-class Log:
-    """The decisions and what became of the rows: rows_in = used + those in `dropped`. None where pscore is missing.
+class Outcomes:
+    """Outcomes of sends as read. `read`: sends used; `successes` among them; `rows_in`: rows that hold an outcome.
 
-    `outcomes` says how many rows hold an outcome, and which of them were not used.
+    `not_used`: rows of outcomes not used, by reason; `examples`: a few texts behind a reason.
+    """
+
+    read: int = 0
+    successes: int = 0
+    rows_in: int = 0
+    not_used: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Log:
+    """The decisions of a log, None where `pscore` is missing, and the counts of its rows.
+
+    `rows_in` is the rows used plus those in `dropped` (by reason). `unsent_as_failures`: drawn slots that were not sent
+    after all.
     """
 
     decisions: Decisions | None
     rows_in: int
-    dropped: dict[str, int]
+    dropped: Mapping[str, int]
     outcome: str
     slot_from: str
     people: int = 0
@@ -48,15 +64,16 @@ class Log:
     last_day: str = ""
     unsent_as_failures: int = 0
     warnings: tuple[str, ...] = field(default=())
-    outcomes: dict[str, Any] = field(default_factory=dict)
+    outcomes: Outcomes = field(default_factory=Outcomes)
 
     @property
     def used(self) -> int:
+        """Number of rows that became decisions."""
         return self.rows_in - sum(self.dropped.values())
 
 
 def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: float, limits: Ingest = LIMITS) -> Log:
-    """The log of `source`, a file or folder, under `mapping`.
+    """Return the log of `source`, a file or folder, under `mapping`.
 
     An outcome in the row of its send counts by its own kind, else interactions of kind `label` and those that imply it;
     both within `window_hours` of the send where they have a time. Sends whose window is not over by the log's last
@@ -64,6 +81,36 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
     file does not fit the mapping or more rows or outcomes than `limits` allows cannot be read, ConfigError where the
     mapping names no outcome.
     """
+    sends = _sends_mapping(mapping)
+    has_pscore = "pscore" in {*sends.columns, *sends.constants}
+    raw = read_table(Reading("sends", mapping, decisions=True), source)
+    frame = raw.rows
+    reason = first(frame["reason"].to_numpy(object), _duplicates(frame))
+    once = frame[reason == None]  # noqa: E711  elementwise; as ingest would keep them
+    reason = first(reason, flag(frame["available"] == False, "not_available"))  # noqa: E712
+    if has_pscore:
+        reason = first(reason, _other_kind(frame))
+    rule = _rule(sends.outcome.kind if sends.outcome else label, window_hours)
+    counts = {"sends": _counts(raw, reason)}
+    if sends.outcome is not None:
+        judged, counts[OUTCOMES] = _row_outcomes(frame, reason, rule)
+    else:
+        interactions = read_table(Reading("interactions", mapping), source)
+        judged, counts["interactions"] = _interactions(frame, once, interactions, mapping, rule)
+    require_readable(mapping.source, counts, limits, options=True)
+    decision = sends.decision or Decision()
+    frame["success"] = judged["success"].to_numpy(float)
+    frame["slot"], unplaced = _slots(frame, decision)
+    frame["segment"] = frame["segment"].fillna("unknown") if "segment" in frame else "all"
+    reason = first(reason, judged["reason"].to_numpy(object), unplaced)
+    outcome = (
+        f"{sends.outcome.kind}, from the row of the send" if sends.outcome else f"{label} within {window_hours:g} hours"
+    )
+    return _log(frame, reason, counts, outcome, _slot_source(decision), has_pscore)
+
+
+def _sends_mapping(mapping: SourceMapping) -> TableMapping:
+    """Return the mapping of sends; raise ConfigError where there is none, or no outcome."""
     if "sends" not in mapping.tables:
         raise ConfigError("the mapping has no tables.sends: there is no decision to evaluate; add it")
     sends = mapping.tables["sends"]
@@ -72,51 +119,36 @@ def read_log(source: Path, mapping: SourceMapping, label: str, window_hours: flo
             "the mapping names no outcome: give tables.sends an `outcome`, or map tables.interactions, so that a "
             "success can be told from a failure"
         )
-    raw = read_table(Reading("sends", mapping, decisions=True), source)
-    frame = raw.rows
-    again = _duplicates(frame)
-    reason = first(frame["reason"].to_numpy(object), again)
-    once = frame[reason == None]  # noqa: E711  elementwise; as ingest would keep them
-    reason = first(reason, flag(frame["available"] == False, "not_available"))  # noqa: E712
-    if "pscore" in {*sends.columns, *sends.constants}:
-        reason = first(reason, _other_kind(frame))
-    kind = sends.outcome.kind if sends.outcome else label
-    rule = _rule(kind, window_hours)
-    counts = {"sends": _counts(raw, reason)}
-    if sends.outcome is not None:
-        outcome = f"{kind}, from the row of the send"
-        judged, counts[OUTCOMES] = _row_outcomes(frame, reason, rule)
-    else:
-        outcome = f"{label} within {window_hours:g} hours"
-        log = read_table(Reading("interactions", mapping), source)
-        judged, counts["interactions"] = _interactions(frame, once, log, mapping, rule)
-    require_readable(mapping.source, counts, limits, options=True)
-    frame["success"] = judged["success"].to_numpy(float)
-    reason = first(reason, judged["reason"].to_numpy(object))
-    decision = sends.decision or Decision()
-    frame["slot"], unplaced = _slots(frame, decision)
-    frame["segment"] = frame["segment"].fillna("unknown") if "segment" in frame else "all"
-    reason = first(reason, unplaced)
+    return sends
+
+
+def _slot_source(decision: Decision) -> str:
+    """Return what the slots are taken from, in words."""
+    if decision.slot:
+        return f"the column {decision.slot}"
+    return "the local hour" + (f", {decision.slot_hours} hours a slot" if decision.slot_hours > 1 else "")
+
+
+def _log(
+    frame: pd.DataFrame, reason: Any, counts: dict[str, Counts], outcome: str, slot_from: str, has_pscore: bool
+) -> Log:
+    """Return the log of the rows without a `reason` (N,), without decisions where it has no pscore."""
     dropped = Counter(str(r) for r in reason[reason != None])  # noqa: E711  elementwise
     kept = frame[reason == None]  # noqa: E711  elementwise
-    slot_from = f"the column {decision.slot}" if decision.slot else "the local hour"
-    if not decision.slot and decision.slot_hours > 1:
-        slot_from += f", {decision.slot_hours} hours a slot"
     days = [str(at.date()) for at in (kept["sent_at_utc"].min(), kept["sent_at_utc"].max())] if len(kept) else ["", ""]
-    facts: dict[str, Any] = {
-        "rows_in": len(frame),
-        "dropped": dict(sorted(dropped.items())),
-        "outcome": outcome,
-        "slot_from": slot_from,
-        "people": int(kept["user_id"].nunique()),
-        "first_day": days[0],
-        "last_day": days[1],
-        "outcomes": _told(kept, counts),
-    }
-    if "pscore" not in {*sends.columns, *sends.constants}:
-        return Log(None, **facts)
-    decisions, unsent = _decisions(kept)
-    return Log(decisions, unsent_as_failures=unsent, **facts)
+    decisions, unsent = _decisions(kept) if has_pscore else (None, 0)
+    return Log(
+        decisions,
+        rows_in=len(frame),
+        dropped=dict(sorted(dropped.items())),
+        outcome=outcome,
+        slot_from=slot_from,
+        people=int(kept["user_id"].nunique()),
+        first_day=days[0],
+        last_day=days[1],
+        unsent_as_failures=unsent,
+        outcomes=_outcomes(kept, counts),
+    )
 
 
 def _rule(kind: str, window_hours: float) -> SuccessRule:
@@ -125,12 +157,19 @@ def _rule(kind: str, window_hours: float) -> SuccessRule:
 
 
 def _counts(raw: RawTable, reason: Any) -> Counts:
-    """What became of the rows as an ingest would count them; one that is no decision, or of no known probability, was
-    read all the same: the verdict speaks of it."""
-    own = (str(r) for r in reason if r is not None)
+    """Return the counts of the rows as an ingest has them.
+
+    A row that is no decision, or of no known probability, counts as read: the verdict reports it.
+    """
+    given = (str(r) for r in reason if r is not None)
     reasons = Counter(
-        r for r in own if r != "not_available" and not r.endswith(("decision_kind", "pscore", "of_range"))
+        r for r in given if r != "not_available" and not r.endswith(("decision_kind", "pscore", "of_range"))
     )
+    return _table_counts(raw, reasons)
+
+
+def _table_counts(raw: RawTable, reasons: Counter[str]) -> Counts:
+    """Return the counts of a table of which rows were refused for `reasons`."""
     return Counts(
         rows_in=len(raw.rows),
         rows_out=len(raw.rows) - sum(reasons.values()),
@@ -143,7 +182,7 @@ def _counts(raw: RawTable, reason: Any) -> Counts:
 
 
 def _other_kind(frame: pd.DataFrame) -> Any:
-    """A log is evaluated as of one kind of decision: the one it holds most of."""
+    """Return a reason for each row that is not of the log's most frequent kind of decision, shape (N,)."""
     kinds = frame["decision_kind"].dropna()
     if kinds.empty:
         return np.full(len(frame), "missing_value:decision_kind", object)
@@ -152,7 +191,7 @@ def _other_kind(frame: pd.DataFrame) -> Any:
 
 
 def _row_outcomes(frame: pd.DataFrame, reason: Any, rule: SuccessRule) -> tuple[pd.DataFrame, Counts]:
-    """success and reason of each row by the outcome that stands in it; one without a time counts as it is."""
+    """Return success and reason of each row by its outcome, with counts; an outcome without a time is not judged."""
     happened = (frame["outcome"] == True).to_numpy(bool)  # noqa: E712  elementwise, of objects
     timed = happened & frame["outcome_at"].notna().to_numpy(bool)
     sent, at = _micros(frame["sent_at_utc"]), _micros(frame["outcome_at"])
@@ -174,78 +213,78 @@ def _row_outcomes(frame: pd.DataFrame, reason: Any, rule: SuccessRule) -> tuple[
 def _interactions(
     frame: pd.DataFrame, once: pd.DataFrame, log: RawTable, mapping: SourceMapping, rule: SuccessRule
 ) -> tuple[pd.DataFrame, Counts]:
-    """success and reason of each row by the log's interactions; `once`: its sound rows, one a send."""
+    """Return success and reason of each row by the log's interactions, with counts; `once`: sound rows, one a send."""
     tolerance = pd.Timedelta(seconds=rule.tolerance_seconds)
     rows = with_send(log.rows, once, mapping.tables["interactions"], tolerance)
-    found = rows["found_key"].notna().to_numpy(bool)
-    at = _micros(rows["at_utc"])
-    early = (
-        found & rows["at_utc"].notna().to_numpy(bool) & ~np.asarray(rule.belongs(_micros(rows["sent_at"]), at), bool)
-    )
-    why = first(
-        rows["reason"].to_numpy(object),
-        flag(~found, "interaction_without_send"),
-        flag(early, "interaction_before_send"),
-    )
-    # as in ingest, what a known person says about consent needs no send
-    stated = rows["kind"].isin(CONSENT_KINDS).to_numpy(bool) & (found | rows["user_id"].notna().to_numpy(bool))
-    why[stated] = None
-    is_used = (why == None) & found & ~stated  # noqa: E711  elementwise
-    used = rows[is_used]
-    reactions = pd.DataFrame(
-        {
-            "send_key": used["found_key"],
-            "kind": used["kind"],
-            "at": at[is_used],
-            "machine": (used["machine"] == True).to_numpy(bool),  # noqa: E712  elementwise, of objects
-        }
-    )
-    judged = judge(_judged(once), reactions, rule).set_index(once.index)
+    why, is_used = _unused(rows, rule)
+    judged = judge(_judged(once), _reactions(rows[is_used]), rule).set_index(once.index)
     judged = judged.reindex(frame.index, fill_value=False)
     newest = max([*frame["sent_at_utc"].dropna(), *rows["at_utc"].dropna()], default=datetime(1970, 1, 1, tzinfo=UTC))
     end = _micros(pd.Series([newest], dtype=object))[0]
     late = (_micros(frame["sent_at_utc"]) + rule.window > end) & frame["sent_at_utc"].notna()
-    reasons = Counter(str(r) for r in why if r is not None)
-    counts = Counts(
-        rows_in=len(rows),
-        rows_out=len(rows) - sum(reasons.values()),
-        quarantined=dict(reasons),
-        files=log.files,
-        empty_files=log.empty_files,
-        elsewhere=log.tally.elsewhere,
-        examples=dict(log.tally.examples),
-    )
     why_send = first(flag(late, "immature"), flag(judged["suspected"], "suspected_machine"))
+    counts = _table_counts(log, Counter(str(r) for r in why if r is not None))
     return pd.DataFrame({"success": judged["success"].to_numpy(bool), "reason": why_send}), counts
 
 
+def _unused(rows: pd.DataFrame, rule: SuccessRule) -> tuple[Any, Any]:
+    """Return (why each interaction cannot be used, or None; whether it is used); shapes (N,).
+
+    As in ingest, what a known person states about consent needs no send: it has no reason, and is not used.
+    """
+    matched = rows["found_key"].notna().to_numpy(bool)
+    belongs = np.asarray(rule.belongs(_micros(rows["sent_at"]), _micros(rows["at_utc"])), bool)
+    early = matched & rows["at_utc"].notna().to_numpy(bool) & ~belongs
+    why = first(
+        rows["reason"].to_numpy(object),
+        flag(~matched, "interaction_without_send"),
+        flag(early, "interaction_before_send"),
+    )
+    stated = rows["kind"].isin(CONSENT_KINDS).to_numpy(bool) & (matched | rows["user_id"].notna().to_numpy(bool))
+    why[stated] = None
+    return why, (why == None) & matched & ~stated  # noqa: E711  elementwise
+
+
+def _reactions(used: pd.DataFrame) -> pd.DataFrame:
+    """Return the interactions in the columns of `domain.success.judge`."""
+    return pd.DataFrame(
+        {
+            "send_key": used["found_key"],
+            "kind": used["kind"],
+            "at": _micros(used["at_utc"]),
+            "machine": (used["machine"] == True).to_numpy(bool),  # noqa: E712  elementwise, of objects
+        }
+    )
+
+
 def _judged(sends: pd.DataFrame) -> pd.DataFrame:
+    """Return the sends in the columns of `domain.success.judge`."""
     return pd.DataFrame(
         {"send_key": sends["send_key"], "user_id": sends["user_id"], "at": _micros(sends["sent_at_utc"])}
     )
 
 
 def _micros(at: pd.Series[Any]) -> Any:
-    """Microseconds since 1970; 0 where there is no time."""
+    """Return microseconds since 1970, 0 where there is no time; shape (N,)."""
     filled = at.astype(object).where(at.notna(), datetime(1970, 1, 1, tzinfo=UTC))
     return micros(filled.to_numpy(object))
 
 
-def _told(kept: pd.DataFrame, counts: dict[str, Counts]) -> dict[str, Any]:
-    """JSON-ready: sends, successes, rows that hold an outcome, and those not used with a few of their texts."""
+def _outcomes(kept: pd.DataFrame, counts: Mapping[str, Counts]) -> Outcomes:
+    """Return the outcomes of the `kept` sends, and the rows of outcomes not used with a few of their texts."""
     of = counts.get(OUTCOMES) or counts["interactions"]
     examples = counts["sends"].examples if OUTCOMES in counts else of.examples
-    return {
-        "read": len(kept),
-        "successes": int(kept["success"].sum()) if len(kept) else 0,
-        "rows_in": of.rows_in,
-        "not_used": dict(sorted(of.quarantined.items())),
-        "examples": {reason: list(texts) for reason, texts in sorted(examples.items()) if reason in of.quarantined},
-    }
+    return Outcomes(
+        read=len(kept),
+        successes=int(kept["success"].sum()) if len(kept) else 0,
+        rows_in=of.rows_in,
+        not_used=dict(sorted(of.quarantined.items())),
+        examples={reason: list(texts) for reason, texts in sorted(examples.items()) if reason in of.quarantined},
+    )
 
 
 def _slots(frame: pd.DataFrame, decision: Decision) -> tuple[Any, Any]:
-    """The name of each row's slot, and why it has none: that of its raw column, else the local hours it falls into."""
+    """Return (each row's slot, why it has none), shapes (N,): the raw column, else the block of local hours."""
     if decision.slot:
         slot = frame["slot_text"].to_numpy(object)
         return slot, flag(pd.isna(slot), "missing_value:slot")
@@ -259,8 +298,11 @@ def _slots(frame: pd.DataFrame, decision: Decision) -> tuple[Any, Any]:
 
 
 def _duplicates(frame: pd.DataFrame) -> Any:
-    """`duplicate_send` for all but one sound row of a key, as ingest keeps them: one that says that it was not sent,
-    then the earliest; of two at once a yes, then an outcome that nobody can read, then a no."""
+    """Return `duplicate_send` for all but one sound row of each key, shape (N,).
+
+    The kept row is that of ingest: a row marked as not sent first, then the earliest; at equal times a success, then an
+    unreadable outcome, then a failure.
+    """
     sound = frame[frame["reason"].isna()]
     rank = sound["outcome"].map({True: 0, False: 2}).fillna(1)
     order = sound.assign(_sent=sound["sent"].astype(bool), _rank=rank)
@@ -271,16 +313,16 @@ def _duplicates(frame: pd.DataFrame) -> Any:
 
 
 def _decisions(kept: pd.DataFrame) -> tuple[Decisions, int]:
-    """The decisions by user and time, and how many drawn slots were not sent after all: they count as no success."""
+    """Return (decisions by user and time, number of drawn slots that were not sent after all: they are failures)."""
     user, at = pd.factorize(kept["user_id"], sort=True)[0], micros(kept["sent_at_utc"].to_numpy(object))
     order = np.lexsort((at, user))
     slot, slots = _codes(kept["slot"])
     segment, segments = _codes(kept["segment"])
-    kind = str(kept["decision_kind"].iloc[0]) if len(kept) else "slot"
+    kind = DecisionKind(kept["decision_kind"].iloc[0]) if len(kept) else DecisionKind.SLOT
     sent = (kept["sent"] == True).to_numpy(bool)  # noqa: E712  elementwise
-    unsent = int((~sent).sum()) if kind == "slot" else 0
+    unsent = int((~sent).sum()) if kind == DecisionKind.SLOT else 0
     success = kept["success"].to_numpy(float)
-    if kind == "slot":
+    if kind == DecisionKind.SLOT:
         success, sent = success * sent, np.ones(len(kept), bool)
     return Decisions(
         user=user[order].astype(np.int64),
@@ -298,6 +340,6 @@ def _decisions(kept: pd.DataFrame) -> tuple[Decisions, int]:
 
 
 def _codes(names: pd.Series) -> tuple[Any, tuple[str, ...]]:
-    """Codes in the order of numbers where all names are such, else of text."""
-    found = sorted({str(n) for n in names}, key=lambda n: (float(n), n) if is_number(n) else (np.inf, n))
-    return pd.Categorical(names.astype(str), categories=found).codes.astype(np.int64), tuple(found)
+    """Return (code of each name, the names in order): numbers by value, then texts."""
+    ordered = sorted({str(n) for n in names}, key=lambda n: (float(n), n) if is_number(n) else (np.inf, n))
+    return pd.Categorical(names.astype(str), categories=ordered).codes.astype(np.int64), tuple(ordered)

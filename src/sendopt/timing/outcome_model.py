@@ -1,6 +1,6 @@
-"""A LightGBM model of success by user and slot for any log, whatever its columns: the policy `model` of an evaluation.
+"""A LightGBM model of success by user and slot: the policy `model` of an evaluation. It needs no further columns.
 
-Its features of a person are those of the person's earlier decisions only, so that a row never sees its own outcome.
+The features of a person come from the person's earlier decisions only, so a row never sees its own outcome.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from sendopt.stats.arrays import Flags, Floats, Ints
+from sendopt.stats.beta_binomial import LEAST_RATE, shrunk_rate
 from sendopt.timing.decisions import Decisions, totals
-from sendopt.timing.success_rates import BY_SEGMENT, LEAST, SlotRates
+from sendopt.timing.success_rates import BY_SEGMENT, SlotRates
 
 FEATURES = ("slot", "segment", "sent", "common", "user_shift", "user_n", "user_slot_shift", "user_slot_n")
 ROUNDS, PATIENCE = 400, 30
-LEAST_ROWS = 50  # decisions that each of the two parts needs, one to grow trees on and one to tune their number
+LEAST_ROWS = 50  # decisions that each of two parts needs: one to grow the trees, one to tune their number
 _PARAMETERS: dict[str, Any] = {
     "objective": "binary",
     "learning_rate": 0.05,
@@ -33,43 +34,52 @@ _PARAMETERS: dict[str, Any] = {
 }
 
 
+class NoModelError(Exception):
+    """The first part of a log cannot train a model; the message says why."""
+
+
 @dataclass(frozen=True)
 class OutcomeModel:
-    """Trees, and what each person's past says at the end of the first part."""
+    """Trees, and the decisions of the first part, from which each person's features are taken."""
 
     booster: lgb.Booster
     rates: SlotRates
     past: Decisions
 
     def rates_of(self, log: Decisions) -> Floats:
-        """Success rate of each decision as it was taken, shape (N,)."""
+        """Return the success rate of each decision as it was taken, shape (N,)."""
         return self._predict(log, log.slot, log.sent)
 
     def if_sent(self, log: Decisions) -> Floats:
-        """Success rate of a send in every slot for each decision's user and segment, shape (N, K)."""
-        one, place = log.distinct()
-        sent = np.ones(len(one), bool)
-        return np.column_stack([self._predict(one, np.full(len(one), s), sent) for s in range(len(log.slots))])[place]
+        """Return the success rate of a send in every slot for each decision's user and segment, shape (N, K)."""
+        pairs, pair = log.distinct()
+        sent = np.ones(len(pairs), bool)
+        rates = [self._predict(pairs, np.full(len(pairs), slot), sent) for slot in range(len(log.slots))]
+        return np.column_stack(rates)[pair]
 
     def _predict(self, log: Decisions, slot: Ints, sent: Flags) -> Floats:
         matrix = _matrix(self.rates, log, slot, sent, _known(self.rates, self.past, log, slot))
         return np.asarray(self.booster.predict(matrix, num_threads=1), dtype=np.float64)
 
 
-def fit(first: Decisions, rates: SlotRates, inner: Flags, seed: int) -> OutcomeModel | str:
-    """The model of the first part, or why there is none; its number of trees is tuned on what is not `inner`."""
+def fit(first: Decisions, rates: SlotRates, inner: Flags, seed: int) -> OutcomeModel:
+    """Return the model of the first part; the number of trees is tuned on the decisions outside `inner` (N,).
+
+    Raise NoModelError where a part has too few decisions or a single outcome, or where LightGBM refuses the data.
+    """
     use = np.ones(len(first), bool) if rates.pooled else first.acted
     for part, what in ((use & inner, "grow trees on"), (use & ~inner, "tune their number on")):
         outcome = first.success[part]
         if len(outcome) < LEAST_ROWS:
-            return f"{len(outcome):,} decisions are left to {what}, at least {LEAST_ROWS} are needed"
+            raise NoModelError(f"{len(outcome):,} decisions are left to {what}, at least {LEAST_ROWS} are needed")
         if outcome.min() == outcome.max():
-            return f"all {len(outcome):,} decisions to {what} have the same outcome"
+            raise NoModelError(f"all {len(outcome):,} decisions to {what} have the same outcome")
     matrix = _matrix(rates, first, first.slot, first.sent, _running(rates, first))
     try:
-        return OutcomeModel(_train(matrix, first, use, inner, {**_PARAMETERS, "seed": seed}), rates, first.rows(use))
+        booster = _train(matrix, first, use, inner, {**_PARAMETERS, "seed": seed})
     except lgb.basic.LightGBMError as error:
-        return f"LightGBM refused the data: {error}"
+        raise NoModelError(f"LightGBM refused the data: {error}") from error
+    return OutcomeModel(booster, rates, first.rows(use))
 
 
 def _train(matrix: Floats, first: Decisions, use: Flags, inner: Flags, parameters: dict[str, Any]) -> lgb.Booster:
@@ -83,14 +93,14 @@ def _train(matrix: Floats, first: Decisions, use: Flags, inner: Flags, parameter
     return lgb.train(parameters, _data(matrix, first, use), max(1, tuned.best_iteration))
 
 
-Past = tuple[Floats, Floats, Floats, Floats]  # user shift, n; user x slot shift, n
+Past = tuple[Floats, Floats, Floats, Floats]  # user: shift, decisions; user x slot: shift, decisions
 
 
 def _running(rates: SlotRates, log: Decisions) -> Past:
-    """Each decision's past: what its user had shown before it."""
+    """Return the past of each decision: its user's decisions before it."""
     expected = rates.rates(log, BY_SEGMENT)
     use = np.ones(len(log)) if rates.pooled else log.acted.astype(np.float64)
-    found: list[Floats] = []
+    features: list[Floats] = []
     for level in ("user", "user_slot"):
         group = rates.group(level, log.user, log.slot, log.segment, log.sent)
         order = np.argsort(group, kind="stable")
@@ -98,28 +108,31 @@ def _running(rates: SlotRates, log: Decisions) -> Past:
         sums = []
         for value in (log.success * use, use, expected * use):
             total = np.cumsum(value[order]) - value[order]
-            before = np.empty(len(log))
-            before[order] = total - np.maximum.accumulate(np.where(start, total, 0.0))
-            sums.append(before)
-        found += _shrunk(sums[0], sums[1], sums[2], rates.kappa[level])
-    return found[0], found[1], found[2], found[3]
+            earlier = np.empty(len(log))
+            earlier[order] = total - np.maximum.accumulate(np.where(start, total, 0.0))
+            sums.append(earlier)
+        features += _shrunk_shift(sums[0], sums[1], sums[2], rates.kappa[level])
+    return features[0], features[1], features[2], features[3]
 
 
 def _known(rates: SlotRates, past: Decisions, log: Decisions, slot: Ints) -> Past:
-    """The whole past of each decision's user, at `slot`."""
+    """Return the whole `past` of each decision's user, at `slot` (N,)."""
     expected = rates.rates(past, BY_SEGMENT)
-    found: list[Floats] = []
+    features: list[Floats] = []
     for level, at in (("user", log.user), ("user_slot", log.user * rates.n_slots + slot)):
         group = rates.group(level, past.user, past.slot, past.segment, past.sent)
         size = len(rates.shifts[level])
         sums = [totals(group, value, size) for value in (past.success, np.ones(len(past)), expected)]
-        found += [values[at] for values in _shrunk(sums[0], sums[1], sums[2], rates.kappa[level])]
-    return found[0], found[1], found[2], found[3]
+        features += [values[at] for values in _shrunk_shift(sums[0], sums[1], sums[2], rates.kappa[level])]
+    return features[0], features[1], features[2], features[3]
 
 
-def _shrunk(x: Floats, n: Floats, e: Floats, kappa: float) -> list[Floats]:
-    mean = np.clip(np.where(n > 0, e / np.maximum(n, 1), 0.5), LEAST, 1 - LEAST)
-    return [np.asarray(logit((x + kappa * mean) / (n + kappa)) - logit(mean), dtype=np.float64), n]
+def _shrunk_shift(successes: Floats, decisions: Floats, expected: Floats, kappa: float) -> list[Floats]:
+    """Return [shrunk deviation from `expected` on the logit scale, number of decisions], each of shape (N,)."""
+    share = np.where(decisions > 0, expected / np.maximum(decisions, 1), 0.5)
+    mean = np.clip(share, LEAST_RATE, 1 - LEAST_RATE)
+    shift = logit(shrunk_rate(successes, decisions, mean, kappa)) - logit(mean)
+    return [np.asarray(shift, dtype=np.float64), decisions]
 
 
 def _matrix(rates: SlotRates, log: Decisions, slot: Ints, sent: Flags, past: Past) -> Floats:

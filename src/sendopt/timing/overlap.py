@@ -1,9 +1,9 @@
-"""Where a log really had several slots: whose batch overlaps, and whether the draws are as stated.
+"""Overlap: which decisions of a log really had several possible slots, and whether the draws are as stated.
 
 A batch is what goes out together: a campaign's decisions of one day, else a campaign's, else a day's. If all of a batch
-goes out in one slot, a better time cannot be told from a better message, whatever `pscore` says. A single stray send in
-another slot changes nothing: what counts is the diversity, the chance that two decisions of a batch, picked at random,
-are in different slots. Under independent draws it is at least the mean of 1 − pscore in expectation, since
+goes out in one slot, a better time cannot be told from a better message, whatever `pscore` says. A single send in
+another slot changes nothing. What counts is the diversity: the probability that two decisions of a batch, picked at
+random, are in different slots. Under independent draws it is at least the mean of 1 − pscore in expectation, since
 Σ_s (mean P(s))² <= mean Σ_s P(s)² (Jensen).
 """
 
@@ -15,22 +15,24 @@ from typing import NamedTuple
 import numpy as np
 
 from sendopt.stats.arrays import Flags, Floats, Ints
-from sendopt.timing.decisions import Decisions, totals
+from sendopt.timing.decisions import DecisionKind, Decisions, totals
 
-LEAST_DIVERSITY = 0.03  # seen, and stated: about one decision in seventy outside the batch's main slot
+LEAST_DIVERSITY = 0.03  # observed, and stated: about one decision in seventy outside the batch's main slot
 LEAST_OF_STATED = 1 / 3  # of the diversity that the pscores state
 ENOUGH = 20.0  # decisions expected outside the main slot before a batch, or a pool of batches, is judged
 BALANCED, BY_CHANCE = 0.4, 1e-3  # with this diversity stated, a batch is judged alone if chance hardly gives one slot
-LEAST_SHARE = 0.1  # of all decisions that must overlap; below, what is left is too special to speak for the log
+LEAST_SHARE = 0.1  # of all decisions that must overlap; fewer would not represent the log
 LEAST_EXCESS = 0.1  # of the stated diversity that must be missing before draws count as repeated
 SIGMAS = 5.0
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Flags of shape (N,). `several`: the decision's batch had several slots; `as_stated`: no slot of it was more
-    frequent than its pscores allow. `batches` were judged, `one_slot` of them had one slot only; `by` says what a batch
-    is."""
+    """Flags of shape (N,) and the counts of batches.
+
+    `several`: the decision's batch had several slots. `as_stated`: no slot of the batch was more frequent than its
+    pscores allow. `batches`: number of judged batches; `one_slot`: those with one slot only. `by`: what a batch is.
+    """
 
     several: Flags
     as_stated: Flags
@@ -45,17 +47,17 @@ class Overlap:
 
 
 class Batches(NamedTuple):
-    """Groups of decisions; arrays of shape (G,). `of` (N,) is each decision's group."""
+    """Groups of decisions: arrays of shape (G,). `of` (N,) is each decision's group."""
 
     of: Ints
     sizes: Ints
-    agreement: Floats  # chance that two decisions of the group are in one slot
-    stated: Floats  # chance that the pscores give for the same
+    agreement: Floats  # observed probability that two decisions of the group are in one slot
+    stated: Floats  # the same probability by the pscores
     slots: Ints
 
 
 def overlap(log: Decisions) -> Overlap:
-    """The overlap of a log without certain decisions.
+    """Return the overlap of a log without certain decisions.
 
     A batch too small to be judged alone is judged with the small ones of its campaign, else with all small ones, else
     at the next coarser level: campaign and day, campaign, day, the whole log.
@@ -67,14 +69,14 @@ def overlap(log: Decisions) -> Overlap:
     for by, key, parent in _levels(log):
         if not len(left):
             break
-        here = log.rows(left)
-        groups = batches(here, key[left], 1.0 - _diversity(log))
+        rows = log.rows(left)
+        groups = batches(rows, key[left], 1.0 - _diversity(log))
         last = by == "log"
         alone = _alone(groups) | last
         good, pooled = _pooled(groups, parent[left], ~alone & (groups.sizes > 1))
         done = alone | pooled
         several[left] = np.where(alone, _diverse(groups), good)[groups.of]
-        as_stated[left] = ~_too_frequent(here, groups, alone)[groups.of]
+        as_stated[left] = ~_too_frequent(rows, groups, alone)[groups.of]
         if done.any() and not last:
             named = named or by
             judged, one_slot = judged + int(done.sum()), one_slot + int((groups.slots[done] == 1).sum())
@@ -83,36 +85,40 @@ def overlap(log: Decisions) -> Overlap:
 
 
 def batches(log: Decisions, key: Ints, send_agreement: float) -> Batches:
-    """The decisions grouped by `key` (N,).
+    """Return the decisions grouped by `key` (N,).
 
-    Where sending was drawn, no pscore is that of a slot: `send_agreement`, that of the whole log, is taken as stated.
+    Where sending was drawn, no pscore is that of a slot. Then `send_agreement`, that of the log, is the stated one.
     """
     _, of, sizes = np.unique(key, return_inverse=True, return_counts=True)
     count = len(sizes)
     cells, number = np.unique(of * len(log.slots) + log.slot, return_counts=True)
     pairs = totals(cells // len(log.slots), (number * (number - 1)).astype(np.float64), count)
     agreement = np.where(sizes > 1, pairs / np.maximum(sizes * (sizes - 1), 1), 1.0)
-    stated = totals(of, log.pscore, count) / sizes if log.kind == "slot" else np.full(count, send_agreement)
+    stated = totals(of, log.pscore, count) / sizes if log.kind == DecisionKind.SLOT else np.full(count, send_agreement)
     slots = np.bincount(cells // len(log.slots), minlength=count)
     return Batches(of.astype(np.int64), sizes.astype(np.int64), agreement, stated, slots.astype(np.int64))
 
 
 def repeated_by_person(log: Decisions) -> float | None:
-    """The share of two decisions of one person in the same slot, where it is far above what the pscores state.
+    """Return the share of pairs of one person's decisions in the same slot, None unless far above the stated share.
 
-    Then the slot was drawn once for the person and kept: the person's past tells which slot comes next, so `pscore` is
-    not the probability of the draw given the past, and no policy that learns from the person can be valued by it.
+    A higher share means that a slot was drawn once for the person and kept. The person's past then predicts the next
+    slot, so `pscore` is not the probability of the draw given the past, and no policy that learns from the person can
+    be valued.
     """
     return _repeated(log, log.user)
 
 
 def repeated_in_batches(log: Decisions) -> float | None:
-    """The same of two decisions of one batch: then times were drawn for batches, or strayed from one time of each."""
+    """Return the share of pairs of one batch's decisions in the same slot, None unless far above the stated share.
+
+    A higher share means that times were drawn for whole batches, or deviate from one time of each batch.
+    """
     return _repeated(log, _levels(log)[0][1])
 
 
 def _repeated(log: Decisions, key: Ints) -> float | None:
-    if log.kind != "slot" or not len(log):
+    if log.kind != DecisionKind.SLOT or not len(log):
         return None
     groups = batches(log, key, 0.0)
     several = groups.sizes > 1
@@ -122,15 +128,15 @@ def _repeated(log: Decisions, key: Ints) -> float | None:
 
 
 def _levels(log: Decisions) -> list[tuple[str, Ints, Ints]]:
-    """(what a batch is, the batch of each decision, whose small batches are judged together), finest first."""
-    one = np.zeros(len(log), np.int64)
+    """Return (what a batch is, each decision's batch, the group that small batches are pooled in), finest first."""
+    whole = np.zeros(len(log), np.int64)
     if log.day is None:
-        return [("campaign", log.campaign, one), ("log", one, one)]
+        return [("campaign", log.campaign, whole), ("log", whole, whole)]
     days = np.unique(log.day, return_inverse=True)[1].astype(np.int64)
     both = log.campaign * (int(days.max(initial=0)) + 1) + days
     several = len(np.unique(log.campaign)) > 1
     finest = ("campaign and day" if several else "day", both, log.campaign)
-    return [finest, ("campaign", log.campaign, one), ("day", days, one), ("log", one, one)]
+    return [finest, ("campaign", log.campaign, whole), ("day", days, whole), ("log", whole, whole)]
 
 
 def _diversity(log: Decisions) -> float:
@@ -139,13 +145,14 @@ def _diversity(log: Decisions) -> float:
 
 
 def _alone(groups: Batches) -> Flags:
+    """Return the groups large enough to be judged by themselves, shape (G,)."""
     stated = 1.0 - groups.stated
     chance = groups.stated ** np.maximum(groups.sizes - 1, 0)
     return (_expected(groups) >= ENOUGH) | ((stated >= BALANCED) & (chance < BY_CHANCE))
 
 
 def _expected(groups: Batches) -> Floats:
-    """(G,): decisions expected outside the main slot, by the pscores or at least by the least diversity."""
+    """Return the decisions expected outside the main slot, by the pscores or the least diversity; shape (G,)."""
     return np.asarray(groups.sizes * np.maximum(1.0 - groups.stated, LEAST_DIVERSITY), dtype=np.float64)
 
 
@@ -159,10 +166,10 @@ def _enough(diversity: Floats, stated: Floats) -> Flags:
 
 
 def _pooled(groups: Batches, parent: Ints, small: Flags) -> tuple[Flags, Flags]:
-    """(which groups have several slots, which could be judged) of the `small` ones, pooled by `parent` (N,)."""
+    """Return (which groups have several slots, which could be judged) of the `small` ones, pooled by `parent` (N,)."""
     of_group = np.zeros(len(groups.sizes), np.int64)
     of_group[groups.of] = parent
-    pool = np.where(small, np.unique(of_group, return_inverse=True)[1] + 1, 0)  # 0: all that no pool can judge
+    pool = np.where(small, np.unique(of_group, return_inverse=True)[1] + 1, 0)  # 0: groups that no pool can judge
     pools = int(pool.max(initial=0)) + 1
     expected = np.where(small, _expected(groups), 0.0)
     pool = np.where(totals(pool, expected, pools)[pool] >= ENOUGH, pool, 0)
@@ -176,7 +183,7 @@ def _pooled(groups: Batches, parent: Ints, small: Flags) -> tuple[Flags, Flags]:
 
 
 def _repeats(groups: Batches, pool: Ints, pools: int, which: Flags) -> Flags:
-    """(pools,): decisions of one group agree more often than stated, far more, and by no chance over the groups."""
+    """Return the pools whose groups agree far more than stated, and significantly so; shape (pools,)."""
     excess = which * groups.sizes * (groups.agreement - groups.stated)
     missing = which * groups.sizes * (1.0 - groups.stated)
     spread = np.sqrt(totals(pool, excess**2, pools))
@@ -185,9 +192,9 @@ def _repeats(groups: Batches, pool: Ints, pools: int, which: Flags) -> Flags:
 
 
 def _too_frequent(log: Decisions, groups: Batches, alone: Flags) -> Flags:
-    """(G,): groups, judged alone, in which a slot is more frequent than its stated probability allows."""
+    """Return the groups, judged alone, with a slot more frequent than its stated probability allows; shape (G,)."""
     result = np.zeros(len(groups.sizes), bool)
-    if log.kind != "slot":
+    if log.kind != DecisionKind.SLOT:
         return result
     cells, of = np.unique(groups.of * len(log.slots) + log.slot, return_inverse=True)
     at = cells // len(log.slots)
@@ -196,10 +203,10 @@ def _too_frequent(log: Decisions, groups: Batches, alone: Flags) -> Flags:
 
 
 def more_than_stated(pscore: Floats, cell: Ints, cells: int, decisions: Ints) -> Flags:
-    """(cells,): whether more decisions are in a cell than their pscores allow among `decisions` (cells,).
+    """Return whether a cell holds more decisions than their pscores allow among `decisions` (cells,); shape (cells,).
 
-    Σ 1/pscore over a cell is at most the number of decisions in expectation; off by more than five standard deviations
-    is no chance. `cell` (N,) is each decision's.
+    `cell` (N,) is each decision's. Σ 1/pscore over a cell is at most the number of decisions in expectation. A cell is
+    flagged where the sum exceeds that by more than five standard deviations.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         inverse = 1.0 / pscore

@@ -1,4 +1,4 @@
-"""When each policy would send, fitted and tuned on the first part of each user's time and on nothing else."""
+"""The policies of an evaluation: which slot each takes. All are fitted and tuned on the first part of the log only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sendopt.stats.arrays import Flags, Floats, Ints
 from sendopt.stats.losses import log_loss
 from sendopt.timing import outcome_model, success_rates
 from sendopt.timing.decisions import Decisions, totals
-from sendopt.timing.outcome_model import OutcomeModel
+from sendopt.timing.outcome_model import NoModelError, OutcomeModel
 from sendopt.timing.success_rates import ADDITIVE, BY_SEGMENT, COMMON, SlotRates
 
 UNIFORM, GLOBAL, SEGMENT, RAW, PERSONAL, MODEL = (
@@ -25,10 +25,10 @@ UNIFORM, GLOBAL, SEGMENT, RAW, PERSONAL, MODEL = (
 
 @dataclass(frozen=True)
 class Policies:
-    """What was fitted. `choices[name]` (N,) is the slot of each decision of the rest; `uniform` has none.
+    """The fitted policies. `choices[name]` (N,) is the slot of each decision of the rest; `uniform` has none.
 
-    `common` names the best policy that knows no person: of the global and the segments' best slots, the one that did
-    better within the first part.
+    `common` names the best policy that knows no person: the global or the segments' best slots, whichever did better
+    within the first part.
     """
 
     choices: dict[str, Ints]
@@ -36,28 +36,28 @@ class Policies:
     supported: Flags
     rates: SlotRates
     model: OutcomeModel | None
-    raw: dict[str, SlotRates]  # rates of the simpler levels, for the comparison of log loss
+    raw: dict[str, SlotRates]  # rates of the simpler levels, to compare log loss with
     no_model: str | None = None  # why there is no model, where one was asked for
 
     def of_rows(self, which: Flags) -> Policies:
-        """The same policies at the decisions of the rest where `which` (N,) is True."""
+        """Return the policies at the decisions of the rest where `which` (N,) is True."""
         return replace(self, choices={name: slots[which] for name, slots in self.choices.items()})
 
     def probability(self, name: str, slot: Ints) -> Floats:
-        """The policy's probability of `slot` at each decision of the rest, shape (N,)."""
+        """Return the policy's probability of `slot` at each decision of the rest, shape (N,)."""
         if name == UNIFORM:
             return np.asarray(self.supported[slot] / self.supported.sum(), dtype=np.float64)
         return np.asarray(self.choices[name] == slot, dtype=np.float64)
 
     def mean(self, name: str, if_sent: Floats) -> Floats:
-        """Mean of `if_sent` (N, K) under the policy, shape (N,)."""
+        """Return the mean of `if_sent` (N, K) under the policy, shape (N,)."""
         if name == UNIFORM:
             return np.asarray(if_sent[:, self.supported].mean(axis=1), dtype=np.float64)
         return np.asarray(np.take_along_axis(if_sent, self.choices[name][:, None], 1)[:, 0], dtype=np.float64)
 
 
 def fit(first: Decisions, rest: Decisions, supported: Flags, users: int, seed: int, trees: bool) -> Policies:
-    """The policies of the first part, applied to the users and segments of `rest`, of which no outcome is used.
+    """Return the policies fitted on `first`, applied to the users and segments of `rest`. No outcome of `rest` is used.
 
     `supported` (K,): slots that a policy may choose. `trees`: whether to train LightGBM too.
     """
@@ -70,8 +70,7 @@ def fit(first: Decisions, rest: Decisions, supported: Flags, users: int, seed: i
         choices[SEGMENT] = _best(rates.if_sent(blind, BY_SEGMENT), supported)
     choices[RAW] = _raw_best(first, blind, choices[GLOBAL], supported, users)
     choices[PERSONAL] = _best(rates.if_sent(blind), supported)
-    fitted = outcome_model.fit(first, rates, inner, seed) if trees else None
-    model = fitted if isinstance(fitted, OutcomeModel) else None
+    model, no_model = _model(first, rates, inner, seed) if trees else (None, None)
     if model is not None:
         choices[MODEL] = _best(model.if_sent(blind), supported)
     simpler = {
@@ -81,7 +80,15 @@ def fit(first: Decisions, rest: Decisions, supported: Flags, users: int, seed: i
         "user_slot": success_rates.fit(first, pooled, users, ADDITIVE),
     }
     common = _best_common(first, inner, supported, pooled, users)
-    return Policies(choices, common, supported, rates, model, simpler, fitted if isinstance(fitted, str) else None)
+    return Policies(choices, common, supported, rates, model, simpler, no_model)
+
+
+def _model(first: Decisions, rates: SlotRates, inner: Flags, seed: int) -> tuple[OutcomeModel | None, str | None]:
+    """Return (the LightGBM model or None, why there is none or None)."""
+    try:
+        return outcome_model.fit(first, rates, inner, seed), None
+    except NoModelError as error:
+        return None, str(error)
 
 
 def _best(if_sent: Floats, supported: Flags) -> Ints:
@@ -89,7 +96,7 @@ def _best(if_sent: Floats, supported: Flags) -> Ints:
 
 
 def _raw_best(first: Decisions, rest: Decisions, fallback: Ints, supported: Flags, users: int) -> Ints:
-    """The slot with each user's highest rate so far, as a naive product would take it; ties by more sends."""
+    """Return the slot with each user's highest raw rate, shape (N,); of equal rates, the one with more sends."""
     k, sent = len(first.slots), first.rows(first.acted)
     cell = sent.user * k + sent.slot
     n, x = (totals(cell, w, users * k).reshape(users, k) for w in (sent.acted, sent.success))
@@ -99,17 +106,18 @@ def _raw_best(first: Decisions, rest: Decisions, fallback: Ints, supported: Flag
 
 
 def _pooling_helps(first: Decisions, inner: Flags, users: int) -> bool:
-    """Whether unsent decisions make sends easier to predict: their log loss on the later part of the first part."""
+    """Return whether unsent decisions help to predict sends: compare log losses on the later part of `first`."""
     if not first.not_sent_arm:
         return False
     early, late = first.rows(inner), first.rows(~inner & first.acted)
     if not len(late) or not early.acted.any():
         return False
-    together, apart = (success_rates.fit(early, pooled, users).rates(late) for pooled in (True, False))
-    return bool(log_loss(late.success, together).mean() < log_loss(late.success, apart).mean())
+    with_unsent, sends_only = (success_rates.fit(early, pooled, users).rates(late) for pooled in (True, False))
+    return bool(log_loss(late.success, with_unsent).mean() < log_loss(late.success, sends_only).mean())
 
 
 def _best_common(first: Decisions, inner: Flags, supported: Flags, pooled: bool, users: int) -> str:
+    """Return the name of the common policy that has the higher SNIPS value on the later part of `first`."""
     if len(first.segments) == 1:
         return GLOBAL
     early, late = first.rows(inner), first.rows(~inner & first.acted)

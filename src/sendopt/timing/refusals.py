@@ -1,48 +1,69 @@
-"""When no claim about timing can be made from a log: each refusal has a reason for machines and a sentence."""
+"""Refusals: why a log supports no claim about timing. Each has a reason for machines and a sentence for people."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from scipy.stats import poisson
 
 from sendopt.stats.arrays import Flags, Floats
-from sendopt.timing.decisions import FIRST_PART, MIN_REST, MIN_SUPPORT, MIN_USERS, Decisions, totals
+from sendopt.timing.decisions import FIRST_PART, MIN_REST, MIN_SUPPORT, MIN_USERS, DecisionKind, Decisions, totals
 from sendopt.timing.overlap import LEAST_SHARE, SIGMAS, Overlap, more_than_stated, repeated_in_batches
 
 MIN_OUTCOMES = 10  # successes, and failures, that each part of the log needs
-NO_PSCORE, NO_DECISIONS, CONSTANT, FEW_OUTCOMES = "no_pscore", "no_decisions", "constant_outcome", "few_outcomes"
-CERTAIN, EVERYTHING_SENT, ONE_SLOT, NO_OVERLAP = "certain", "everything_sent", "one_slot", "no_overlap"
-CONTRADICTED, LITTLE_DATA, NEVER_DRAWN = "contradicted_pscore", "too_little_data", "slots_hardly_drawn_later"
-NO_PAST, KEPT_SLOTS = "no_past_of_their_own", "slots_kept_by_person"
-_SURE = 1e-6
+_SURE = 1e-6  # probability below which an event is not put down to chance
+
+
+class Reason(StrEnum):
+    """The reasons of refusals, in the order in which they are checked."""
+
+    NO_PSCORE = "no_pscore"
+    NO_DECISIONS = "no_decisions"
+    CONSTANT = "constant_outcome"
+    CONTRADICTED = "contradicted_pscore"
+    EVERYTHING_SENT = "everything_sent"
+    CERTAIN = "certain"
+    ONE_SLOT = "one_slot"
+    NO_OVERLAP = "no_overlap"
+    LITTLE_DATA = "too_little_data"
+    FEW_OUTCOMES = "few_outcomes"
+    NO_PAST = "no_past_of_their_own"
+    KEPT_SLOTS = "slots_kept_by_person"
+    NEVER_DRAWN = "slots_hardly_drawn_later"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a log carries no claim: `reason` is one of the names of this module, `sentence` says it to people."""
+    """Why a log supports no claim, as a reason for machines and a sentence for people."""
 
-    reason: str
+    reason: Reason
     sentence: str
 
 
 def percent(share: float) -> str:
-    """`12 %`; 0 and 100 only where it is so."""
+    """Return a share as `12 %`; `0 %` and `100 %` stand for exactly 0 and 1 only.
+
+    >>> percent(0.12), percent(0.9999), percent(1.0)
+    ('12 %', '99.9 %', '100 %')
+    """
     if share in (0.0, 1.0):
         return f"{share * 100:.0f} %"
     return f"{min(max(share * 100, 0.1), 99.9):.{0 if 0.095 <= share <= 0.99 else 1}f} %"
 
 
 def of_outcomes(logged: Decisions) -> Refusal | None:
-    """Refuse a log without decisions, or one whose outcome never changes: `logged` as it was read."""
+    """Refuse a log without decisions, or one whose outcome never changes; `logged`: the decisions as read."""
     if not len(logged):
-        return Refusal(NO_DECISIONS, "no decision is left after the faulty rows; the list of what was dropped says why")
+        return Refusal(
+            Reason.NO_DECISIONS, "no decision is left after the faulty rows; the list of what was dropped says why"
+        )
     outcome = logged.success[logged.acted]
     if len(outcome) and outcome.min() == outcome.max():
         every = "successes" if outcome[0] else "failures"
         return Refusal(
-            CONSTANT,
+            Reason.CONSTANT,
             f"all {len(outcome):,} outcomes of sends that were read are {every}: an outcome that never changes says "
             "nothing about times; check the outcome in the mapping: its column or the kind of interaction, which value "
             "is a success, and whether interactions were matched to their sends",
@@ -53,48 +74,48 @@ def of_outcomes(logged: Decisions) -> Refusal | None:
 def of_certain(logged: Decisions, drawn: Decisions) -> Refusal | None:
     """Refuse a log in which nothing was drawn; `drawn`: the decisions of `logged` with pscore below 1."""
     certain = len(logged) - len(drawn)
-    if logged.kind == "send":
+    if logged.kind == DecisionKind.SEND:
         missing = int((~logged.sent & (logged.pscore >= 1.0)).sum())
         if missing > 1 + 0.01 * certain:
             return Refusal(
-                CONTRADICTED,
+                Reason.CONTRADICTED,
                 f"{missing:,} of {certain:,} decisions of probability 1 were not sent: the probabilities are not those "
                 "of the draw, so nothing can be weighted by them",
             )
     if len(drawn):
         return None
     slots = len(np.unique(logged.slot))
-    if logged.kind == "send" and slots > 1:
+    if logged.kind == DecisionKind.SEND and slots > 1:
         return Refusal(
-            EVERYTHING_SENT,
+            Reason.EVERYTHING_SENT,
             f"all {certain:,} decisions were sent, in {slots} slots, with probability 1: what happens without a send "
             "is not in the log, so what a send at some time brings cannot be told from what people do at that time "
             "anyway; leave some decisions, drawn at random, without a send and log the probability",
         )
     return Refusal(
-        CERTAIN,
+        Reason.CERTAIN,
         f"all {certain:,} decisions have probability 1: no other time was possible, so the log cannot say what "
         "another time would have brought; draw the times of some sends at random first",
     )
 
 
 def of_overlap(drawn: Decisions, seen: Overlap) -> Refusal | None:
-    """Refuse a log whose sends hardly ever had several slots, or whose pscores contradict what was seen."""
+    """Refuse a log whose sends hardly ever had several slots, or whose pscores contradict the observed slots."""
     if len(np.unique(drawn.slot[drawn.acted])) < 2:
         return Refusal(
-            ONE_SLOT,
+            Reason.ONE_SLOT,
             "all sends went out in one slot: there is no overlap between times, so no other time can be judged",
         )
     share = float(seen.several.mean())
     if share < LEAST_SHARE:
-        return Refusal(NO_OVERLAP, _little_overlap(drawn, seen, share))
+        return Refusal(Reason.NO_OVERLAP, _little_overlap(drawn, seen, share))
     sentence = _contradicted(drawn.rows(seen.several))
     if sentence:
-        return Refusal(CONTRADICTED, sentence)
+        return Refusal(Reason.CONTRADICTED, sentence)
     share = float(seen.usable.mean())
     if share < LEAST_SHARE:
         return Refusal(
-            CONTRADICTED,
+            Reason.CONTRADICTED,
             f"in batches (by {seen.by}) that hold {percent(1 - share)} of the decisions, slots are more frequent than "
             "their stated probabilities allow: they are not those of the draw, so nothing can be weighted by them",
         )
@@ -102,7 +123,7 @@ def of_overlap(drawn: Decisions, seen: Overlap) -> Refusal | None:
     if kept is None:
         return None
     return Refusal(
-        CONTRADICTED,
+        Reason.CONTRADICTED,
         f"two decisions of one batch (by {seen.by}) are in the same slot in {percent(kept)} of cases, far more often "
         "than their stated probabilities allow: slots were not drawn for each decision, so nothing can be weighted by "
         "the probabilities",
@@ -110,19 +131,23 @@ def of_overlap(drawn: Decisions, seen: Overlap) -> Refusal | None:
 
 
 def of_amount(usable: Decisions, first: Flags, supported: Flags, left_out: int) -> Refusal | None:
-    """Refuse too little data; `first` (N,) as split, `supported` (K,), `left_out`: decisions without a usable draw."""
+    """Refuse too little data.
+
+    `first` (N,): whether a decision is in the first part. `supported` (K,): slots with enough sends. `left_out`: number
+    of decisions without a usable draw.
+    """
     rest = int((~first & usable.acted).sum())
     users = len(np.unique(usable.user[~first]))
     after = f" (after {left_out:,} decisions without another possible time)" if left_out else ""
     if supported.sum() < 2:
         return Refusal(
-            LITTLE_DATA,
+            Reason.LITTLE_DATA,
             f"fewer than two slots have {MIN_SUPPORT} sends in the first {FIRST_PART * 100:.0f} % of each person's "
             f"time{after}: too little data for any policy to choose between times; log longer, or use wider slots",
         )
     if rest < MIN_REST or users < MIN_USERS:
         return Refusal(
-            LITTLE_DATA,
+            Reason.LITTLE_DATA,
             f"{rest:,} sends of {users:,} people are left to evaluate on{after}: too little data, at least {MIN_REST} "
             f"sends of {MIN_USERS} people are needed",
         )
@@ -132,7 +157,7 @@ def of_amount(usable: Decisions, first: Flags, supported: Flags, left_out: int) 
         rarer, what = min((successes, "successes"), (len(outcome) - successes, "failures"))
         if rarer < MIN_OUTCOMES:
             return Refusal(
-                FEW_OUTCOMES,
+                Reason.FEW_OUTCOMES,
                 f"only {rarer:,} of {len(outcome):,} sends in the {name} part of the log are {what}, at least "
                 f"{MIN_OUTCOMES} are needed: too few to compare times; log longer, or check the outcome in the mapping",
             )
@@ -154,8 +179,8 @@ def _little_overlap(drawn: Decisions, seen: Overlap, share: float) -> str:
 
 
 def _contradicted(log: Decisions) -> str | None:
-    """The stated probabilities against what was drawn: off by more than five standard deviations is no chance."""
-    return _sends_contradicted(log) if log.kind == "send" else _slots_contradicted(log)
+    """Return a sentence where the observed draws are over five standard deviations off their stated probabilities."""
+    return _sends_contradicted(log) if log.kind == DecisionKind.SEND else _slots_contradicted(log)
 
 
 def _sends_contradicted(log: Decisions) -> str | None:
@@ -195,7 +220,10 @@ def _slots_contradicted(log: Decisions) -> str | None:
 
 
 def _too_many_small(pscore: Floats, chances: int) -> bool:
-    """Whether actions of small probability were taken too often: at most p·chances have a pscore of p or less."""
+    """Return whether actions of small probability were taken too often.
+
+    In expectation at most p * `chances` actions have a pscore of p or less.
+    """
     ordered = np.sort(pscore)
     taken = np.arange(1, len(ordered) + 1)
     by_chance = np.asarray(poisson.sf(taken - 1, ordered * chances))

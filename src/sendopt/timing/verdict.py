@@ -1,23 +1,24 @@
-"""What an evaluation says in sentences: is personal timing worth it, how sure is that, what would settle it."""
+"""An evaluation in sentences: is personal timing worth it, how sure is that, how much more data would settle it."""
 
 from __future__ import annotations
 
 import math
 
 from sendopt.measurement.off_policy import Estimate
-from sendopt.timing.decisions import FIRST_PART, MIN_PAST
-from sendopt.timing.gain import HARMFUL, REFUSED, SHOWN, CommonTime, Evaluation
+from sendopt.timing.decisions import FIRST_PART, MIN_PAST, DecisionKind
+from sendopt.timing.gain import CommonTime, Evaluation, Kind
 from sendopt.timing.log import Log
 from sendopt.timing.overlap import LEAST_DIVERSITY
+from sendopt.timing.policies import GLOBAL, MODEL, PERSONAL, RAW, SEGMENT, UNIFORM
 from sendopt.timing.refusals import percent
 
 NAMES = {
-    "uniform": "Any time alike",
-    "global_best": "Best slot of all",
-    "segment_best": "Best slot of each segment",
-    "user_raw_best": "Each person's raw best slot",
-    "personal": "Personal times, shrunk",
-    "model": "LightGBM",
+    UNIFORM: "Any time alike",
+    GLOBAL: "Best slot of all",
+    SEGMENT: "Best slot of each segment",
+    RAW: "Each person's raw best slot",
+    PERSONAL: "Personal times, shrunk",
+    MODEL: "LightGBM",
 }
 NO_PSCORE = (
     "the mapping names no pscore: without the probability with which each time (or send) was drawn, a difference "
@@ -27,58 +28,58 @@ NO_PSCORE = (
 _MANY = 1000.0
 
 
-def verdict(found: Evaluation) -> str:
-    """One sentence: worth it or not, how sure, and how much more data would settle it."""
-    if found.kind == REFUSED:
-        sentence = f"No claim about personal timing can be made: {found.refusal}."
-        known = common(found)
+def verdict(evaluation: Evaluation) -> str:
+    """Return one sentence: worth it or not, how sure, and how much more data would settle it."""
+    if evaluation.kind == Kind.REFUSED:
+        sentence = f"No claim about personal timing can be made: {evaluation.refusal}."
+        known = common(evaluation)
         return f"{sentence} What can be said: {known}" if known else sentence
-    gain = found.difference
+    gain = evaluation.difference
     assert gain is not None
     assert gain.value is not None
     assert gain.low is not None
     assert gain.high is not None
-    against = "the best slot of each segment" if found.common == "segment_best" else "the best common slot"
+    against = "the best slot of each segment" if evaluation.common == SEGMENT else "the best common slot"
     amount = (
         "no more and no fewer successes"
         if round(gain.value * 100, 1) == 0
         else (f"{abs(gain.value) * 100:.1f} {'more' if gain.value > 0 else 'fewer'} successes")
     )
-    span = f"(95 % interval over {found.users:,} people: {_points(gain.low)} to {_points(gain.high)})"
+    span = f"(95 % interval over {evaluation.users:,} people: {_points(gain.low)} to {_points(gain.high)})"
     brings = f"{amount} per 100 sends than {against} {span}"
-    if found.kind == SHOWN:
+    if evaluation.kind == Kind.SHOWN:
         return f"Personal timing is worth it here: it brings {brings}, and no more data is needed to settle that."
-    if found.kind == HARMFUL:
+    if evaluation.kind == Kind.HARMFUL:
         return f"Personal timing is not worth it here: it brings {brings}, and no more data is needed to settle that."
-    if found.moved == 0:
+    if evaluation.moved == 0:
         return (
             "Personal timing is not shown to be worth it: people differ by so little that the personal times are the "
             "common one for everybody; only more sends for each person could show a difference."
         )
-    if found.apart is not None:
+    if evaluation.apart is not None:
         return (
             "Personal timing is not shown to be worth it: too few successes or failures are among the "
-            f"{found.apart:,} sends in which personal and common times differ to measure a gain or to rule one out; "
-            "only more sends for each person could show a difference."
+            f"{evaluation.apart:,} sends in which personal and common times differ to measure a gain or to rule one "
+            "out; only more sends for each person could show a difference."
         )
-    return f"Personal timing is not shown to be worth it: it measured {brings}; {_settling(found)}."
+    return f"Personal timing is not shown to be worth it: it measured {brings}; {_settling(evaluation)}."
 
 
-def common(found: Evaluation) -> str | None:
-    """What the times that know no person bring, beside any time alike, in a sentence or three; None where unknown."""
-    time = found.common_time
+def common(evaluation: Evaluation) -> str | None:
+    """Return the value of the common times against uniform times, in one to three sentences; None where unknown."""
+    time = evaluation.common_time
     if time is None:
         return None
     if time.value.value is None or time.uniform.value is None or time.minus_uniform.value is None:
         return f"{_named(time)} cannot be valued ({str(time.value.refusal).removeprefix('refused: ')})."
-    shown = "" if not _holds_zero(time.minus_uniform) else "; the interval of the difference holds 0, so none is shown"
+    shown = "; the interval of the difference holds 0, so none is shown" if _contains_zero(time.minus_uniform) else ""
     sentence = (
         f"{_named(time)} brings {_rate(time.value)} successes per 100 sends over {time.people:,} people, any time "
         f"alike {_rate(time.uniform)}: {spread(time.minus_uniform)} per 100{shown}."
     )
     if time.segment_minus_global is None:
         alike = " Groups of people may differ: name a column of them as `decision.segment` in the mapping."
-        return sentence + alike if found.kind == REFUSED else sentence
+        return sentence + alike if evaluation.kind == Kind.REFUSED else sentence
     if time.segment_minus_global.value is None:
         return f"{sentence} A slot for each segment cannot be told from one for all."
     if time.segment_minus_global.low == time.segment_minus_global.high:
@@ -89,7 +90,7 @@ def common(found: Evaluation) -> str | None:
 
 
 def _named(time: CommonTime) -> str:
-    if time.policy == "segment_best":
+    if time.policy == SEGMENT:
         return "the best slot of each segment"
     return f"the best common slot, {time.slot},"
 
@@ -101,15 +102,15 @@ def _rate(estimate: Estimate) -> str:
     return f"{estimate.value * 100:.1f} ({estimate.low * 100:.1f} to {estimate.high * 100:.1f})"
 
 
-def _settling(found: Evaluation) -> str:
-    gain, detectable = found.difference, found.detectable or 0.0
+def _settling(evaluation: Evaluation) -> str:
+    gain, detectable = evaluation.difference, evaluation.detectable or 0.0
     assert gain is not None
     assert gain.high is not None
-    if found.more is not None and found.more < _MANY:
-        times = _rounded(max(found.more, 1.1))
+    if evaluation.more is not None and evaluation.more < _MANY:
+        times = _rounded(max(evaluation.more, 1.1))
         return (
-            f"if the true gain is what was measured, {_times(times)} as many people (about {_people(times, found)}) "
-            "would settle it"
+            f"if the true gain is what was measured, {_times(times)} as many people "
+            f"(about {_people(times, evaluation)}) would settle it"
         )
     times = _rounded((detectable / 0.01) ** 2)
     ceiling = f"a true gain of more than {_ceiling(gain.high)} is ruled out"
@@ -118,19 +119,19 @@ def _settling(found: Evaluation) -> str:
     return f"{ceiling}, and to show a gain of 1 per 100 would take {_times(times)} as many people"
 
 
-def used_part(found: Evaluation) -> str | None:
-    """Which share of the drawn decisions could be used, where others had no overlap between times."""
-    if found.overlap_share is None or not found.no_overlap:
+def used_part(evaluation: Evaluation) -> str | None:
+    """Return the share of drawn decisions that are used, in words; None where all are."""
+    if evaluation.overlap_share is None or not evaluation.no_overlap:
         return None
     return (
-        f"Only the {percent(found.overlap_share)} of the drawn decisions whose campaign or day really had several "
-        f"slots are used; the other {found.no_overlap:,} cannot tell a better time from a better message."
+        f"Only the {percent(evaluation.overlap_share)} of the drawn decisions whose campaign or day really had several "
+        f"slots are used; the other {evaluation.no_overlap:,} cannot tell a better time from a better message."
     )
 
 
-def placebo(found: Evaluation) -> str | None:
-    """Where nothing was sent, the same policies show habit: what people do at that time anyway."""
-    personal = next((p for p in found.policies if p.name == "personal"), None)
+def placebo(evaluation: Evaluation) -> str | None:
+    """Return what the policies show on unsent decisions, in words: habit, no effect of sending. None without any."""
+    personal = next((p for p in evaluation.policies if p.name == PERSONAL), None)
     if personal is None or personal.not_sent_minus_common is None or personal.effect is None:
         return None
     habit, effect = personal.not_sent_minus_common, personal.effect
@@ -138,68 +139,70 @@ def placebo(found: Evaluation) -> str | None:
         return "The outcome never changes where nothing was sent, so habit cannot be seen from it."
     if habit.value is None or effect.value is None:
         return "Too few unsent decisions fall into the personal slots to tell habit from an effect of sending."
-    held = "holds" if _holds_zero(effect) else "does not hold"
+    contains = "holds" if _contains_zero(effect) else "does not hold"
     return (
         f"Where nothing was sent, personal slots differ from the common one by {spread(habit)} per 100 decisions. "
-        f"At the personal slots, sent minus not sent is {spread(effect)}, which {held} 0: "
+        f"At the personal slots, sent minus not sent is {spread(effect)}, which {contains} 0: "
         + (
             "the timing pattern may be when people are active anyway, not an effect of sending."
-            if _holds_zero(effect)
+            if _contains_zero(effect)
             else "sending has an effect there beyond habit."
         )
     )
 
 
-def assumptions(found: Evaluation, log: Log, kind: str | None) -> list[str]:
-    """What must hold for the numbers to mean what they say."""
-    said = [
+def assumptions(evaluation: Evaluation, log: Log) -> list[str]:
+    """Return the assumptions that the numbers rest on, a sentence or two each."""
+    kind = log.decisions.kind if log.decisions else None
+    sentences = [
         f"Everything was fitted and tuned on the first {FIRST_PART * 100:.0f} % of each person's decisions; values are "
-        "those of the rest." + _whole(found),
+        "those of the rest." + _whole(evaluation),
         "The logged probabilities are those of the draw. They were checked with how often each slot or send occurred.",
         "A decision's outcome does not depend on the person's other decisions, and later days resemble earlier ones.",
         "Intervals resample people, whose decisions are kept together; the fitted policies are held fixed.",
         f"A success is: {log.outcome}. Slots are from {log.slot_from}.",
     ]
-    part = used_part(found)
+    part = used_part(evaluation)
     if part:
-        said.append(
+        sentences.append(
             f"{part} At least {percent(LEAST_DIVERSITY)} of the pairs of such a campaign's decisions are in different "
             "slots, and at least a third of what its pscores state."
         )
-    if kind == "slot":
-        said.append(
+    if kind == DecisionKind.SLOT:
+        sentences.append(
             "Which slots were possible at a decision is not in the log. SNIPS values a policy where its slot was "
             "possible; IPS counts it as a failure elsewhere, so it is low where slots were often blocked."
         )
         if log.unsent_as_failures:
-            said.append(
+            sentences.append(
                 f"{log.unsent_as_failures:,} drawn slots were not sent after all and count as no success: leaving them "
                 "out would favour slots that are often full."
             )
-    if kind == "send":
-        said.append(
+    if kind == DecisionKind.SEND:
+        sentences.append(
             "Sending was drawn at each point, so every slot is seen both ways; a policy's value is per send at its own "
             "slot, whether or not the other points of the day were sent."
         )
-    if found.pooled:
-        said.append(
+    if evaluation.pooled:
+        sentences.append(
             "Unsent decisions helped to learn when people respond, since that predicted later sends better within the "
             "first part. What a person deviates by is then taken to be the same with and without a send."
         )
-    return said
+    return sentences
 
 
-def _whole(found: Evaluation) -> str:
-    if not found.whole_people:
+def _whole(evaluation: Evaluation) -> str:
+    if not evaluation.whole_people:
         return ""
     return (
-        f" {found.whole_people:,} people have fewer than {MIN_PAST} decisions: they are fitted on or valued whole, "
-        "drawn by a keyed hash. They have no past of their own, so the personal policy is valued over the others only."
+        f" {evaluation.whole_people:,} people have fewer than {MIN_PAST} decisions: they are fitted on or valued "
+        "whole, drawn by a keyed hash. They have no past of their own, so the personal policy is valued over the "
+        "others only."
     )
 
 
 def spread(estimate: Estimate) -> str:
-    """`+4.4 (−2.2 to +11.2)`, in points of 100."""
+    """Return an estimate of a difference as `+4.4 (−2.2 to +11.2)`, per 100."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return "not to be valued"
     return f"{_points(estimate.value)} ({_points(estimate.low)} to {_points(estimate.high)})"
@@ -210,16 +213,16 @@ def _points(value: float) -> str:
 
 
 def _ceiling(high: float) -> str:
-    """Points of 100, never rounded to 0: no data rule out every gain."""
+    """Return a bound per 100, never rounded to 0: no data rule out every gain."""
     return f"{high * 100:.1f}" if high * 100 >= 0.05 else f"{max(math.ceil(high * 1e4), 1) / 100:.2f}"
 
 
-def _holds_zero(estimate: Estimate) -> bool:
+def _contains_zero(estimate: Estimate) -> bool:
     return estimate.low is None or estimate.high is None or estimate.low <= 0 <= estimate.high
 
 
 def _rounded(times: float) -> float:
-    """Two digits: no forecast of a sample size is worth more."""
+    """Return the factor rounded to two digits: a forecast of a sample size is no more accurate."""
     if times <= 0:
         return 0.0
     digits = 1 - math.floor(math.log10(times))
@@ -230,5 +233,5 @@ def _times(times: float) -> str:
     return f"{times:,.1f} times" if times < 10 else f"{times:,.0f} times"
 
 
-def _people(times: float, found: Evaluation) -> str:
-    return f"{_rounded(times * found.users):,.0f}"
+def _people(times: float, evaluation: Evaluation) -> str:
+    return f"{_rounded(times * evaluation.users):,.0f}"
