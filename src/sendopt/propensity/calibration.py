@@ -28,16 +28,16 @@ def ratios(test: pd.DataFrame, y: Floats, p: Floats) -> list[dict[str, Any]]:
     (does the interval reach into 0.95 to 1.05?). Groups that expect nothing are left out.
     """
     users = pd.factorize(test["user_id"], sort=True)[0].astype(np.int64)
-    found = []
-    for by, name, mine in _groups(test, p):
-        observed, expected = float(y[mine].sum()), float(p[mine].sum())
+    groups = []
+    for by, name, members in _groups(test, p):
+        observed, expected = float(y[members].sum()), float(p[members].sum())
         if expected > 0:
-            ratio, low, high = ratio_interval(y[mine], p[mine], users[mine])
-            found.append(
+            ratio, low, high = ratio_interval(y[members], p[members], users[members])
+            groups.append(
                 {
                     "by": by,
                     "name": name,
-                    "n": int(mine.sum()),
+                    "n": int(members.sum()),
                     "observed": observed,
                     "expected": expected,
                     "ratio": ratio,
@@ -46,7 +46,7 @@ def ratios(test: pd.DataFrame, y: Floats, p: Floats) -> list[dict[str, Any]]:
                     "calibrated": bool(low <= HIGH and high >= LOW),
                 }
             )
-    return found
+    return groups
 
 
 def ratio_interval(y: Floats, p: Floats, users: NDArray[np.int64]) -> tuple[float, float, float]:

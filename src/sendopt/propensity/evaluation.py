@@ -147,7 +147,7 @@ def _cold_start(
     mature = test["mature_90d"].to_numpy(np.float64)
     cold = mature <= FEW_SENDS
     weight = shrinkage.weight(mature)
-    said: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "kappa": shrinkage.kappa,
         "kappa_segment": shrinkage.kappa_segment,
         "overall": shrinkage.overall,
@@ -156,11 +156,11 @@ def _cold_start(
         "n": int(cold.sum()),
     }
     if not cold.any():
-        return said | {"model": None, "cohort": None, "gain": None, "low": None, "high": None}
-    cohort = log_loss(y[cold], ShrunkBaseline(shrinkage, cohort_only=True).predict(test[cold]))
-    mine = log_loss(y[cold], p[cold])
-    gain = _cluster_intervals((cohort - mine)[:, None], test["user_id"].to_numpy()[cold], settings)[0]
-    return said | {"model": _number(mine.mean()), "cohort": _number(cohort.mean()), **gain}
+        return facts | {"model": None, "cohort": None, "gain": None, "low": None, "high": None}
+    cohort_loss = log_loss(y[cold], ShrunkBaseline(shrinkage, cohort_only=True).predict(test[cold]))
+    model_loss = log_loss(y[cold], p[cold])
+    gain = _cluster_intervals((cohort_loss - model_loss)[:, None], test["user_id"].to_numpy()[cold], settings)[0]
+    return facts | {"model": _number(model_loss.mean()), "cohort": _number(cohort_loss.mean()), **gain}
 
 
 def shuffled_slots(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -212,8 +212,10 @@ def placebo(points: pd.DataFrame, settings: Training) -> dict[str, Any] | None:
         difference = draws[:, 3] / draws[:, 1] - draws[:, 2] / draws[:, 0]
     n0, n1, s0, s1 = by_user.sum(axis=0)
     low, high = np.nanpercentile(difference, PERCENTILES_95) * 100
-    said = f" Sent minus not sent: {(s1 / n1 - s0 / n0) * 100:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
-    return {"note": PLACEBO_NOTE + said, "rows": rows}
+    difference_text = (
+        f" Sent minus not sent: {(s1 / n1 - s0 / n0) * 100:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
+    )
+    return {"note": PLACEBO_NOTE + difference_text, "rows": rows}
 
 
 def _cluster_intervals(saved: Floats, user: NDArray[Any], settings: Training) -> list[dict[str, float | None]]:

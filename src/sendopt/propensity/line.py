@@ -117,15 +117,17 @@ def fit(
     near = np.zeros(2 + level.shape[1] + design.shape[1])
     near[1] = 1.0
     prior = np.r_[np.ones(2 + level.shape[1]), np.full(design.shape[1], PRIOR)]
-    found = np.asarray(fit_logistic(np.column_stack([raw, level, design]), target, near, prior), np.float64)
-    if found[1] < 0:
+    coefficients = np.asarray(fit_logistic(np.column_stack([raw, level, design]), target, near, prior), np.float64)
+    if coefficients[1] < 0:
         rest = np.arange(len(near)) != 1
-        found[rest] = fit_logistic(np.column_stack([level, design]), target, near[rest], prior[rest])
-        found[1] = 0.0
-    weights = found[2 + level.shape[1] :] / scale[varies]
-    kept = [name for name, one in zip(names, varies, strict=True) if one]
+        coefficients[rest] = fit_logistic(np.column_stack([level, design]), target, near[rest], prior[rest])
+        coefficients[1] = 0.0
+    weights = coefficients[2 + level.shape[1] :] / scale[varies]
+    kept = [name for name, is_used in zip(names, varies, strict=True) if is_used]
     terms = (Term(*name, float(c), float(w)) for name, c, w in zip(kept, centre[varies], weights, strict=True))
-    return Line(float(found[0]), float(found[1]), tuple(terms)), float(found[2]) if beside is not None else 0.0
+    return Line(float(coefficients[0]), float(coefficients[1]), tuple(terms)), float(
+        coefficients[2]
+    ) if beside is not None else 0.0
 
 
 def _value(

@@ -27,8 +27,8 @@ class OptOutRates:
         bins = np.digitize(fatigue_points, self.edges)
         result = np.full(len(bins), self.overall)
         for name, rates in self.by_channel.items():
-            mine = (channel == name).to_numpy()
-            result[mine] = np.asarray(rates)[bins[mine]]
+            rows = (channel == name).to_numpy()
+            result[rows] = np.asarray(rates)[bins[rows]]
         return result
 
 
@@ -43,11 +43,11 @@ def fit(counts: pd.DataFrame, settings: OptOut) -> OptOutRates:
     sends = float(counts["sends"].sum())
     overall = float(counts["opt_outs"].sum()) / sends if sends else 0.0
     by_channel = {}
-    for channel, mine in counts.groupby("channel", sort=True):
-        channel_rate = (mine["opt_outs"].sum() + k * overall) / (mine["sends"].sum() + k)
+    for channel, bins in counts.groupby("channel", sort=True):
+        channel_rate = (bins["opt_outs"].sum() + k * overall) / (bins["sends"].sum() + k)
         n, x = np.zeros(len(settings.fatigue_edges) + 1), np.zeros(len(settings.fatigue_edges) + 1)
-        np.add.at(n, mine["fatigue_bin"], mine["sends"])
-        np.add.at(x, mine["fatigue_bin"], mine["opt_outs"])
+        np.add.at(n, bins["fatigue_bin"], bins["sends"])
+        np.add.at(x, bins["fatigue_bin"], bins["opt_outs"])
         rates = non_decreasing((x + k * channel_rate) / (n + k), n + k)
         rates = np.minimum(rates * (n.sum() * channel_rate / max((n * rates).sum(), 1e-300)), 1.0)
         by_channel[str(channel)] = tuple(float(r) for r in rates)

@@ -62,9 +62,13 @@ class ShrunkBaseline:
     def predict(self, frame: pd.DataFrame) -> Floats:
         """p_open of each row, float64 in [1e-6, 1 - 1e-6], shape (N,); needs `USED` and hour_rate."""
         require_columns(frame, ("hour_rate", *USED))
-        own = self.shrinkage
-        rate = own.cohort_rate(frame["sessions_30d"].to_numpy(np.float64)) if self.cohort_only else own.rate(frame)
-        hour = logit(frame["hour_rate"].to_numpy(np.float64)) - logit(np.float64(own.overall))
+        shrinkage = self.shrinkage
+        rate = (
+            shrinkage.cohort_rate(frame["sessions_30d"].to_numpy(np.float64))
+            if self.cohort_only
+            else shrinkage.rate(frame)
+        )
+        hour = logit(frame["hour_rate"].to_numpy(np.float64)) - logit(np.float64(shrinkage.overall))
         return clip(expit(logit(rate) + hour))
 
 
@@ -101,9 +105,9 @@ def kappa_by_moments(x: Floats, n: Floats, times: Floats, group: NDArray[np.int6
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.bincount(group, times * x) / size
         square = np.bincount(group, times * x * (x - 1) / (n - 1)) / size
-    there = size > 0
-    within = float((size[there] * mean[there] * (1 - mean[there])).sum())
-    between = float((size[there] * (square[there] - mean[there] ** 2)).sum())
+    seen = size > 0
+    within = float((size[seen] * mean[seen] * (1 - mean[seen])).sum())
+    between = float((size[seen] * (square[seen] - mean[seen] ** 2)).sum())
     return MOST if between <= 0 else float(np.clip(within / between - 1, LEAST, MOST))
 
 
@@ -116,8 +120,8 @@ def kappa_by_likelihood(label: Floats, x: Floats, n: Floats, prior: Floats) -> f
         p = clip((x + kappa * prior) / (n + kappa))
         return float(-(label * np.log(p) + (1 - label) * np.log1p(-p)).mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(optimum.x))
 
 
 def segment_of(sessions: Floats, edges: tuple[float, ...]) -> NDArray[np.int64]:

@@ -53,13 +53,13 @@ class MlflowTracker:
 
     def champion_version(self) -> str | None:
         with self._reading() as client:
-            found = self._by_alias(client)
-            return None if found is None else f"{found.name}/{found.version}"
+            champion = self._by_alias(client)
+            return None if champion is None else f"{champion.name}/{champion.version}"
 
     def champion(self) -> Registered | None:
         with self._reading() as client:
-            found = self._by_alias(client)
-            return None if found is None else self._load(client, found)
+            version = self._by_alias(client)
+            return None if version is None else self._load(client, version)
 
     def trained(self, fingerprint: str) -> Kept | None:
         with self._reading() as client:
@@ -92,7 +92,7 @@ class MlflowTracker:
         documents: Mapping[str, Any] = MappingProxyType({}),
     ) -> Kept:
         run_id = version = None
-        warned: list[str] = []
+        lost: list[str] = []
         try:
             with _quiet():
                 client = self._client()
@@ -107,12 +107,12 @@ class MlflowTracker:
                 for key, value in {**lineage.tags, _FINGERPRINT: lineage.fingerprint, _VERSION: version}.items():
                     if value is not None:
                         client.set_tag(run_id, key, value)
-                warned += _describe(client, run_id, evaluation, lineage)
+                lost += _describe(client, run_id, evaluation, lineage)
                 promoted = self._alias(client, version, bool(evaluation["gate"]["promoted"]))
                 client.set_terminated(run_id)  # last: only a finished run is ever used again
-            return Kept(version, run_id, promoted, tuple(warned))
+            return Kept(version, run_id, promoted, tuple(lost))
         except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
-            return Kept(None, run_id, False, (*warned, f"MLflow did not keep this training: {store.sentence(error)}"))
+            return Kept(None, run_id, False, (*lost, f"MLflow did not keep this training: {store.sentence(error)}"))
 
     def note(self, run_id: str, tags: Mapping[str, str]) -> tuple[str, ...]:
         try:
@@ -133,9 +133,9 @@ class MlflowTracker:
         """("name/version" that `roll_back` would make champion, its fingerprint); raises as that does."""
         with self._reading() as client:
             champion, passed = self._by_alias(client), self._gate_of(client)
-            found = rollback.way_back(client, self._settings.model_name, champion, to, passed)
-            mark = client.get_run(found.run_id).data.tags.get(_FINGERPRINT, "")
-            return f"{found.name}/{found.version}", mark
+            target = rollback.way_back(client, self._settings.model_name, champion, to, passed)
+            fingerprint = client.get_run(target.run_id).data.tags.get(_FINGERPRINT, "")
+            return f"{target.name}/{target.version}", fingerprint
 
     def version_of(self, fingerprint: str) -> str | None:
         """The "name/version" that a finished training of this fingerprint made, if it is still there."""
@@ -166,14 +166,14 @@ class MlflowTracker:
 
     def _experiment(self, client: Any) -> str:
         name, uri = self._settings.experiment, self._settings.tracking_uri
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        beside = None
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        artifacts = None
         if uri.startswith("sqlite:///"):  # else MLflow would put artifacts into the working directory
-            beside = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
+            artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
         kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on training runs, with charts of metrics
-        return str(client.create_experiment(name, artifact_location=beside, tags=kind))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=kind))
 
     def _register(self, client: Any, run_id: str, model: OpenModel) -> str:
         import mlflow.lightgbm
@@ -223,16 +223,16 @@ class MlflowTracker:
 
     def _exists(self, client: Any, version: str) -> bool:
         number = version.rpartition("/")[2]
-        found = client.search_model_versions(f"name = '{self._settings.model_name}'")
-        return any(str(v.version) == number for v in found)
+        versions = client.search_model_versions(f"name = '{self._settings.model_name}'")
+        return any(str(v.version) == number for v in versions)
 
     def _finished_run(self, client: Any, where: str) -> Any:
         experiment = client.get_experiment_by_name(self._settings.experiment)
         if experiment is None:
             return None
         condition = f"{where} and attributes.status = 'FINISHED'"
-        found = client.search_runs([experiment.experiment_id], condition, order_by=["start_time DESC"], max_results=1)
-        return found[0] if found else None
+        runs = client.search_runs([experiment.experiment_id], condition, order_by=["start_time DESC"], max_results=1)
+        return runs[0] if runs else None
 
     def _load(self, client: Any, version: Any) -> Registered:
         from mlflow.artifacts import download_artifacts
@@ -240,14 +240,14 @@ class MlflowTracker:
 
         name = f"{version.name}/{version.version}"
         with tempfile.TemporaryDirectory() as folder:
-            at = Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=folder))
-            flavor = Model.load(str(at)).flavors.get("lightgbm", {})
+            root = Path(download_artifacts(artifact_uri=f"models:/{name}", dst_path=folder))
+            flavor = Model.load(str(root)).flavors.get("lightgbm", {})
             if flavor.get("model_class") != "lightgbm.basic.Booster" or flavor.get("code"):
                 raise ModelError(
                     f"model {name} is not a LightGBM booster in text form without code (found class "
                     f"{flavor.get('model_class')}); models are never unpickled: train again with --train"
                 )
-            text, card = at / str(flavor["data"]), at / "extra_files" / CARD
+            text, card = root / str(flavor["data"]), root / "extra_files" / CARD
             if not text.is_file() or not card.is_file():
                 raise ModelError(f"model {name} lacks its trees or its {CARD}; train again with --train")
             files = text.read_bytes(), card.read_bytes()
@@ -256,8 +256,8 @@ class MlflowTracker:
         run = client.get_run(version.run_id)
         fingerprint = run.data.tags.get(_FINGERPRINT, "")
         evaluation = self._evaluation(client, version.run_id)
-        there = any(file.path == REFERENCE for file in client.list_artifacts(version.run_id))
-        reference = self._document(client, version.run_id, REFERENCE) if there else None
+        has_reference = any(file.path == REFERENCE for file in client.list_artifacts(version.run_id))
+        reference = self._document(client, version.run_id, REFERENCE) if has_reference else None
         return Registered(name, fingerprint, version.run_id, model, evaluation, reference)
 
     def _evaluation(self, client: Any, run_id: str) -> dict[str, Any]:
@@ -265,8 +265,8 @@ class MlflowTracker:
 
     def _document(self, client: Any, run_id: str, name: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            found: dict[str, Any] = json.loads(Path(client.download_artifacts(run_id, name, folder)).read_text())
-            return found
+            document: dict[str, Any] = json.loads(Path(client.download_artifacts(run_id, name, folder)).read_text())
+            return document
 
 
 def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lineage) -> list[str]:
@@ -320,33 +320,33 @@ def _describe(client: Any, run_id: str, evaluation: dict[str, Any], lineage: Lin
         "the calibration table": groups,
         "the model card": card,
     }
-    warned = []
-    for what, step in steps.items():
+    lost = []
+    for part, step in steps.items():
         try:
             step()
         except Exception as error:  # noqa: BLE001  a tracking failure never fails a job
-            warned.append(f"MLflow did not keep {what}: {store.sentence(error)}")
-    return warned
+            lost.append(f"MLflow did not keep {part}: {store.sentence(error)}")
+    return lost
 
 
 def _metrics(evaluation: dict[str, Any]) -> dict[str, float]:
     """What charts show; the part of a name before the slash is the heading that MLflow groups them by."""
-    found = {f"log_loss/{name}": value for name, value in evaluation["log_loss"].items()}
-    found["calibration/observed_over_expected"] = evaluation["observed_over_expected"]
+    values = {f"log_loss/{name}": value for name, value in evaluation["log_loss"].items()}
+    values["calibration/observed_over_expected"] = evaluation["observed_over_expected"]
     for row in evaluation["calibration_groups"]:
         if row["by"] in ("overall", "channel"):
             name = "observed_over_expected" if row["by"] == "overall" else row["name"]
-            found |= page.with_interval(f"calibration/{name}", row["ratio"], row["low"], row["high"])
+            values |= page.with_interval(f"calibration/{name}", row["ratio"], row["low"], row["high"])
     for row in evaluation["gains"]:
-        found |= page.with_interval(f"gain_over/{row['baseline']}", row["gain"], row["low"], row["high"])
-    found |= qini.metrics(evaluation) | page.metrics(evaluation)
+        values |= page.with_interval(f"gain_over/{row['baseline']}", row["gain"], row["low"], row["high"])
+    values |= qini.metrics(evaluation) | page.metrics(evaluation)
     cold = {key: value for key, value in (evaluation["cold_start"] or {}).items() if not isinstance(value, list)}
-    found |= page.with_interval("cold_start/gain_over_cohort", *(cold.pop(k, None) for k in ("gain", "low", "high")))
-    found |= {f"cold_start/{_COLD.get(name, name)}": value for name, value in cold.items()}
+    values |= page.with_interval("cold_start/gain_over_cohort", *(cold.pop(k, None) for k in ("gain", "low", "high")))
+    values |= {f"cold_start/{_COLD.get(name, name)}": value for name, value in cold.items()}
     for name, value in (evaluation["machine_opens"] or {}).items():
-        found |= {f"with_machine_opens/{name}": value}
-    found |= {f"rows/{part}": evaluation["split"][part] for part in ("train", "test")}
-    return {name: float(value) for name, value in found.items() if value is not None}
+        values |= {f"with_machine_opens/{name}": value}
+    values |= {f"rows/{part}": evaluation["split"][part] for part in ("train", "test")}
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 _COLD = {"n": "sends", "model": "log_loss_model", "cohort": "log_loss_cohort", "overall": "rate_of_everyone"}

@@ -24,21 +24,21 @@ def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
 
     The part before a slash is the heading that MLflow groups charts by; ends of intervals have one of their own.
     """
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for row in _policies(evaluation):
-        how = row["estimator"]
-        found |= with_interval(f"policy/{row['policy']}_{how}", row["value"], row["low"], row["high"])
+        estimator = row["estimator"]
+        values |= with_interval(f"policy/{row['policy']}_{estimator}", row["value"], row["low"], row["high"])
         if row["policy"] == CHALLENGER:
             for against in ("champion", "uniform"):
                 ends = (row[f"minus_{against}{end}"] for end in ("", "_low", "_high"))
-                found |= with_interval(f"policy/minus_{against}_{how}", *ends)
-            found["policy/effective_sends"] = row["effective"]
-    found |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
-    apart = (evaluation.get("gate") or {}).get("log_loss")
-    if apart:
-        found |= with_interval("log_loss/minus_champion", apart["value"], apart["low"], apart["high"])
-    found |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
-    return found
+                values |= with_interval(f"policy/minus_{against}_{estimator}", *ends)
+            values["policy/effective_sends"] = row["effective"]
+    values |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
+    difference = (evaluation.get("gate") or {}).get("log_loss")
+    if difference:
+        values |= with_interval("log_loss/minus_champion", difference["value"], difference["low"], difference["high"])
+    values |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
+    return values
 
 
 def with_interval(name: str, value: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
@@ -50,7 +50,7 @@ def with_interval(name: str, value: float | None, low: float | None, high: float
 def tables(evaluation: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
     """File name to columns, as MLflow shows tables; those without rows are left out."""
     rows = {"policies.json": list(evaluation.get("policies") or []), "slot_lift.json": _lift(evaluation)}
-    return {name: {key: [r[key] for r in found] for key in found[0]} for name, found in rows.items() if found}
+    return {name: {key: [r[key] for r in records] for key in records[0]} for name, records in rows.items() if records}
 
 
 def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:

@@ -50,7 +50,7 @@ def train(
     rows: arrow.Rows,
     made_from: Lineage,
     tracker: Tracker,
-    evaluated: Callable[[learn.OpenModel | None, pd.DataFrame], Evaluation],
+    evaluate: Callable[[learn.OpenModel | None, pd.DataFrame], Evaluation],
     by_policy: bool = True,
 ) -> tuple[Kept, Evaluation]:
     """The challenger of these rows as kept in the registry, and its evaluation with the gate's verdict.
@@ -63,17 +63,17 @@ def train(
     model = None if obstacles else learn.train(rows, settings, str(made_from.parameters["label"]))
     seconds = time.monotonic() - clock
     shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
-    found = evaluated(model, shown)
-    verdict, facts = judge(night, model, found, shown, tracker, seconds, by_policy)
-    found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
-    documents = {} if model is None else {REFERENCE: drift.reference(night, found["importance"])}
-    return tracker.keep(model, found, made_from, documents), found
+    evaluation = evaluate(model, shown)
+    verdict, facts = judge(night, model, evaluation, shown, tracker, seconds, by_policy)
+    evaluation |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
+    documents = {} if model is None else {REFERENCE: drift.reference(night, evaluation["importance"])}
+    return tracker.keep(model, evaluation, made_from, documents), evaluation
 
 
 def judge(
     night: Night,
     model: learn.OpenModel | None,
-    found: Evaluation,
+    evaluation: Evaluation,
     rows: pd.DataFrame,
     tracker: Tracker,
     train_seconds: float,
@@ -85,14 +85,14 @@ def judge(
     `by_policy` no times are valued: a goal is only a part of what they are chosen by.
     """
     if model is None:
-        return verdict_of(found, night.settings.gate), {**({"policies": []} if by_policy else {}), "cost": None}
-    champion, why = _rival(tracker, model, rows)
+        return verdict_of(evaluation, night.settings.gate), {**({"policies": []} if by_policy else {}), "cost": None}
+    champion, objection = _rival(tracker, model, rows)
     rivals = None if champion is None else _rivals(night, champion, model, rows)
-    policies = _policies(night, model, champion, found["split"]["test_from"]) if by_policy else None
+    policies = _policies(night, model, champion, evaluation["split"]["test_from"]) if by_policy else None
     holding = [] if champion is None or not night.settings.drift.hold_promotion else drift.holding(night, champion)
-    verdict = verdict_of(found, night.settings.gate, rivals, policies, holding, by_policy)
-    if why:
-        verdict = replace(verdict, reasons=(*verdict.reasons, why))
+    verdict = verdict_of(evaluation, night.settings.gate, rivals, policies, holding, by_policy)
+    if objection:
+        verdict = replace(verdict, reasons=(*verdict.reasons, objection))
     facts: dict[str, Any] = {"cost": _cost(model, rows, train_seconds)}
     if by_policy:
         facts["policies"] = [] if policies is None else policies.rows()
@@ -121,8 +121,8 @@ def refusal(champion: str | None, kept: Kept, gate: Mapping[str, Any]) -> list[A
     if champion is None or gate["promoted"]:
         return []
     name = kept.model_version or "the challenger"
-    said = f"{name} was not promoted, {champion} stays: {' '.join(gate['reasons'])}"
-    return [Alert(GATE, name, None, None, said)]
+    sentence = f"{name} was not promoted, {champion} stays: {' '.join(gate['reasons'])}"
+    return [Alert(GATE, name, None, None, sentence)]
 
 
 def _rivals(night: Night, champion: Registered, model: learn.OpenModel, rows: pd.DataFrame) -> Rivals | None:
@@ -133,9 +133,11 @@ def _rivals(night: Night, champion: Registered, model: learn.OpenModel, rows: pd
         return None
     test = rows[parts.test]
     y, user = test["label"].to_numpy(np.float64), pd.factorize(test["user_id"], sort=True)[0].astype(np.int64)
-    mine, theirs = (log_loss(y, m.predict(test)) for m in (model, champion.model))
+    challenger_loss, champion_loss = (log_loss(y, m.predict(test)) for m in (model, champion.model))
     settings = night.settings.training
-    return compare_losses(champion.model_version, mine, theirs, user, settings.seed, settings.bootstrap_samples)
+    return compare_losses(
+        champion.model_version, challenger_loss, champion_loss, user, settings.seed, settings.bootstrap_samples
+    )
 
 
 def _policies(
@@ -153,9 +155,13 @@ def _policies(
 
 def _cost(model: learn.OpenModel, rows: pd.DataFrame, train_seconds: float) -> dict[str, float]:
     """Seconds that training took, and microseconds a row that scoring takes here, on one thread."""
-    some = rows.head(TIMED_ROWS)
-    model.predict(some.head(1))  # the trees are read first
+    sample = rows.head(TIMED_ROWS)
+    model.predict(sample.head(1))  # the trees are read first
     clock = time.monotonic()
-    model.predict(some)
-    each = (time.monotonic() - clock) / len(some) * 1e6
-    return {"train_seconds": train_seconds, "score_microseconds_per_row": each, "trees": float(model.card.trees)}
+    model.predict(sample)
+    microseconds = (time.monotonic() - clock) / len(sample) * 1e6
+    return {
+        "train_seconds": train_seconds,
+        "score_microseconds_per_row": microseconds,
+        "trees": float(model.card.trees),
+    }

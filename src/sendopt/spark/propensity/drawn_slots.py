@@ -74,7 +74,7 @@ def _at_most(sends: DataFrame, most: int) -> DataFrame:
 def _grid(night: Night, first: date, zones: list[str]) -> DataFrame:
     """Every slot of every night as each zone reads it: timezone, day, slot, local_hour, weekend, weekday."""
     days = [first + timedelta(days=n) for n in range((night.plan_date - first).days)]
-    found = [
+    cells = [
         (zone, day_number(day), r.slot, r.local_hour, r.weekend, r.weekday)
         for zone in sorted(zones)
         if zone_or_none(zone) is not None
@@ -82,7 +82,7 @@ def _grid(night: Night, first: date, zones: list[str]) -> DataFrame:
         for r in readings(zone, slots.plan_start(day), night.settings.grid.slot_minutes, night.n_slots)
     ]
     return night.spark.createDataFrame(
-        found, "timezone string, day bigint, slot int, local_hour int, weekend boolean, weekday int"
+        cells, "timezone string, day bigint, slot int, local_hour int, weekend boolean, weekday int"
     )
 
 
@@ -92,8 +92,8 @@ def _scorer(models: Mapping[str, Model]) -> Callable[[Iterator[pd.DataFrame]], I
 
     def work(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in batches:
-            found = {f"p_{name}": model.predict(rows) for name, model in models.items()}
-            yield rows[kept].assign(**found, **{f"p_{HOUR_RATE}": rows["hour_rate"]})
+            chances = {f"p_{name}": model.predict(rows) for name, model in models.items()}
+            yield rows[kept].assign(**chances, **{f"p_{HOUR_RATE}": rows["hour_rate"]})
 
     return work
 
@@ -107,13 +107,13 @@ def _arrays(rows: pd.DataFrame, k: int, names: list[str]) -> Scored:
     predictions = {name: np.zeros(shape) for name in names}
     for name, table in predictions.items():
         table[place, slot] = rows[f"p_{name}"]
-    one = rows.assign(place=place).drop_duplicates("place").sort_values("place")
-    drawn = one["drawn"].to_numpy(np.int64)
-    offered = offered_slots(hour, drawn, pd.factorize(one["channel"], sort=True)[0].astype(np.int64))
+    first_rows = rows.assign(place=place).drop_duplicates("place").sort_values("place")
+    drawn = first_rows["drawn"].to_numpy(np.int64)
+    offered = offered_slots(hour, drawn, pd.factorize(first_rows["channel"], sort=True)[0].astype(np.int64))
     sends = DrawnSends(
-        user=pd.factorize(one["user_id"], sort=True)[0].astype(np.int64),
-        success=one["label"].to_numpy(np.float64),
-        pscore=one["pscore"].to_numpy(np.float64),
+        user=pd.factorize(first_rows["user_id"], sort=True)[0].astype(np.int64),
+        success=first_rows["label"].to_numpy(np.float64),
+        pscore=first_rows["pscore"].to_numpy(np.float64),
         drawn=drawn,
         offered=offered,
     )

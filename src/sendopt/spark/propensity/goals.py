@@ -70,33 +70,33 @@ def train(night: Night) -> Trained:
     Where the same rows, settings and code were trained already that training is used again. Too few successes leave a
     goal without a champion; the night goes on with a share of p_open.
     """
-    done = Trained()
+    trained = Trained()
     for name, goal in sorted(night.settings.objective.goals.items()):
         tracker = MlflowTracker(registries.of_goal(night.settings.mlflow, name))
         champion = None if night.retrain else _champion(tracker, goal)
         if champion is not None:
-            done.facts[name] = {"trained": False, "model_version": champion.model_version}
+            trained.facts[name] = {"trained": False, "model_version": champion.model_version}
             continue
         rows = training_rows(night, goal)
         sections = {key: getattr(night.settings, key) for key in ("training", "gate", "drift")}
         sections["label"] = goal.model_copy(update={"weight": 1.0})  # what it is worth changes no model
-        mark = f"{challenge.fingerprint(rows, sections, heads)}-{name}"
-        kept = tracker.trained(mark)
+        fingerprint = f"{challenge.fingerprint(rows, sections, heads)}-{name}"
+        kept = tracker.trained(fingerprint)
         facts: dict[str, object] = {"trained": kept is None}
         if kept is None:
-            before = tracker.champion_version()
-            kept, found = _train(night, name, goal, rows, mark, tracker)
-            facts |= {key: found[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
-            done.refused.extend(challenge.refusal(before, kept, found["gate"]))
+            champion_before = tracker.champion_version()
+            kept, evaluation = _train(night, name, goal, rows, fingerprint, tracker)
+            facts |= {key: evaluation[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
+            trained.refused.extend(challenge.refusal(champion_before, kept, evaluation["gate"]))
         deployed = tracker.champion_version()
-        done.facts[name] = facts | {
+        trained.facts[name] = facts | {
             "model_version": deployed,
             "challenger": kept.model_version,
             "promoted": kept.promoted,
             "mlflow_run_id": kept.run_id,
         }
-        done.warnings.extend(kept.warnings)
-    return done
+        trained.warnings.extend(kept.warnings)
+    return trained
 
 
 def training_rows(night: Night, goal: Goal) -> arrow.Rows:
@@ -116,7 +116,7 @@ def of_night(night: Night, version: str) -> Goals:
     Where p_open itself has no trusted model, no goal has one either: the whole night is one of arm `fallback`.
     """
     goals = night.settings.objective.goals
-    found: dict[str, heads.Head] = {}
+    night_heads: dict[str, heads.Head] = {}
     facts: dict[str, object] = {}
     warnings, names = [], [version]
     for name, goal in sorted(goals.items()):
@@ -124,21 +124,21 @@ def of_night(night: Night, version: str) -> Goals:
         if version != lineage.BASELINE:
             champion = _champion(MlflowTracker(registries.of_goal(night.settings.mlflow, name)), goal)
         if champion is not None:
-            found[name] = heads.Learned(champion.model)
+            night_heads[name] = heads.Learned(champion.model)
             names.append(champion.model_version)
             facts[name] = {**goal.model_dump(), "model_version": champion.model_version}
             continue
         share = _share(night, goal)
-        found[name] = heads.SharedSuccess(share)
+        night_heads[name] = heads.SharedSuccess(share)
         facts[name] = {**goal.model_dump(), "share_of_success": share}
         warnings.append(f"goal {name} has no trusted model: it counts as {share:.4f} of each expected success")
-    return Goals(found, "+".join(names), facts, tuple(warnings))
+    return Goals(night_heads, "+".join(names), facts, tuple(warnings))
 
 
-def joined(scored: DataFrame, own: Mapping[str, DataFrame]) -> DataFrame:
+def joined(scored: DataFrame, by_goal: Mapping[str, DataFrame]) -> DataFrame:
     """The scores plus `column(n)`, the p_open of the n-th of `own`: scores by the goals' models, on the same keys."""
-    for n, other in enumerate(own.values()):
-        scored = scored.join(other.select(*_SCORED, F.col("p_open").alias(column(n))), list(_SCORED))
+    for n, scores in enumerate(by_goal.values()):
+        scored = scored.join(scores.select(*_SCORED, F.col("p_open").alias(column(n))), list(_SCORED))
     return scored
 
 
@@ -177,9 +177,9 @@ def expected(rows: DataFrame, names: Sequence[str]) -> dict[str, float]:
     if not names:
         return {}
     sums = (F.coalesce(F.round(F.sum(F.col("p_goals")[name]), 9), F.lit(0.0)) for name in names)
-    found = rows.agg(*sums).head()
-    assert found is not None
-    return {name: float(value) for name, value in zip(names, found, strict=True)}
+    totals = rows.agg(*sums).head()
+    assert totals is not None
+    return {name: float(value) for name, value in zip(names, totals, strict=True)}
 
 
 def measure(night: Night) -> dict[str, object]:
@@ -195,10 +195,10 @@ def measure(night: Night) -> dict[str, object]:
             F.sum("success").cast("bigint").alias("successes"),
             F.round(F.sum("p"), 9).alias("expected_successes"),
         )
-        said = counted.head()
-        if said is None or not said["sent"]:
+        totals = counted.head()
+        if totals is None or not totals["sent"]:
             continue
-        row = {"plan_date": day, "goal": name, **said.asDict()}
+        row = {"plan_date": day, "goal": name, **totals.asDict()}
         rows = night.spark.createDataFrame([row], schema_of(TABLES["goal_outcomes"]))
         night.lake.replace("goal_outcomes", rows, day, only=f"goal = '{name}'")
         facts[name] = {**row, "plan_date": str(day)}
@@ -229,8 +229,8 @@ def _rules(night: Night, goal: Goal) -> Rules:
 
 def _champion(tracker: MlflowTracker, goal: Goal) -> Registered | None:
     """The goal's champion; None where there is none, or it predicts another interaction or window."""
-    found = tracker.champion()
-    return found if found is not None and found.model.card.label == heads.predicted(goal) else None
+    champion = tracker.champion()
+    return champion if champion is not None and champion.model.card.label == heads.predicted(goal) else None
 
 
 def _share(night: Night, goal: Goal) -> float:
@@ -248,19 +248,19 @@ def _share(night: Night, goal: Goal) -> float:
 
 
 def _train(
-    night: Night, name: str, goal: Goal, rows: arrow.Rows, mark: str, tracker: MlflowTracker
+    night: Night, name: str, goal: Goal, rows: arrow.Rows, fingerprint: str, tracker: MlflowTracker
 ) -> tuple[Kept, assess.Evaluation]:
     label = heads.predicted(goal)
 
-    def evaluated(model: OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
+    def evaluate(model: OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
         share, edges = _simple_rule(night, shown), night.settings.features.segment_edges
         rules = {SHARE_OF_OPENS: share}
         return assess.evaluate(shown, model or share, None, night.settings.training, label, edges, rules)
 
     parameters = {"window_hours": goal.window_hours, "features": len(learn.FEATURES)}
     tables = (*lineage.LEARNT_FROM, ROWS)
-    made_from = lineage.of_training(night, mark, label, parameters, {"goal": name}, tables)
-    return challenge.train(night, rows, made_from, tracker, evaluated, by_policy=False)
+    made_from = lineage.of_training(night, fingerprint, label, parameters, {"goal": name}, tables)
+    return challenge.train(night, rows, made_from, tracker, evaluate, by_policy=False)
 
 
 def _simple_rule(night: Night, rows: pd.DataFrame) -> heads.ShareOf:

@@ -153,17 +153,17 @@ def _model(night: Night, record: Shrinkage) -> tuple[Model, str]:
 
 def _forests(models: Mapping[str, Model]) -> dict[str, Forest] | str:
     """The trees of each model (p_open's name is empty), or why each row must be scored by the models themselves."""
-    found: dict[str, Forest] = {}
+    forests: dict[str, Forest] = {}
     for name, model in models.items():
         forest = forest_of(model)
         if isinstance(forest, str):
             return f"goal {name}: {forest}" if name else forest
-        found[name] = forest
-    return found
+        forests[name] = forest
+    return forests
 
 
 def _scorer(
-    model: Model, rates: opt_out.OptOutRates, gain: Gain | None, further: Sequence[Model]
+    model: Model, rates: opt_out.OptOutRates, gain: Gain | None, goal_models: Sequence[Model]
 ) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The function of each partition; the trees travel in it as text."""
 
@@ -174,7 +174,7 @@ def _scorer(
                 p_open=p_open,
                 p_opt_out=rates.predict(rows["channel"], rows["fatigue_points"].to_numpy(float)),
                 incremental=np.nan if gain is None else gain.incremental(rows, p_open),
-                **{goals.column(n): one.predict(rows) for n, one in enumerate(further)},
+                **{goals.column(n): goal_model.predict(rows) for n, goal_model in enumerate(goal_models)},
             )
 
     return score

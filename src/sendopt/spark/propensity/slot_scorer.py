@@ -161,8 +161,8 @@ class Scorer:
     def _added(self, users: _Users) -> Floats:
         """What the line's terms add in each slot, those of channel and category apart; broadcasts to (U, S)."""
         columns = {name: users.own[:, [j]] for j, name in enumerate(self.own)}
-        here = self.slot_values[users.zone]
-        columns |= {name: here[:, :, j] for j, name in enumerate(self.forest.features["slot"])}
+        slot_values = self.slot_values[users.zone]
+        columns |= {name: slot_values[:, :, j] for j, name in enumerate(self.forest.features["slot"])}
         columns |= {name: users.both[:, :, j] for j, name in enumerate(self.forest.features["user_slot"])}
         return np.asarray(self.model.card.line.add(0.0, columns, {}))
 
@@ -174,8 +174,8 @@ class Scorer:
         user = np.column_stack([np.broadcast_to(named[name], len(users.zone)) for name in self.forest.features["user"]])
         raw = np.empty(users.both.shape[:2])
         for zone in np.unique(users.zone):
-            mine = users.zone == zone
-            raw[mine] = self.forest.raw_score(user[mine], self.slot_values[zone], users.both[mine])
+            in_zone = users.zone == zone
+            raw[in_zone] = self.forest.raw_score(user[in_zone], self.slot_values[zone], users.both[in_zone])
         return clip(card.line.chance(raw, card.line.add(added, pair, card.vocabulary)))
 
     def _of_pair(self, kind: int) -> dict[str, Any]:
@@ -249,12 +249,12 @@ def _require_hours(lists: pa.Array, name: str, hours: int) -> None:
 
 def _slots(night: Night, users: DataFrame) -> Slots:
     readings = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots)
-    found = readings.select("timezone", "slot", "local_hour", "weekend", "weekday").toPandas()
-    found = found.sort_values(["timezone", "slot"])
+    table = readings.select("timezone", "slot", "local_hour", "weekend", "weekday").toPandas()
+    table = table.sort_values(["timezone", "slot"])
     shape = (-1, night.n_slots)
-    cell = found["local_hour"].to_numpy(np.int64) + 24 * found["weekend"].to_numpy(np.int64)
-    weekday = found["weekday"].to_numpy(np.int64)
-    return Slots(tuple(found["timezone"].unique()), cell.reshape(shape), weekday.reshape(shape))
+    cell = table["local_hour"].to_numpy(np.int64) + 24 * table["weekend"].to_numpy(np.int64)
+    weekday = table["weekday"].to_numpy(np.int64)
+    return Slots(tuple(table["timezone"].unique()), cell.reshape(shape), weekday.reshape(shape))
 
 
 def _slot_values(stored: DataFrame, slots: Slots, names: Sequence[str]) -> Floats:
@@ -274,6 +274,6 @@ def _slot_values(stored: DataFrame, slots: Slots, names: Sequence[str]) -> Float
 def _pair_rates(groups: DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[float, float], ...]:
     """(channel_rate, category_rate) of each pair; the global rate where a name has no row."""
     rows = groups.toPandas()
-    found = {(k, n): float(r) for k, n, r in zip(rows["kind"], rows["name"], rows["group_rate"], strict=True)}
-    everyone = found["all", "all"]
-    return tuple((found.get(("channel", c), everyone), found.get(("category", k), everyone)) for c, k in pairs)
+    rates = {(k, n): float(r) for k, n, r in zip(rows["kind"], rows["name"], rows["group_rate"], strict=True)}
+    everyone = rates["all", "all"]
+    return tuple((rates.get(("channel", c), everyone), rates.get(("category", k), everyone)) for c, k in pairs)

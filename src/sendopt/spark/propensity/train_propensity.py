@@ -86,25 +86,27 @@ def fingerprint(rows: arrow.Rows, settings: Settings) -> str:
 
 
 def _train(
-    night: Night, rows: arrow.Rows, mark: str, tracker: Tracker, gains: Mapping[str, object]
+    night: Night, rows: arrow.Rows, fingerprint: str, tracker: Tracker, gains: Mapping[str, object]
 ) -> tuple[Kept, assess.Evaluation]:
     settings, label = night.settings.training, night.settings.label
     edges = night.settings.features.segment_edges
 
-    def evaluated(model: learn.OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
+    def evaluate(model: learn.OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
         if model is None:
             fallback = shrinkage.ShrunkBaseline(assess.shrinkage_of(shown, edges))
-            found = assess.evaluate(shown, fallback, None, settings, label.kind, edges)
+            evaluation = assess.evaluate(shown, fallback, None, settings, label.kind, edges)
         else:
             shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label.kind)
-            found = assess.evaluate(shown, model, shuffled, settings, label.kind, edges)
-        found["placebo"] = assess.placebo(_decision_points(night), settings)
-        found["sending"] = None if model is None else uplift.rankings(night, model, gains)
-        return found
+            evaluation = assess.evaluate(shown, model, shuffled, settings, label.kind, edges)
+        evaluation["placebo"] = assess.placebo(_decision_points(night), settings)
+        evaluation["sending"] = None if model is None else uplift.rankings(night, model, gains)
+        return evaluation
 
     parameters = {"window_hours": label.window_hours, "features": len(learn.FEATURES)}
-    made_from = lineage.of_training(night, mark, label.kind, parameters, tables=(*lineage.LEARNT_FROM, "training_rows"))
-    return challenge.train(night, rows, made_from, tracker, evaluated)
+    made_from = lineage.of_training(
+        night, fingerprint, label.kind, parameters, tables=(*lineage.LEARNT_FROM, "training_rows")
+    )
+    return challenge.train(night, rows, made_from, tracker, evaluate)
 
 
 def _decision_points(night: Night) -> pd.DataFrame:
