@@ -64,7 +64,7 @@ class Forest:
         return cls(booster.model_to_string(), names, kinds)
 
     def raw_score(self, user: Floats, slot: Floats, user_slot: Floats) -> Floats:
-        """Return the sum of the trees, float64 of shape (U, S), equal in every bit to `Booster.predict(raw_score=True)`.
+        """Return the sum of the trees, float64 (U, S), equal in every bit to `Booster.predict(raw_score=True)`.
 
         user (U, J), slot (S, K), user_slot (U, S, L), float64 with NaN for missing, columns as in `features`.
         Where `not_covered` is set the booster itself scores the flat matrix. Raises ModelError on other shapes.
