@@ -1,5 +1,7 @@
-"""A challenger from rows to registry, and what the gate is given: challenger and champion on the same later sends,
-policies' values, drift (¶17, ¶18)."""
+"""A challenger from rows to registry, and the inputs of its gate (model ¶17, ¶18).
+
+The gate sees the losses of challenger and champion on the same later sends, the values of timing policies, and drift.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ CODE = (learn, line, logistic, assess, arrow, calibration, shrinkage, gate, slot
 
 
 def fingerprint(rows: arrow.Rows, settings: Mapping[str, BaseModel], *code: ModuleType) -> str:
-    """32 hex digits of training data, settings and code (CODE and `code`); equal ones give the same model."""
+    """Return 32 hex digits of training data, settings and code (CODE and `code`); equal ones give the same model."""
     return lineage.fingerprint((batch.to_pandas() for batch in rows.batches(COLUMNS)), settings, (*CODE, *code))
 
 
@@ -53,9 +55,10 @@ def train(
     evaluate: Callable[[learn.OpenModel | None, pd.DataFrame], Evaluation],
     by_policy: bool = True,
 ) -> tuple[Kept, Evaluation]:
-    """The challenger of these rows as kept in the registry, and its evaluation with the gate's verdict.
+    """Train a challenger, and return it as kept in the registry, and its evaluation with the gate's verdict.
 
-    `evaluated` gives the evaluation of the model, None where nothing could be learnt, on the rows that fit in memory.
+    `evaluate` gives the evaluation of the model on the rows that fit in memory; the model is None where the rows could
+    not train one.
     """
     settings = night.settings.training
     obstacles = learn.obstacles(rows, settings.folds)
@@ -65,7 +68,8 @@ def train(
     shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
     evaluation = evaluate(model, shown)
     verdict, facts = judge(night, model, evaluation, shown, tracker, seconds, by_policy)
-    evaluation |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
+    decision = {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}
+    evaluation = {**evaluation, **facts, "gate": decision}
     documents = {} if model is None else {REFERENCE: drift.reference(night, evaluation["importance"])}
     return tracker.keep(model, evaluation, made_from, documents), evaluation
 
@@ -79,10 +83,10 @@ def judge(
     train_seconds: float,
     by_policy: bool = True,
 ) -> tuple[Verdict, dict[str, Any]]:
-    """The verdict on `model`, whose evaluation is `found`, and what to keep beside it: policy values and cost in time.
+    """Return the verdict on `model`, and what to keep beside its evaluation: policy values and cost in time.
 
-    A champion that cannot be read, or predicts something else, is no rival: the simple rules decide. Without
-    `by_policy` no times are valued: a goal is only a part of what they are chosen by.
+    A champion that cannot be read, or that predicts another label, is not compared: the simple rules decide. Without
+    `by_policy` no timing policies are valued, because a goal is only a part of what times are chosen by.
     """
     if model is None:
         return verdict_of(evaluation, night.settings.gate), {**({"policies": []} if by_policy else {}), "cost": None}
@@ -100,7 +104,7 @@ def judge(
 
 
 def _rival(tracker: Tracker, model: learn.OpenModel, rows: pd.DataFrame) -> tuple[Registered | None, str | None]:
-    """(the champion, None where it is no rival, and then why, as a sentence)."""
+    """Return (the champion, or None where it cannot be compared; the reason as a sentence, or None)."""
     try:
         champion = tracker.champion()
     except ModelError as error:
@@ -117,7 +121,7 @@ def _rival(tracker: Tracker, model: learn.OpenModel, rows: pd.DataFrame) -> tupl
 
 
 def refusal(champion: str | None, kept: Kept, gate: Mapping[str, Any]) -> list[Alert]:
-    """The alert of a challenger that the gate refused beside a champion, else none."""
+    """Return the alert of a challenger that the gate refused while a champion exists, else none."""
     if champion is None or gate["promoted"]:
         return []
     name = kept.model_version or "the challenger"
@@ -154,7 +158,7 @@ def _policies(
 
 
 def _cost(model: learn.OpenModel, rows: pd.DataFrame, train_seconds: float) -> dict[str, float]:
-    """Seconds that training took, and microseconds a row that scoring takes here, on one thread."""
+    """Return seconds of training, microseconds of scoring per row (measured on one thread), and the number of trees."""
     sample = rows.head(TIMED_ROWS)
     model.predict(sample.head(1))  # the trees are read first
     clock = time.monotonic()

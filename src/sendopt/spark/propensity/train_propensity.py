@@ -104,9 +104,9 @@ def _train(
         else:
             shuffled = learn.train(assess.shuffled_slots(shown, settings.seed), settings, label.kind)
             evaluation = assess.evaluate(shown, model, shuffled, settings, label.kind, edges)
-        evaluation["placebo"] = assess.placebo(_decision_points(night), settings)
-        evaluation["sending"] = None if model is None else uplift.rankings(night, model, gains)
-        return evaluation
+        placebo = assess.placebo(_decision_points(night), settings)
+        sending = None if model is None else uplift.rankings(night, model, gains)
+        return {**evaluation, "placebo": placebo, "sending": sending}
 
     parameters = {"window_hours": label.window_hours, "features": len(learn.FEATURES)}
     made_from = lineage.of_training(
