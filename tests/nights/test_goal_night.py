@@ -164,7 +164,7 @@ def test_a_goal_that_hardly_happens_has_no_model_and_its_run_says_why(
     found = trained.facts["rare"]
     assert (found["kind"], found["model_version"], found["promoted"]) == ("baseline", None, False)
     assert "The rarer outcome was seen 0 times" in found["gate"]["reasons"][0]
-    assert (trained.refused, trained.warnings) == ([], [])
+    assert (trained.refused, trained.warnings) == ((), ())
     kept = registries.goal_evaluations(plain.mlflow, ["order", "rare", "never_trained"])
     assert {name: evaluation["kind"] for name, evaluation in kept.items()} == {"order": "lightgbm", "rare": "baseline"}
     assert goals.of_night(night, "sendopt-p-open/1").heads["rare"].share < 0.01

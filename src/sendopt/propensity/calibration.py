@@ -1,6 +1,6 @@
 """Observed over expected successes, overall and by slot, decile and channel, with intervals (model ¶5).
 
-Sends of one person are not independent, so every interval is over users.
+Sends of one person are not independent, so users, not sends, are the draws of every interval.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from sendopt.stats.arrays import Floats
 from sendopt.stats.intervals import NORMAL_95
 
 DECILES = 10
-LOW, HIGH = 0.95, 1.05  # what a calibrated group keeps to
-FEW = 5
+LOW, HIGH = 0.95, 1.05  # range of the ratio of a calibrated group
+FEW = 5  # successes below which the error is at least that of a Poisson count
 
 
 def ratios(test: pd.DataFrame, y: Floats, p: Floats) -> list[dict[str, Any]]:
-    """Observed over expected of every group, JSON-ready, overall first.
+    """Return observed over expected of every group, JSON-ready, overall first.
 
     `test` has user_id, local_hour and channel; y is 0/1 and p its expectation, shape (N,). Keys: by (overall, slot:
     the local hour, decile: of p, channel), name, n, observed, expected (both sums), ratio, low, high (95 %), calibrated
-    (does the interval reach into 0.95 to 1.05?). Groups that expect nothing are left out.
+    (whether the interval overlaps 0.95 to 1.05). Groups whose expected sum is 0 are left out.
     """
     users = pd.factorize(test["user_id"], sort=True)[0].astype(np.int64)
-    found = []
-    for by, name, mine in _groups(test, p):
-        observed, expected = float(y[mine].sum()), float(p[mine].sum())
+    groups = []
+    for by, name, members in _groups(test, p):
+        observed, expected = float(y[members].sum()), float(p[members].sum())
         if expected > 0:
-            ratio, low, high = ratio_interval(y[mine], p[mine], users[mine])
-            found.append(
+            ratio, low, high = ratio_interval(y[members], p[members], users[members])
+            groups.append(
                 {
                     "by": by,
                     "name": name,
-                    "n": int(mine.sum()),
+                    "n": int(members.sum()),
                     "observed": observed,
                     "expected": expected,
                     "ratio": ratio,
@@ -46,14 +46,18 @@ def ratios(test: pd.DataFrame, y: Floats, p: Floats) -> list[dict[str, Any]]:
                     "calibrated": bool(low <= HIGH and high >= LOW),
                 }
             )
-    return found
+    return groups
 
 
 def ratio_interval(y: Floats, p: Floats, users: NDArray[np.int64]) -> tuple[float, float, float]:
-    """(ratio of sums, low, high): 95 % by linearisation with users as clusters (Cochran 1977, 6.3); shapes (N,).
+    """Return (ratio of sums, low, high): 95 % by linearisation with users as clusters (Cochran 1977, 6.3); shapes (N,).
 
     Each user's residual Σ (y − ratio · p) is one draw. With fewer than five successes, or a single user, the error is
     at least that of a Poisson count.
+
+    >>> y, p, users = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.6, 0.4, 0.7, 0.3]), np.arange(4)
+    >>> [round(float(end), 2) for end in ratio_interval(y, p, users)]
+    [1.0, 0.0, 2.39]
     """
     expected = float(p.sum())
     ratio = float(y.sum()) / expected
@@ -61,7 +65,7 @@ def ratio_interval(y: Floats, p: Floats, users: NDArray[np.int64]) -> tuple[floa
     residual = np.bincount(codes, y - ratio * p)
     count = len(residual)
     error = float(np.sqrt(count / max(1, count - 1) * (residual**2).sum())) / expected
-    if count < 2 or y.sum() < FEW:  # residuals of so few say too little: not less than a Poisson count's error
+    if count < 2 or y.sum() < FEW:  # so few residuals give too small an error
         error = max(error, float(np.sqrt(max(1.0, y.sum()))) / expected)
     return ratio, max(0.0, ratio - NORMAL_95 * error), ratio + NORMAL_95 * error
 

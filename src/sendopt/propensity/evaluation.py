@@ -1,6 +1,6 @@
-"""Is the model any good, is it calibrated, does timing matter at all (model ¶17).
+"""The evaluation of a model: its loss beside simple rules, its calibration, and what timing adds (model ¶17).
 
-Everything is measured on test days that neither the model nor a baseline has seen.
+Every number comes from test days that neither the model nor a baseline has seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sendopt.propensity.model import TIMING, Model, OpenModel, Parts, day_text, 
 from sendopt.propensity.rows import Rows
 from sendopt.propensity.shrinkage import Shrinkage, ShrunkBaseline
 from sendopt.propensity.shrinkage import fit as fit_shrinkage
-from sendopt.stats.arrays import Floats
+from sendopt.stats.arrays import Flags, Floats
 from sendopt.stats.bootstrap import resampled
 from sendopt.stats.intervals import PERCENTILES_95
 from sendopt.stats.logistic import clip, expit, fit_logistic, logit
@@ -28,9 +28,9 @@ from sendopt.stats.losses import log_loss
 Evaluation = dict[str, Any]
 SLOT_PRIOR_SENDS = 20.0
 BINS = 10
-INFLUENCE_ROWS = 2000  # test rows, about, that say what the model looks at
-FEW_SENDS = 3  # mature sends up to which a user is new
-BORROW_FROM = 20  # sends of the past that a shuffled row may take its hour from
+INFLUENCE_ROWS = 2000  # test rows, about, that the features' influence is measured on
+FEW_SENDS = 3  # a user with at most so many mature sends is new
+BORROW_FROM = 20  # earlier sends that a shuffled row may take its timing from
 PLACEBO_NOTE = (
     "This shows when people walk, or are active anyway: this pattern is habit, not an effect of sending, unless sent "
     "minus not sent shows more."
@@ -46,62 +46,83 @@ def evaluate(
     edges: tuple[float, ...] = FeatureSettings().segment_edges,
     rules: Mapping[str, Model] | None = None,
 ) -> Evaluation:
-    """The evaluation of `model` on the test days of `rows`, JSON-ready, with an empty gate and no placebo.
+    """Return the evaluation of `model` on the test days of `rows`, JSON-ready, with an empty gate and no placebo.
 
     `shuffled` is the model trained on `shuffled_slots(rows)`, where there is one. Gains are baseline loss minus model
-    loss, positive where the model is better, with 95 % intervals from resampling users. `rules`: baselines of a label
-    that the users' records in `rows` do not count; those shrunk from the records are left out then.
+    loss, positive where the model is better, with 95 % intervals from resampling users. `rules` are baselines of a
+    label that the users' records in `rows` do not count; the baseline shrunk from the records is left out then.
     """
-    everything, suspected = rows, np.zeros(len(rows), bool)
-    if "suspected" in rows:
-        suspected = rows["suspected"].to_numpy(bool)
-        rows = rows[~suspected].reset_index(drop=True)
-    parts = split(rows)
+    people, suspected = _without_suspected(rows)
+    parts = split(people)
     if parts is None:
         return _nothing_to_test(model, label)
-    label_all = rows["label"].to_numpy(np.float64)
-    test, y = rows[parts.test], label_all[parts.test]
-    p = {"model": model.predict(test), **baselines(rows, parts)}
-    shrinkage = shrinkage_of(rows[parts.train], edges) if rules is None else None
-    if shrinkage is not None:
-        p["shrunk"] = ShrunkBaseline(shrinkage).predict(test)
-    p |= {name: other.predict(test) for name, other in (rules or {}).items()}
+    test = people[parts.test]
+    y = test["label"].to_numpy(np.float64)
+    shrinkage = shrinkage_of(people[parts.train], edges) if rules is None else None
+    p = _predictions(people, parts, model, shrinkage, rules or {})
     if shuffled is not None:
-        p["model_shuffled_slots"] = shuffled.predict(shuffled_slots(rows, settings.seed)[parts.test])
-    losses = {name: log_loss(y, q) for name, q in p.items()}
-    others = [name for name in p if name != "model"]
-    saved = np.column_stack([losses[name] - losses["model"] for name in others])
-    gains = _cluster_intervals(saved, test["user_id"].to_numpy(), settings)
+        p["model_shuffled_slots"] = shuffled.predict(shuffled_slots(people, settings.seed)[parts.test])
+    losses = {name: log_loss(y, chance) for name, chance in p.items()}
     return {
         "model_version": None,
         "kind": model.kind,
         "label": label,
-        "split": describe(rows, parts),
+        "split": describe(people, parts),
         "log_loss": {"model_shuffled_slots": None, **{name: _number(loss.mean()) for name, loss in losses.items()}},
-        "gains": [{"baseline": name, **gain} for name, gain in zip(others, gains, strict=True)],
+        "gains": _gains(losses, test["user_id"].to_numpy(), settings),
         "calibration": _calibration(y, p["model"]),
         "calibration_groups": ratios(test, y, p["model"]),
         "observed_over_expected": _number(y.sum() / p["model"].sum()),
         "slot_lift": _slot_lift(test["local_hour"].to_numpy(), y, p["model"]),
-        "machine_opens": _with_suspected(everything, suspected, model, min(day_text(rows)[parts.test])),
-        "cold_start": shrinkage and _cold_start(test, y, p["model"], shrinkage, settings),
+        "machine_opens": _with_suspected(rows, suspected, model, min(day_text(people)[parts.test])),
+        "cold_start": None if shrinkage is None else _cold_start(test, y, p["model"], shrinkage, settings),
         "importance": _importance(model, test),
         "placebo": None,
         "gate": {"promoted": False, "reasons": []},
     }
 
 
+def _without_suspected(rows: pd.DataFrame) -> tuple[pd.DataFrame, Flags]:
+    """Return (the rows whose opens are people's, which of all rows are suspected to be machines')."""
+    if "suspected" not in rows:
+        return rows, np.zeros(len(rows), bool)
+    suspected = rows["suspected"].to_numpy(bool)
+    return rows[~suspected].reset_index(drop=True), suspected
+
+
+def _predictions(
+    rows: pd.DataFrame, parts: Parts, model: Model, shrinkage: Shrinkage | None, rules: Mapping[str, Model]
+) -> dict[str, Floats]:
+    """Return p on the test rows by name: the model first, then the simple rules, then `rules`."""
+    test = rows[parts.test]
+    p = {"model": model.predict(test), **baselines(rows, parts)}
+    if shrinkage is not None:
+        p["shrunk"] = ShrunkBaseline(shrinkage).predict(test)
+    return p | {name: rule.predict(test) for name, rule in rules.items()}
+
+
+def _gains(losses: Mapping[str, Floats], user: NDArray[Any], settings: Training) -> list[dict[str, Any]]:
+    """Return of each baseline its loss minus the model's, with an interval over users."""
+    names = [name for name in losses if name != "model"]
+    saved = np.column_stack([losses[name] - losses["model"] for name in names])
+    intervals = _cluster_intervals(saved, user, settings)
+    return [{"baseline": name, **gain} for name, gain in zip(names, intervals, strict=True)]
+
+
 def shown_rows(rows: Rows, settings: Training) -> pd.DataFrame:
-    """The rows to evaluate on: all, or those of as many users, by hash, as `max_evaluation_rows` lets in memory."""
+    """Return the rows to evaluate on: all of them, or those of a sample of users, drawn by hash.
+
+    The sample has about `max_evaluation_rows` rows, which is what memory holds.
+    """
     if len(rows) <= settings.max_evaluation_rows:
         return rows.frame()
     return rows.frame(rows.unit_hash("user_id", "evaluation") < settings.max_evaluation_rows / len(rows))
 
 
 def baselines(rows: pd.DataFrame, parts: Parts) -> dict[str, Floats]:
-    """p of each simple rule on the test rows, fitted on the days before them (¶17 i to iii).
+    """Return p of each simple rule on the test rows, fitted on the days before them (¶17 i to iii).
 
-    The user's rate is that of the features: shrunk, and as of each decision, as the model sees it.
+    The user's rate is the feature `rate_90d`: shrunk, and as of each decision, as the model sees it.
     """
     y = rows["label"].to_numpy(np.float64)
     before = ~parts.test
@@ -122,8 +143,8 @@ def baselines(rows: pd.DataFrame, parts: Parts) -> dict[str, Floats]:
     return result
 
 
-def _with_suspected(rows: pd.DataFrame, suspected: NDArray[np.bool_], model: Model, first_day: str) -> dict[str, Any]:
-    """What the model's numbers would be if the opens taken for machines' were people's."""
+def _with_suspected(rows: pd.DataFrame, suspected: Flags, model: Model, first_day: str) -> dict[str, Any]:
+    """Return the model's numbers with the suspected opens counted as people's."""
     later = day_text(rows) >= first_day
     y, p = rows["label"].to_numpy(np.float64)[later], model.predict(rows[later])
     return {
@@ -135,7 +156,7 @@ def _with_suspected(rows: pd.DataFrame, suspected: NDArray[np.bool_], model: Mod
 
 
 def shrinkage_of(rows: pd.DataFrame, edges: tuple[float, ...]) -> Shrinkage:
-    """The shrinkage of the users' records as they stood at the last of these rows of each."""
+    """Return the shrinkage of the users' records, each as of the user's last row."""
     order = np.lexsort((rows["send_key"].to_numpy(str), rows["sent_at_utc"].to_numpy()))
     return fit_shrinkage(rows.iloc[order].drop_duplicates("user_id", keep="last"), edges)
 
@@ -143,11 +164,11 @@ def shrinkage_of(rows: pd.DataFrame, edges: tuple[float, ...]) -> Shrinkage:
 def _cold_start(
     test: pd.DataFrame, y: Floats, p: Floats, shrinkage: Shrinkage, settings: Training
 ) -> dict[str, Any] | None:
-    """The model beside the cohort's curve where a user has at most three mature sends, and the weights of shrinkage."""
+    """Return the losses of model and cohort on users of at most three mature sends, and the parameters of shrinkage."""
     mature = test["mature_90d"].to_numpy(np.float64)
     cold = mature <= FEW_SENDS
     weight = shrinkage.weight(mature)
-    said: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "kappa": shrinkage.kappa,
         "kappa_segment": shrinkage.kappa_segment,
         "overall": shrinkage.overall,
@@ -156,18 +177,18 @@ def _cold_start(
         "n": int(cold.sum()),
     }
     if not cold.any():
-        return said | {"model": None, "cohort": None, "gain": None, "low": None, "high": None}
-    cohort = log_loss(y[cold], ShrunkBaseline(shrinkage, cohort_only=True).predict(test[cold]))
-    mine = log_loss(y[cold], p[cold])
-    gain = _cluster_intervals((cohort - mine)[:, None], test["user_id"].to_numpy()[cold], settings)[0]
-    return said | {"model": _number(mine.mean()), "cohort": _number(cohort.mean()), **gain}
+        return facts | {"model": None, "cohort": None, "gain": None, "low": None, "high": None}
+    cohort_loss = log_loss(y[cold], ShrunkBaseline(shrinkage, cohort_only=True).predict(test[cold]))
+    model_loss = log_loss(y[cold], p[cold])
+    gain = _cluster_intervals((cohort_loss - model_loss)[:, None], test["user_id"].to_numpy()[cold], settings)[0]
+    return facts | {"model": _number(model_loss.mean()), "cohort": _number(cohort_loss.mean()), **gain}
 
 
 def shuffled_slots(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The rows with TIMING borrowed from a random one of the same user's 20 sends on earlier days.
+    """Return the rows with TIMING copied from a random send among the user's last 20 on earlier days.
 
-    A plain permutation would move later features, which hold the row's own outcome, into the past (¶16); sends before
-    have seen nothing of it. A user's first day has nothing to borrow: its timing is missing.
+    A plain permutation would move later features, which contain the row's own outcome, into the past (¶16); features
+    of earlier sends do not contain it. A user's first day has no earlier send: its timing is missing (NaN).
     """
     order = np.lexsort((rows["send_key"].to_numpy(str), rows["sent_at_utc"].to_numpy(), rows["user_id"].to_numpy(str)))
     user, day = rows["user_id"].to_numpy()[order], day_text(rows)[order]
@@ -186,9 +207,10 @@ def shuffled_slots(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def placebo(points: pd.DataFrame, settings: Training) -> dict[str, Any] | None:
-    """Success by local hour, sent beside not sent, or None where no available decision point was left unsent (¶17).
+    """Return success by local hour, sent and not sent, or None where every available decision point was sent (¶17).
 
-    `points`: counts by user_id, local_hour and sent (columns n, successes). The difference's interval resamples users.
+    `points` has counts by user_id, local_hour and sent (columns n, successes). The interval of the difference comes
+    from resampling users.
     """
     if points.empty or points["sent"].all() or not points["sent"].any():
         return None
@@ -212,12 +234,14 @@ def placebo(points: pd.DataFrame, settings: Training) -> dict[str, Any] | None:
         difference = draws[:, 3] / draws[:, 1] - draws[:, 2] / draws[:, 0]
     n0, n1, s0, s1 = by_user.sum(axis=0)
     low, high = np.nanpercentile(difference, PERCENTILES_95) * 100
-    said = f" Sent minus not sent: {(s1 / n1 - s0 / n0) * 100:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
-    return {"note": PLACEBO_NOTE + said, "rows": rows}
+    difference_text = (
+        f" Sent minus not sent: {(s1 / n1 - s0 / n0) * 100:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
+    )
+    return {"note": PLACEBO_NOTE + difference_text, "rows": rows}
 
 
 def _cluster_intervals(saved: Floats, user: NDArray[Any], settings: Training) -> list[dict[str, float | None]]:
-    """Mean of each column with its percentile interval from resampling users; `saved` of shape (N, K)."""
+    """Return the mean of each column with its percentile interval from resampling users; `saved` has shape (N, K)."""
     codes, users = pd.factorize(user, sort=True)
     sums = np.zeros((len(users), saved.shape[1] + 1))
     np.add.at(sums, codes, np.column_stack([saved, np.ones(len(codes))]))
@@ -230,7 +254,7 @@ def _cluster_intervals(saved: Floats, user: NDArray[Any], settings: Training) ->
 
 
 def _resampled_sums(by_user: Floats, settings: Training) -> Floats:
-    """Sums over users drawn with replacement, shape (bootstrap_samples, K)."""
+    """Return sums over users drawn with replacement, shape (bootstrap_samples, K)."""
     return resampled(by_user.T, np.arange(len(by_user)), settings.seed, settings.bootstrap_samples)[:, 1:].T
 
 
@@ -257,8 +281,8 @@ def _slot_lift(hour: NDArray[Any], y: Floats, p: Floats) -> list[dict[str, Any]]
 def _importance(model: Model, test: pd.DataFrame) -> list[dict[str, Any]]:
     if not isinstance(model, OpenModel):
         return []
-    some = test.iloc[:: max(1, len(test) // INFLUENCE_ROWS)]
-    return [{"feature": name, "share": share} for name, share in model.influence(some).items()]
+    sample = test.iloc[:: max(1, len(test) // INFLUENCE_ROWS)]
+    return [{"feature": name, "share": share} for name, share in model.influence(sample).items()]
 
 
 def _nothing_to_test(model: Model, label: str) -> Evaluation:
@@ -285,5 +309,5 @@ def _nothing_to_test(model: Model, label: str) -> Evaluation:
 
 
 def _number(value: float | np.floating[Any]) -> float | None:
-    """A JSON number; null where it is not finite."""
+    """Return a JSON number; None where the value is not finite."""
     return float(value) if math.isfinite(value) else None

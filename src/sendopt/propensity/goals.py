@@ -16,16 +16,16 @@ from sendopt.stats.logistic import clip
 
 
 class Head(Protocol):
-    """What gives the chance of a goal."""
+    """A rule or model that gives the chance of a goal."""
 
     def chance(self, frame: pd.DataFrame, p_open: Floats) -> Floats:
-        """The chance of the goal of each row, float64 in (0, 1), shape (N,)."""
+        """Return the chance of the goal of each row, float64 in (0, 1), shape (N,)."""
         ...
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A model of the goal's own."""
+    """A model trained on the goal."""
 
     model: OpenModel
 
@@ -35,9 +35,9 @@ class Learned:
 
 @dataclass(frozen=True)
 class SharedSuccess:
-    """The fallback where the goal has no trusted model: the same share of every success."""
+    """The fallback of a goal without a champion: the same share of every success."""
 
-    share: float  # goals a success, at least 0; above 1 where a goal is commoner than the label
+    share: float  # goals per success, at least 0; above 1 where a goal is commoner than the label
 
     def chance(self, frame: pd.DataFrame, p_open: Floats) -> Floats:  # noqa: ARG002  as a model's
         return clip(p_open * self.share)
@@ -53,7 +53,7 @@ class ShareOf:
 
     @classmethod
     def fitted(cls, p_open: Model, rows: pd.DataFrame) -> ShareOf:
-        """With the share that makes these rows expect the goals (`label`) that they had."""
+        """Return the rule whose expected goals on these rows equal the observed ones (`label`)."""
         expected = float(p_open.predict(rows).sum())
         return cls(p_open, float(rows["label"].sum()) / expected if expected else 0.0)
 
@@ -62,15 +62,26 @@ class ShareOf:
 
 
 def share_of_success(goals: int, successes: int) -> float:
-    """Goals a success, shrunk by half of one; 0 where no success was seen yet: nothing is known, so nothing counts."""
+    """Return goals per success, shrunk by half a goal and one success; 0 where no success was observed yet.
+
+    >>> share_of_success(4, 8), share_of_success(0, 0)
+    (0.5, 0.0)
+    """
     return (goals + 0.5) / (successes + 1.0) if successes else 0.0
 
 
 def worth(p_open: Floats, p_goals: Mapping[str, Floats], goals: Mapping[str, Goal]) -> Floats:
-    """What a send is worth, in opens: p_open + Σ weight · p(goal); (N,). `spark.propensity.goals` has it as SQL."""
+    """Return the value of a send in opens, p_open + Σ weight · p(goal), shape (N,).
+
+    `spark.propensity.goals` has the same formula as a Spark column.
+    """
     return np.asarray(p_open + sum(goal.weight * p_goals[name] for name, goal in goals.items()), dtype=np.float64)
 
 
 def predicted(goal: Goal) -> str:
-    """What a model of the goal predicts, as its card says it: one of another window is another label."""
+    """Return the label of a model of the goal, as its card has it; another window is another label.
+
+    >>> predicted(Goal(kind="click", window_hours=24, weight=0.5))
+    'click within 24 h'
+    """
     return f"{goal.kind} within {goal.window_hours:g} h"

@@ -1,9 +1,9 @@
 """The calibrated line: log-odds from the trees' raw score and from simple terms of the features (model ¶5).
 
-Trees are steps: exact where a log is dense, coarse where it is thin, flat beyond what they have seen. What is simple,
-the level of a channel or the pull of a person's own rate, a term in the log-odds says with one number. The line is
-fitted on scores of trees that had not seen the rows, so it weighs trees against terms by what each foretells
-(stacking: Wolpert 1992); as a log grows, the trees take over.
+Trees are step functions: exact where a log is dense, coarse where it is sparse, constant outside the training range.
+Simple effects, such as the level of a channel or the effect of a person's own rate, take one weight in the log-odds.
+The line is fitted on scores of trees that had not seen the rows, so it weighs trees against terms by what each predicts
+(stacking: Wolpert 1992). The more rows there are, the more weight the trees get.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PRIOR = 30.0
 
 @dataclass(frozen=True)
 class Term:
-    """`weight` times the feature in its shape, from `centre`."""
+    """A term of the line: `weight` times (the feature in its shape − `centre`)."""
 
     feature: str
     shape: str  # of SHAPES; of a feature with a vocabulary the word that it is 1 for
@@ -54,7 +54,12 @@ class Term:
     weight: float
 
     def of(self, columns: Mapping[str, Floats], vocabulary: Vocabulary) -> Floats:
-        """What it adds to the log-odds; `columns` broadcast, words are codes. Nothing where a value is missing."""
+        """Return what the term adds to the log-odds: 0 where a value is missing. `columns` broadcast, words are codes.
+
+        >>> term = Term("rate_90d", "value", None, centre=0.25, weight=2.0)
+        >>> term.of({"rate_90d": np.array([0.25, 0.75, np.nan])}, {}).tolist()
+        [0.0, 1.0, 0.0]
+        """
         value = _value(self.feature, self.shape, self.times, columns, vocabulary)
         return np.asarray(self.weight * _known(value - self.centre))
 
@@ -69,25 +74,29 @@ class Line:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Line:
-        """From the JSON of `asdict`."""
+        """Return the line from the JSON of `asdict`."""
         return cls(float(raw["intercept"]), float(raw["slope"]), tuple(Term(**term) for term in raw["terms"]))
 
     def require(self, features: Sequence[str], vocabulary: Vocabulary) -> None:
-        """Raises ValueError where a term is not of these features, in a shape or word that is known."""
+        """Raise ValueError where a term's feature is not one of these, or its shape or word is unknown."""
         for term in self.terms:
             known = {term.feature, term.times or term.feature} <= {*features}
             if not known or term.shape not in vocabulary.get(term.feature, SHAPES):
                 raise ValueError(f"its line has a term of {term.feature} as {term.shape}, which is unknown")
 
     def add(self, total: Floats | float, columns: Mapping[str, Floats], vocabulary: Vocabulary) -> Floats | float:
-        """`total` plus the terms of the features in `columns`, which broadcast, in the line's order."""
+        """Return `total` plus the terms of the features in `columns`, which broadcast, in the line's order."""
         for term in self.terms:
             if term.feature in columns:
                 total = total + term.of(columns, vocabulary)
         return total
 
     def chance(self, raw: Floats, added: Floats | float) -> Floats:
-        """The chance of each raw score, where the terms add `added`."""
+        """Return the chance of each raw score, where the terms add `added` to the log-odds.
+
+        >>> Line(intercept=0.5, slope=2.0).chance(np.array([-0.25, 1.0]), 0.0).round(4).tolist()
+        [0.5, 0.9241]
+        """
         return expit(self.intercept + self.slope * raw + added)
 
 
@@ -99,10 +108,10 @@ def fit(
     vocabulary: Vocabulary,
     beside: Floats | None = None,
 ) -> tuple[Line, float]:
-    """(the line, how much a unit of `beside` adds to it) by logistic regression.
+    """Return (the line, how much a unit of `beside` adds to it), fitted by logistic regression.
 
     `raw`, `target` (0/1), `beside`: shape (N,); `matrix`: the features as the trees see them, words as codes, (N, F).
-    The slope of the raw score is not negative: where its order did not hold on these rows it is left out.
+    The slope of the raw score is never negative: where the fit gives a negative slope, the raw score is left out.
     """
     words = ((name, word, None) for name in vocabulary for word in vocabulary[name])
     names = [*(number for number in NUMBERS if {number[0], number[2] or number[0]} <= {*features}), *words]
@@ -117,15 +126,17 @@ def fit(
     near = np.zeros(2 + level.shape[1] + design.shape[1])
     near[1] = 1.0
     prior = np.r_[np.ones(2 + level.shape[1]), np.full(design.shape[1], PRIOR)]
-    found = np.asarray(fit_logistic(np.column_stack([raw, level, design]), target, near, prior), np.float64)
-    if found[1] < 0:
+    coefficients = np.asarray(fit_logistic(np.column_stack([raw, level, design]), target, near, prior), np.float64)
+    if coefficients[1] < 0:
         rest = np.arange(len(near)) != 1
-        found[rest] = fit_logistic(np.column_stack([level, design]), target, near[rest], prior[rest])
-        found[1] = 0.0
-    weights = found[2 + level.shape[1] :] / scale[varies]
-    kept = [name for name, one in zip(names, varies, strict=True) if one]
+        coefficients[rest] = fit_logistic(np.column_stack([level, design]), target, near[rest], prior[rest])
+        coefficients[1] = 0.0
+    weights = coefficients[2 + level.shape[1] :] / scale[varies]
+    kept = [name for name, is_used in zip(names, varies, strict=True) if is_used]
     terms = (Term(*name, float(c), float(w)) for name, c, w in zip(kept, centre[varies], weights, strict=True))
-    return Line(float(found[0]), float(found[1]), tuple(terms)), float(found[2]) if beside is not None else 0.0
+    return Line(float(coefficients[0]), float(coefficients[1]), tuple(terms)), float(
+        coefficients[2]
+    ) if beside is not None else 0.0
 
 
 def _value(
@@ -143,7 +154,7 @@ def _known(x: Floats) -> Floats:
 
 
 def _spread(design: Floats) -> tuple[Floats, Floats]:
-    """(mean, standard deviation) of each column's known values, shapes (K,); 0 where there are none."""
+    """Return (mean, standard deviation) of each column's known values, shapes (K,); 0 where there are none."""
     seen = ~np.isnan(design)
     count = np.maximum(seen.sum(axis=0), 1)
     centre = np.where(seen, design, 0.0).sum(axis=0) / count

@@ -233,15 +233,15 @@ class _Grown:
         moving = None if beside is None else self.matrix[:, self.card.features.index(beside)]
         return line.fit(self.raw, self.target, self.matrix, self.card.features, self.card.vocabulary, moving)
 
-    def model(self, found: Line) -> OpenModel:
+    def model(self, fitted: Line) -> OpenModel:
         """With the prior put right for the failures left out: it is in the raw scores that the line was fitted on."""
-        found = replace(found, intercept=found.intercept + found.slope * self.thinned)
-        return OpenModel(self.text, replace(self.card, line=found))
+        fitted = replace(fitted, intercept=fitted.intercept + fitted.slope * self.thinned)
+        return OpenModel(self.text, replace(self.card, line=fitted))
 
 
 def _grow(rows: Rows, settings: Training, label: str, features: tuple[str, ...], parts: Parts | None) -> _Grown:
-    if parts is None and (found := obstacles(rows, settings.folds)):
-        raise ModelError(" ".join(found))
+    if parts is None and (reasons := obstacles(rows, settings.folds)):
+        raise ModelError(" ".join(reasons))
     parts = parts or split(rows)
     assert parts is not None, "obstacles would have said so"
     target = rows.column("label").astype(np.float64)
@@ -332,10 +332,12 @@ def _boost(
 ) -> lgb.Booster:
     """Trees of the kept rows: as many as said, or until the rows of `stop` gain nothing any more."""
 
-    def dataset(mine: Flags, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-        where = [card.features.index(name) for name in CATEGORICAL]
-        blocks = Blocks(rows, card.features, mine, lambda batch: matrix(batch, card))
-        return lgb.Dataset(blocks, target[mine], reference, feature_name=list(card.features), categorical_feature=where)
+    def dataset(mask: Flags, reference: lgb.Dataset | None = None) -> lgb.Dataset:
+        categorical = [card.features.index(name) for name in CATEGORICAL]
+        blocks = Blocks(rows, card.features, mask, lambda batch: matrix(batch, card))
+        return lgb.Dataset(
+            blocks, target[mask], reference, feature_name=list(card.features), categorical_feature=categorical
+        )
 
     learned = dataset(keep)
     if stop is None:

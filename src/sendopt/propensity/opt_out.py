@@ -1,6 +1,6 @@
 """p_opt_out: the chance that a send makes a user turn its channel off, by channel and fatigue (model ¶7).
 
-A shrunk empirical rate that never falls as fatigue grows: opt-outs are too rare for more.
+A shrunk empirical rate that never falls as fatigue grows. Opt-outs are too rare for a model of more features.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ class OptOutRates:
     by_channel: dict[str, tuple[float, ...]]
 
     def predict(self, channel: pd.Series[str], fatigue_points: Floats) -> Floats:
-        """p_opt_out of each row, float64 in [0, 1], shape (N,)."""
+        """Return p_opt_out of each row, float64 in [0, 1], shape (N,)."""
         bins = np.digitize(fatigue_points, self.edges)
         result = np.full(len(bins), self.overall)
         for name, rates in self.by_channel.items():
-            mine = (channel == name).to_numpy()
-            result[mine] = np.asarray(rates)[bins[mine]]
+            rows = (channel == name).to_numpy()
+            result[rows] = np.asarray(rates)[bins[rows]]
         return result
 
 
 def fit(counts: pd.DataFrame, settings: OptOut) -> OptOutRates:
-    """Rates from counts (channel, fatigue_bin, sends, opt_outs); a bin without sends has its channel's rate.
+    """Return rates from counts (channel, fatigue_bin, sends, opt_outs); a bin without sends has its channel's rate.
 
     bin rate = (opt_outs + k * channel rate) / (sends + k) with k = prior_sends, the channel's rate shrunk to the
     overall one by the same k, then pooled where it would fall as fatigue grows, and scaled so that the channel expects
-    its own rate over all its sends: shrunk bins of few sends would otherwise move the whole.
+    its own rate over all its sends: shrunk bins of few sends would otherwise change the channel's total.
     """
     k = settings.prior_sends
     sends = float(counts["sends"].sum())
     overall = float(counts["opt_outs"].sum()) / sends if sends else 0.0
     by_channel = {}
-    for channel, mine in counts.groupby("channel", sort=True):
-        channel_rate = shrunk_rate(mine["opt_outs"].sum(), mine["sends"].sum(), overall, k)
+    for channel, bins in counts.groupby("channel", sort=True):
+        channel_rate = shrunk_rate(bins["opt_outs"].sum(), bins["sends"].sum(), overall, k)
         n, x = np.zeros(len(settings.fatigue_edges) + 1), np.zeros(len(settings.fatigue_edges) + 1)
-        np.add.at(n, mine["fatigue_bin"], mine["sends"])
-        np.add.at(x, mine["fatigue_bin"], mine["opt_outs"])
+        np.add.at(n, bins["fatigue_bin"], bins["sends"])
+        np.add.at(x, bins["fatigue_bin"], bins["opt_outs"])
         rates = non_decreasing(shrunk_rate(x, n, channel_rate, k), n + k)
         rates = np.minimum(rates * (n.sum() * channel_rate / max((n * rates).sum(), 1e-300)), 1.0)
         by_channel[str(channel)] = tuple(float(r) for r in rates)
@@ -56,7 +56,11 @@ def fit(counts: pd.DataFrame, settings: OptOut) -> OptOutRates:
 
 
 def non_decreasing(values: Floats, weights: Floats) -> Floats:
-    """The non-decreasing sequence nearest to `values` in weighted squares (pool adjacent violators), shape (N,)."""
+    """Return the non-decreasing sequence nearest to `values` in weighted squares (pool adjacent violators), shape (N,).
+
+    >>> non_decreasing(np.array([1.0, 3.0, 2.0, 4.0]), np.ones(4)).tolist()
+    [1.0, 2.5, 2.5, 4.0]
+    """
     blocks: list[tuple[float, float, int]] = []  # mean, weight, length
     for value, weight in zip(values, weights, strict=True):
         blocks.append((float(value), float(weight), 1))

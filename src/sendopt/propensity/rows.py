@@ -66,12 +66,12 @@ class Rows:
         # read ahead by little: the default of 16 batches and 4 files is what memory would go to
         options = {"batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
         for batch in self._source.to_batches(columns=list(names), **options):
-            mine = None if keep is None else keep[start : start + batch.num_rows]
+            kept = None if keep is None else keep[start : start + batch.num_rows]
             start += batch.num_rows
-            if mine is None or mine.all():
+            if kept is None or kept.all():
                 yield batch
-            elif mine.any():
-                yield batch.filter(pa.array(mine))
+            elif kept.any():
+                yield batch.filter(pa.array(kept))
 
     def column(self, name: str) -> NDArray[np.generic]:
         """One column, shape (N,): text as objects, dates as datetime64, missing numbers as NaN."""
@@ -80,10 +80,10 @@ class Rows:
 
     def words(self, name: str, keep: Flags) -> tuple[str, ...]:
         """The different words of a column among the kept rows, sorted."""
-        found: set[str] = set()
+        distinct: set[str] = set()
         for batch in self.batches([name], keep):
-            found.update(word for word in pc.unique(batch.column(0)).to_pylist() if word is not None)
-        return tuple(sorted(found))
+            distinct.update(word for word in pc.unique(batch.column(0)).to_pylist() if word is not None)
+        return tuple(sorted(distinct))
 
     def frame(self, keep: Flags | None = None) -> pd.DataFrame:
         """All columns of the kept rows."""
@@ -93,14 +93,14 @@ class Rows:
 
     def unit_hash(self, name: str, salt: str) -> Floats:
         """A number in [0, 1) for each row from its text in this column, the same on any machine; shape (N,)."""
-        found = np.empty(len(self))
+        result = np.empty(len(self))
         start = 0
         for batch in self.batches([name]):
             words = batch.column(0).to_numpy(zero_copy_only=False)
             hashed = pd.util.hash_array(words, hash_key=f"{salt:<16.16}", categorize=False)  # takes 16 bytes
-            found[start : start + len(words)] = (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+            result[start : start + len(words)] = (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53
             start += len(words)
-        return found
+        return result
 
 
 class Blocks(lgb.Sequence):  # type: ignore[misc]

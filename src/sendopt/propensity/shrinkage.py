@@ -1,8 +1,8 @@
-"""How far a user's own record is believed: user → segment → everyone, by empirical Bayes (model ¶17).
+"""Shrinkage of a user's rate to the segment's and the overall one, by empirical Bayes (model ¶17).
 
-A user's rate is drawn around the segment's, a segment's around everyone's, both as beta laws. κ, the sends that the
-prior is worth, follows from how much rates differ beyond chance: nobody sets it. A user of n sends is believed with
-weight n / (n + κ); one without any has the segment's rate, and nobody is left out.
+A user's rate is drawn around the segment's, a segment's around the overall one, both from beta distributions. κ, the
+weight of the prior in sends, is estimated from how much rates differ beyond chance: it is no setting. The record of a
+user with n sends has weight n / (n + κ); a user without sends has the segment's rate.
 """
 
 from __future__ import annotations
@@ -20,41 +20,46 @@ from sendopt.stats.beta_binomial import shrunk_rate
 from sendopt.stats.logistic import clip, expit, logit
 from sendopt.stats.losses import log_loss
 
-MOST, LEAST = 1e6, 0.1  # of κ: no difference between users beyond chance, nothing but differences
+MOST, LEAST = 1e6, 0.1  # range of κ: from users that do not differ beyond chance to users that share nothing
 USED = ("mature_90d", "successes_90d", "sessions_30d")
 
 
 @dataclass(frozen=True)
 class Shrinkage:
-    """Rates of everyone and of each segment, and what they are worth in sends."""
+    """The overall rate and each segment's, and their weights in sends."""
 
     edges: tuple[float, ...]  # sessions in 30 days, where segments begin
     overall: float
     segments: tuple[float, ...]  # from few sessions to many, shrunk to `overall`
-    kappa: float  # sends that a segment's rate is worth beside a user's own
-    kappa_segment: float  # sends that `overall` is worth beside a segment's
+    kappa: float  # weight of a segment's rate beside a user's record, in sends
+    kappa_segment: float  # weight of `overall` beside a segment's record, in sends
 
     def weight(self, mature: Floats) -> Floats:
-        """n / (n + κ): how far a user's own record is believed, in [0, 1), shape (N,)."""
+        """Return n / (n + κ), the weight of a user's own record, in [0, 1), shape (N,).
+
+        >>> shrinkage = Shrinkage(edges=(), overall=0.1, segments=(0.1,), kappa=20.0, kappa_segment=50.0)
+        >>> shrinkage.weight(np.array([0.0, 20.0, 60.0])).tolist()
+        [0.0, 0.5, 0.75]
+        """
         return np.asarray(mature / (mature + self.kappa), dtype=np.float64)
 
     def rate(self, frame: pd.DataFrame) -> Floats:
-        """The user's shrunk rate of each row, inside (0, 1), shape (N,); needs the columns of `USED`."""
+        """Return the user's shrunk rate of each row, inside (0, 1), shape (N,); needs the columns of `USED`."""
         require_columns(frame, USED)
         mature, successes, sessions = (frame[name].to_numpy(np.float64) for name in USED)
         prior = self.cohort_rate(sessions)
         return shrunk_rate(successes, mature, prior, self.kappa)
 
     def cohort_rate(self, sessions: Floats) -> Floats:
-        """The rate of each row's segment, shape (N,)."""
+        """Return the rate of each row's segment, shape (N,)."""
         return np.asarray(self.segments)[segment_of(sessions, self.edges)]
 
 
 @dataclass(frozen=True)
 class ShrunkBaseline:
-    """The user's shrunk rate, moved by the hour's on the logit scale: what a night has where no model is trusted.
+    """The user's shrunk rate plus the hour's effect on the logit scale: the model of a night without a champion.
 
-    With `cohort_only` the user's own record is not looked at: the cohort's curve.
+    With `cohort_only` the segment's rate stands for the user's: the cohort's curve.
     """
 
     shrinkage: Shrinkage
@@ -62,19 +67,23 @@ class ShrunkBaseline:
     kind: str = field(default="baseline", init=False)
 
     def predict(self, frame: pd.DataFrame) -> Floats:
-        """p_open of each row, float64 in [1e-6, 1 - 1e-6], shape (N,); needs `USED` and hour_rate."""
+        """Return p_open of each row, float64 in [1e-6, 1 - 1e-6], shape (N,); needs `USED` and hour_rate."""
         require_columns(frame, ("hour_rate", *USED))
-        own = self.shrinkage
-        rate = own.cohort_rate(frame["sessions_30d"].to_numpy(np.float64)) if self.cohort_only else own.rate(frame)
-        hour = logit(frame["hour_rate"].to_numpy(np.float64)) - logit(np.float64(own.overall))
+        shrinkage = self.shrinkage
+        rate = (
+            shrinkage.cohort_rate(frame["sessions_30d"].to_numpy(np.float64))
+            if self.cohort_only
+            else shrinkage.rate(frame)
+        )
+        hour = logit(frame["hour_rate"].to_numpy(np.float64)) - logit(np.float64(shrinkage.overall))
         return clip(expit(logit(rate) + hour))
 
 
 def fit(users: pd.DataFrame, edges: tuple[float, ...]) -> Shrinkage:
-    """The shrinkage of users' records: mature_90d, successes_90d, sessions_30d and optionally `users`, how many of it.
+    """Return the shrinkage of users' records: mature_90d, successes_90d, sessions_30d and, optionally, a count `users`.
 
-    κ by moments of the beta-binomial law (Kleinman 1973), about each segment's own rate; without any record every rate
-    is one half.
+    κ comes from moments of the beta-binomial distribution (Kleinman 1973) around each segment's rate. Without any
+    record every rate is one half.
     """
     n, x, sessions = (users[name].to_numpy(np.float64) for name in USED)
     times = users["users"].to_numpy(np.float64) if "users" in users else np.ones(len(n))
@@ -90,7 +99,7 @@ def fit(users: pd.DataFrame, edges: tuple[float, ...]) -> Shrinkage:
 
 
 def kappa_by_moments(x: Floats, n: Floats, times: Floats, group: NDArray[np.int64]) -> float:
-    """κ of units with x of n successes, `times` of each, around a mean of their group's own; in [0.1, 1e6].
+    """Return κ of units with x successes in n sends, each counted `times`, around their group's mean; in [0.1, 1e6].
 
     E x(x − 1) = n(n − 1) E p², so both moments of p come without bias from units of two sends or more; var p =
     m (1 − m) / (κ + 1). Units weigh by n.
@@ -103,24 +112,30 @@ def kappa_by_moments(x: Floats, n: Floats, times: Floats, group: NDArray[np.int6
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.bincount(group, times * x) / size
         square = np.bincount(group, times * x * (x - 1) / (n - 1)) / size
-    there = size > 0
-    within = float((size[there] * mean[there] * (1 - mean[there])).sum())
-    between = float((size[there] * (square[there] - mean[there] ** 2)).sum())
+    seen = size > 0
+    within = float((size[seen] * mean[seen] * (1 - mean[seen])).sum())
+    between = float((size[seen] * (square[seen] - mean[seen] ** 2)).sum())
     return MOST if between <= 0 else float(np.clip(within / between - 1, LEAST, MOST))
 
 
 def kappa_by_likelihood(label: Floats, x: Floats, n: Floats, prior: Floats) -> float:
-    """κ that makes each outcome likeliest given the x of n before it: where every send follows its user's record, the
-    product of these chances is the beta-binomial's marginal likelihood. All shapes (N,)."""
+    """Return the κ that maximises the likelihood of each outcome given the x of n before it. All shapes (N,).
+
+    Where every send follows its user's record, the product of these chances is the beta-binomial's marginal likelihood.
+    """
 
     def loss(log_kappa: float) -> float:
         kappa = np.exp(log_kappa)
         return float(log_loss(label, shrunk_rate(x, n, prior, kappa)).mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(optimum.x))
 
 
 def segment_of(sessions: Floats, edges: tuple[float, ...]) -> NDArray[np.int64]:
-    """The segment, from 0, of users with so many sessions in 30 days (missing: none); shape (N,)."""
+    """Return the segment, from 0, of users by sessions in 30 days (a missing count is 0), shape (N,).
+
+    >>> segment_of(np.array([0.0, 3.0, np.nan, 40.0]), (1.0, 10.0)).tolist()
+    [0, 1, 0, 2]
+    """
     return np.digitize(np.nan_to_num(sessions), edges).astype(np.int64)

@@ -75,10 +75,10 @@ class Qini:
 
 def uplift_obstacles(rows: pd.DataFrame, folds: int) -> list[str]:
     """Sentences that say why these decision points cannot tell what sending brings; empty where they can."""
-    found = []
+    reasons = []
     for arm, name in ((True, "sent"), (False, "not sent")):
-        found += [f"Decision points {name}: {reason}" for reason in obstacles(rows[rows[SENT] == arm], folds)]
-    return found
+        reasons += [f"Decision points {name}: {reason}" for reason in obstacles(rows[rows[SENT] == arm], folds)]
+    return reasons
 
 
 def train_uplift(rows: pd.DataFrame, settings: Training, label: str) -> tuple[UpliftModel, dict[str, Any]]:
@@ -88,8 +88,8 @@ def train_uplift(rows: pd.DataFrame, settings: Training, label: str) -> tuple[Up
     plan_date, user_id, send_key. The test days are seen by no learner. Raises ModelError where `uplift_obstacles` finds
     any, or a probability leaves no chance to one arm.
     """
-    if found := uplift_obstacles(rows, settings.folds):
-        raise ModelError(" ".join(found))
+    if reasons := uplift_obstacles(rows, settings.folds):
+        raise ModelError(" ".join(reasons))
     chance = rows["pscore"].to_numpy(np.float64)
     if not ((chance > 0) & (chance < 1)).all():
         raise ModelError(
@@ -113,7 +113,7 @@ def train_uplift(rows: pd.DataFrame, settings: Training, label: str) -> tuple[Up
     sent, not_sent = model.predict(test)
     return model, {
         "learner": best,
-        "validation": {learner: as_json(found) for learner, found in unseen.items()},
+        "validation": {learner: as_json(ranking) for learner, ranking in unseen.items()},
         "test": as_json(qini(test, sent - not_sent, settings)),
         "share_negative": float((sent < not_sent).mean()),
         "points": {"sent": int(rows[SENT].sum()), "not_sent": int((~rows[SENT].astype(bool)).sum())},
@@ -126,15 +126,15 @@ _LEARNERS: tuple[Learner, ...] = ("s", "t")  # in a tie the first: it claims les
 def fit_learner(learner: Learner, rows: pd.DataFrame, settings: Training, label: str) -> UpliftModel:
     """A learner of all these rows; none is held back, for the caller has its own to test on."""
 
-    def all_of(mine: pd.DataFrame) -> Parts:
-        every = np.ones(len(mine), bool)
+    def all_of(points: pd.DataFrame) -> Parts:
+        every = np.ones(len(points), bool)
         return Parts(every, ~every)
 
     if learner == "s":
-        told = rows.assign(sent=rows[SENT].astype(np.float64))
-        return UpliftModel("s", *train_arms(told, settings, label, (*FEATURES, SENT), SENT, all_of(told)))
+        with_arm = rows.assign(sent=rows[SENT].astype(np.float64))
+        return UpliftModel("s", *train_arms(with_arm, settings, label, (*FEATURES, SENT), SENT, all_of(with_arm)))
     arms = (rows[rows[SENT] == arm] for arm in (True, False))
-    return UpliftModel("t", *(train(mine, settings, label, FEATURES, all_of(mine)) for mine in arms))
+    return UpliftModel("t", *(train(points, settings, label, FEATURES, all_of(points)) for points in arms))
 
 
 def qini(points: pd.DataFrame, uplift: Floats, settings: Training) -> Qini:
@@ -181,6 +181,6 @@ def _area(curve: tuple[Floats, Floats]) -> float:
     return float(np.trapezoid(gain, share) - gain[-1] / 2)
 
 
-def as_json(found: Qini) -> dict[str, Any]:
+def as_json(ranking: Qini) -> dict[str, Any]:
     """The fields by name, the curve as lists."""
-    return {**vars(found), "curve": [list(point) for point in found.curve]}
+    return {**vars(ranking), "curve": [list(point) for point in ranking.curve]}

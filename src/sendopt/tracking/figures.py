@@ -24,8 +24,8 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
         "baselines.png": (_baselines, bool(evaluation["gains"])),
     }
     result = {}
-    for name, (fill, there) in draw.items():
-        if there:
+    for name, (fill, drawn) in draw.items():
+        if drawn:
             figure = Figure(figsize=SIZES.get(name, (7, 4.5)), layout="constrained")
             axes = figure.add_subplot()
             axes.spines[["top", "right"]].set_visible(False)

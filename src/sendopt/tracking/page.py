@@ -1,4 +1,4 @@
-"""What a run's page says of policies, lift by slot and cost in time: metrics, tables, a figure, the card."""
+"""Timing policies, lift by slot and cost in time on a run's page: metrics, tables, a figure, lines of the card."""
 
 from __future__ import annotations
 
@@ -20,41 +20,45 @@ SHOWN = ("snips", "dr")
 
 
 def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
-    """Policy values, the differences to champion and uniform times, lift by hour, cost in time.
+    """Return policy values, differences to champion and uniform times, lift by hour, and cost in time.
 
-    The part before a slash is the heading that MLflow groups charts by; ends of intervals have one of their own.
+    MLflow groups charts by the part of a name before the slash; ends of intervals have the group `intervals`.
     """
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for row in _policies(evaluation):
-        how = row["estimator"]
-        found |= with_interval(f"policy/{row['policy']}_{how}", row["value"], row["low"], row["high"])
+        estimator = row["estimator"]
+        values |= with_interval(f"policy/{row['policy']}_{estimator}", row["value"], row["low"], row["high"])
         if row["policy"] == CHALLENGER:
             for against in ("champion", "uniform"):
                 ends = (row[f"minus_{against}{end}"] for end in ("", "_low", "_high"))
-                found |= with_interval(f"policy/minus_{against}_{how}", *ends)
-            found["policy/effective_sends"] = row["effective"]
-    found |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
-    apart = (evaluation.get("gate") or {}).get("log_loss")
-    if apart:
-        found |= with_interval("log_loss/minus_champion", apart["value"], apart["low"], apart["high"])
-    found |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
-    return found
+                values |= with_interval(f"policy/minus_{against}_{estimator}", *ends)
+            values["policy/effective_sends"] = row["effective"]
+    values |= {f"cost/{name}": value for name, value in (evaluation.get("cost") or {}).items()}
+    difference = (evaluation.get("gate") or {}).get("log_loss")
+    if difference:
+        values |= with_interval("log_loss/minus_champion", difference["value"], difference["low"], difference["high"])
+    values |= {f"lift/hour_{row['local_hour']:02d}": row["lift"] for row in _lift(evaluation)}
+    return values
 
 
 def with_interval(name: str, value: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
-    """The metric under its name, the ends of its interval under the heading `intervals`."""
+    """Return the metric under its name, and the ends of its interval under the heading `intervals`.
+
+    >>> with_interval("gain_over/slot", 0.02, 0.01, 0.03)
+    {'gain_over/slot': 0.02, 'intervals/gain_over_slot_low': 0.01, 'intervals/gain_over_slot_high': 0.03}
+    """
     ends = f"intervals/{name.replace('/', '_')}"
     return {name: value, f"{ends}_low": low, f"{ends}_high": high}
 
 
 def tables(evaluation: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
-    """File name to columns, as MLflow shows tables; those without rows are left out."""
+    """Return columns by file name, as MLflow shows tables; tables without rows are left out."""
     rows = {"policies.json": list(evaluation.get("policies") or []), "slot_lift.json": _lift(evaluation)}
-    return {name: {key: [r[key] for r in found] for key in found[0]} for name, found in rows.items() if found}
+    return {name: {key: [r[key] for r in records] for key in records[0]} for name, records in rows.items() if records}
 
 
 def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
-    """policies.png, where policies were valued."""
+    """Return policies.png where policies were valued, else nothing."""
     rows = [r for r in _policies(evaluation) if r["value"] is not None]
     if not rows:
         return {}
@@ -73,7 +77,7 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
 
 
 def card_lines(evaluation: dict[str, Any]) -> list[str]:
-    """Markdown for the model card: value of the policies, lift by slot, cost in time, as far as they are known."""
+    """Return Markdown for the model card: value of the policies, lift by slot, cost in time, as far as known."""
     lines: list[str] = []
     rows = list(_policies(evaluation))
     if rows:
@@ -111,7 +115,11 @@ def card_lines(evaluation: dict[str, Any]) -> list[str]:
 
 
 def by_value(losses: dict[str, float | None]) -> list[tuple[str, float | None]]:
-    """The lowest first, those unknown last."""
+    """Return the losses from the lowest to the highest, unknown ones last.
+
+    >>> by_value({"slot": None, "user": 0.4, "model": 0.3})
+    [('model', 0.3), ('user', 0.4), ('slot', None)]
+    """
     return sorted(losses.items(), key=lambda item: (item[1] is None, item[1] or 0.0))
 
 
@@ -120,7 +128,7 @@ def _policies(evaluation: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _lift(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Success by local hour over the mean of all test sends, observed and as the model expects it."""
+    """Return success by local hour over the mean of all test sends, observed and expected by the model."""
     rows = evaluation.get("slot_lift") or []
     sends = sum(r["n"] for r in rows)
     seen = {key: sum(r["n"] * (r[key] or 0.0) for r in rows) / max(sends, 1) for key in ("observed", "expected")}

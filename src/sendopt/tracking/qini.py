@@ -20,12 +20,12 @@ BAR = "\\|"  # within a cell of a Markdown table
 
 def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
     """The coefficient of each order and the effect of sending everyone, with their 95 % intervals."""
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for row in _rankings(evaluation):
-        found |= with_interval(f"qini/{row['ranking']}", row["coefficient"], row["low"], row["high"])
+        values |= with_interval(f"qini/{row['ranking']}", row["coefficient"], row["low"], row["high"])
     for row in _rankings(evaluation)[:1]:
-        found |= with_interval("qini/effect", row["effect"], row["effect_low"], row["effect_high"])
-    return found
+        values |= with_interval("qini/effect", row["effect"], row["effect_low"], row["effect_high"])
+    return values
 
 
 def tables(evaluation: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
@@ -45,8 +45,8 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
     for row in rows:
         share, gain = zip(*row["curve"], strict=True)
         colour = COLOURS.get(row["ranking"], GREY)
-        said = f"{NAMES.get(row['ranking'], row['ranking'])}: Qini {row['coefficient']:+.4f} [{_range(row)}]"
-        axes.plot(share, gain, color=colour, label=said)
+        legend = f"{NAMES.get(row['ranking'], row['ranking'])}: Qini {row['coefficient']:+.4f} [{_range(row)}]"
+        axes.plot(share, gain, color=colour, label=legend)
         axes.plot([0, 1], [0, gain[-1]], color=colour, linestyle="--", linewidth=1)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.plot([], [], color=GREY, linestyle="--", linewidth=1, label="the same share, drawn at random")
@@ -90,8 +90,8 @@ def card_lines(evaluation: dict[str, Any], links: Mapping[str, str]) -> list[str
         may = "values the night" if gate["promoted"] else "does not value the night: a constant share does"
         lines += [f"The learner of what sending adds{name} {may}.", *(f"- {r}" for r in gate["reasons"]), ""]
     if links:
-        there = ", ".join(f"[{arm.replace('_', ' ')}]({at})" for arm, at in links.items())
-        lines += [f"Its runs: {there}.", ""]
+        run_links = ", ".join(f"[{arm.replace('_', ' ')}]({link})" for arm, link in links.items())
+        lines += [f"Its runs: {run_links}.", ""]
     return lines
 
 

@@ -29,8 +29,8 @@ def _beside(settings: Mlflow, model: str, experiment: str) -> Mlflow:
 
 def goal_evaluations(settings: Mlflow, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """By goal the evaluation of its champion, else of its last training; goals without any are left out."""
-    found = {name: MlflowTracker(of_goal(settings, name)).champion_evaluation(goal=name) for name in names}
-    return {name: evaluation for name, evaluation in found.items() if evaluation is not None}
+    evaluations = {name: MlflowTracker(of_goal(settings, name)).champion_evaluation(goal=name) for name in names}
+    return {name: evaluation for name, evaluation in evaluations.items() if evaluation is not None}
 
 
 def roll_back(settings: Mlflow, model: str, goals: Collection[str], to: str | None = None) -> tuple[str, str]:
@@ -49,13 +49,13 @@ def roll_back(settings: Mlflow, model: str, goals: Collection[str], to: str | No
 
 def _both_arms(settings: Mlflow, to: str | None) -> tuple[str, str]:
     first, second = (MlflowTracker(of_arm(settings, arm)) for arm in ARMS)
-    after, mark = first.way_back(to)
-    mate = second.version_of(f"{mark.removesuffix(ARMS[0])}{ARMS[1]}")
+    after, fingerprint = first.way_back(to)
+    mate = second.version_of(f"{fingerprint.removesuffix(ARMS[0])}{ARMS[1]}")
     if mate is None:
         raise ModelError(
             f"model {after} has no other arm of the same training any more; name another version with --to VERSION"
         )
-    there = second.champion_version()
-    if there != mate:  # this arm first: where the other then fails, the same command finishes it
+    mate_champion = second.champion_version()
+    if mate_champion != mate:  # this arm first: where the other then fails, the same command finishes it
         second.roll_back(mate)
-    return "+".join((first.roll_back(after)[0], there or "none")), f"{after}+{mate}"
+    return "+".join((first.roll_back(after)[0], mate_champion or "none")), f"{after}+{mate}"

@@ -65,18 +65,18 @@ def _before(number: str, known: dict[str, Any], name: str) -> str:
             return str(before)
         seen.add(before)
         before = known[before].tags.get(BEFORE)
-    others = ", ".join(sorted(set(known) - {number}, key=int)) or "none"
+    other_versions = ", ".join(sorted(set(known) - {number}, key=int)) or "none"
     raise ModelError(
         f"model {name}/{number} is champion and no good version before it is on record; name one with --to VERSION "
-        f"(other versions: {others})"
+        f"(other versions: {other_versions})"
     )
 
 
 def _named(to: str, number: str, known: dict[str, Any], name: str, passed: Callable[[Any], bool]) -> str:
     wanted = to.removeprefix(f"{name}/")
     if wanted not in known:
-        there = ", ".join(sorted(known, key=int))
-        raise ModelError(f"--to: model {name} has no version {to!r}; expected one of {there}")
+        known_versions = ", ".join(sorted(known, key=int))
+        raise ModelError(f"--to: model {name} has no version {to!r}; expected one of {known_versions}")
     if wanted == number:
         raise ModelError(f"--to: version {wanted} of model {name} is the champion already; nothing was changed")
     if not passed(known[wanted]):

@@ -44,7 +44,7 @@ class Forest:
 
     @classmethod
     def from_booster(cls, booster: lgb.Booster, kinds: Mapping[str, Kind]) -> Forest:
-        """The forest of the trees that `booster.predict` uses by default.
+        """Return the forest of the trees that `booster.predict` uses by default.
 
         `kinds` names every feature of the booster, and may name more. Raises ModelError where it lacks one, or where
         the booster gives several scores a row.
@@ -64,7 +64,7 @@ class Forest:
         return cls(booster.model_to_string(), names, kinds)
 
     def raw_score(self, user: Floats, slot: Floats, user_slot: Floats) -> Floats:
-        """The sum of the trees, float64 of shape (U, S): `Booster.predict(raw_score=True)` of each cell, bit by bit.
+        """Return the sum of the trees, float64 (U, S), equal in every bit to `Booster.predict(raw_score=True)`.
 
         user (U, J), slot (S, K), user_slot (U, S, L), float64 with NaN for missing, columns as in `features`.
         Where `not_covered` is set the booster itself scores the flat matrix. Raises ModelError on other shapes.
@@ -84,19 +84,22 @@ class Forest:
         kernel.open_by_slot(t, slot_codes.ravel(), slot.shape[1], by_slot)
         masks = np.empty((n_slots + 2) * BLOCK, np.uint64)
         for first in range(0, n_users, _USERS):
-            own = _rows(user[first : first + _USERS])
-            cells = _rows(user_slot[first : first + _USERS]).reshape(len(own) * n_slots, width)
-            own_codes, cell_codes = np.empty(own.shape, np.uint16), np.empty(cells.shape, np.uint16)
-            kernel.encode(t, self._where["user"], own, own_codes, value, place)
-            kernel.encode(t, self._where["user_slot"], cells, cell_codes, value, place)
+            block_values = _rows(user[first : first + _USERS])
+            block_cells = _rows(user_slot[first : first + _USERS]).reshape(len(block_values) * n_slots, width)
+            user_codes, cell_codes = np.empty(block_values.shape, np.uint16), np.empty(block_cells.shape, np.uint16)
+            kernel.encode(t, self._where["user"], block_values, user_codes, value, place)
+            kernel.encode(t, self._where["user_slot"], block_cells, cell_codes, value, place)
             kernel.add_scores(
-                *(t, own_codes.ravel(), user.shape[1], by_slot, cell_codes.ravel(), width),
+                *(t, user_codes.ravel(), user.shape[1], by_slot, cell_codes.ravel(), width),
                 *(score[first : first + _USERS], masks),
             )
         return score
 
     def plain(self, user: Floats, slot: Floats, user_slot: Floats) -> Floats:
-        """The same by `Booster.predict` on the matrix of all cells, one thread: the fallback, and the check."""
+        """Return what `raw_score` does, by `Booster.predict` on the matrix of all cells in one thread.
+
+        This is the fallback of `raw_score`, and its check.
+        """
         self._require_shapes(user, slot, user_slot)
         n_users, n_slots, _ = user_slot.shape
         if not n_users * n_slots:
@@ -105,7 +108,7 @@ class Forest:
         return np.asarray(raw, np.float64).reshape(n_users, n_slots)
 
     def matrix(self, user: Floats, slot: Floats, user_slot: Floats) -> Floats:
-        """One row a cell, users outside, columns in the booster's order, shape (U * S, F)."""
+        """Return one row for each cell, all slots of a user together, columns in the booster's order; (U * S, F)."""
         n_users, n_slots, _ = user_slot.shape
         cells = np.empty((n_users, n_slots, sum(len(where) for where in self._where.values())))
         cells[:, :, self._where["user"]] = user[:, None, :]
@@ -120,9 +123,9 @@ class Forest:
     def _require_shapes(self, user: Floats, slot: Floats, user_slot: Floats) -> None:
         n = {kind: len(where) for kind, where in self._where.items()}
         expected = ((len(user), n["user"]), (len(slot), n["slot"]), (len(user), len(slot), n["user_slot"]))
-        got = (user.shape, slot.shape, user_slot.shape)
-        if got != expected:
-            raise ModelError(f"scoring got inputs of shapes {got}, expected {expected} by the model's features")
+        shapes = (user.shape, slot.shape, user_slot.shape)
+        if shapes != expected:
+            raise ModelError(f"scoring got inputs of shapes {shapes}, expected {expected} by the model's features")
 
 
 def _rows(x: Floats) -> Floats:

@@ -44,32 +44,53 @@ def encode(t: Tables, features: Ints, x: Floats, codes: Codes, value: Floats, pl
 def open_by_slot(t: Tables, codes: Codes, width: int, masks: Words) -> None:
     """ANDs what the features of the slots leave open into masks (B, S * BLOCK); codes (S * width,)."""
     for b in range(len(t.first_row) - 1):
-        rows, row_of, mine = t.rows[t.first_row[b] :], t.row_of[b], masks[b]
+        rows, row_of, block = t.rows[t.first_row[b] :], t.row_of[b], masks[b]
         for s in range(masks.shape[1] // BLOCK):
             i = s * BLOCK
-            and_rows(mine, i, mine, i, mine, i, rows, row_of, codes, s * width, width)
+            and_rows(block, i, block, i, block, i, rows, row_of, codes, s * width, width)
 
 
 @entry()
 def add_scores(
-    t: Tables, own: Codes, n_own: int, by_slot: Words, cells: Codes, width: int, score: Floats, masks: Words
+    t: Tables,
+    user_codes: Codes,
+    user_width: int,
+    by_slot: Words,
+    cell_codes: Codes,
+    cell_width: int,
+    score: Floats,
+    masks: Words,
 ) -> None:
     """Adds the trees' values to score (U, S): codes own (U * n_own,), cells (U * S * width,), by_slot (B, S * BLOCK).
 
     Block by block for all users, whose rows then stay in the cache. `masks` is scratch of (S + 2) * BLOCK words.
     """
     n_users, n_slots = score.shape
-    mine, ones = n_slots * BLOCK, (n_slots + 1) * BLOCK
-    for i in range(ones, ones + BLOCK):
+    of_user, all_ones = n_slots * BLOCK, (n_slots + 1) * BLOCK
+    for i in range(all_ones, all_ones + BLOCK):
         masks[i] = ~np.uint64(0)
     for b in range(len(t.first_row) - 1):
         rows, row_of, slots = t.rows[t.first_row[b] :], t.row_of[b], by_slot[b]
         leaf_value = t.leaf_value[b * BLOCK * LEAVES : (b + 1) * BLOCK * LEAVES]
         for u in range(n_users):
-            and_rows(masks, mine, masks, ones, masks, ones, rows, row_of, own, u * n_own, n_own)
+            and_rows(
+                masks, of_user, masks, all_ones, masks, all_ones, rows, row_of, user_codes, u * user_width, user_width
+            )
             for s in range(n_slots):
                 i = s * BLOCK
-                and_rows(masks, i, masks, mine, slots, i, rows, row_of, cells, (u * n_slots + s) * width, width)
+                and_rows(
+                    masks,
+                    i,
+                    masks,
+                    of_user,
+                    slots,
+                    i,
+                    rows,
+                    row_of,
+                    cell_codes,
+                    (u * n_slots + s) * cell_width,
+                    cell_width,
+                )
             for s in range(n_slots):
                 score[u, s] = _plus_exits(score[u, s], masks[s * BLOCK : (s + 1) * BLOCK], leaf_value)
 

@@ -54,9 +54,9 @@ def tables_of(trees: list[Tree], n_features: int) -> Tables:
     for t, tree in enumerate(trees):
         leaf_value[t, : len(tree.leaf_value)] = tree.leaf_value
     for b, block in enumerate(blocks):
-        row_of[b], found = _rows(block, typical)
-        rows.append(found)
-        first_row.append(first_row[-1] + found.size)
+        row_of[b], block_rows = _rows(block, typical)
+        rows.append(block_rows)
+        first_row.append(first_row[-1] + block_rows.size)
     depth = np.array([len(e).bit_length() for e in edges], np.int64)
     padded = [np.pad(e, (0, (1 << d) - len(e)), constant_values=np.inf) for e, d in zip(edges, depth, strict=True)]
     return Tables(
@@ -73,11 +73,11 @@ def tables_of(trees: list[Tree], n_features: int) -> Tables:
 
 
 def _edges(trees: list[Tree], n_features: int) -> list[Floats]:
-    found: list[set[float]] = [set() for _ in range(n_features)]
+    edges: list[set[float]] = [set() for _ in range(n_features)]
     for tree in trees:
         for split, feature in enumerate(tree.feature):
-            found[feature].update(tree.edges(split))
-    return [np.array(sorted(values), np.float64) for values in found]
+            edges[feature].update(tree.edges(split))
+    return [np.array(sorted(values), np.float64) for values in edges]
 
 
 def _rows(block: list[Tree], typical: list[Floats]) -> tuple[NDArray[np.uint32], Words]:

@@ -42,9 +42,11 @@ class Tree:
         """Values such that the decision is the same for all x with edge < x <= next edge (0 for |x| <= ZERO)."""
         if self.decision[split] & _CATEGORICAL:
             bits = np.unpackbits(self._bits(split).view(np.uint8), bitorder="little")
-            found = np.flatnonzero(bits).astype(np.float64)  # category c holds c <= x < c + 1, and 0 also -1 < x < 0
-            below = np.where(found > 0, np.nextafter(found, -np.inf), -1.0)
-            return [*below, *np.nextafter(found + 1, -np.inf)]
+            categories = np.flatnonzero(bits).astype(
+                np.float64
+            )  # category c holds c <= x < c + 1, and 0 also -1 < x < 0
+            below = np.where(categories > 0, np.nextafter(categories, -np.inf), -1.0)
+            return [*below, *np.nextafter(categories + 1, -np.inf)]
         if self._missing(split) == _MISSING_ZERO:
             return [float(self.threshold[split]), -float(np.nextafter(ZERO, 1.0)), 0.0]
         return [float(self.threshold[split])]

@@ -63,8 +63,8 @@ def and_rows(
 
         def address(array: int, start: Any, part: int) -> Any:
             first = builder.add(start, ir.Constant(_WORD, part))
-            found = _pointer(context, builder, signature, args, array, first)
-            return builder.bitcast(found, vector.as_pointer())
+            pointer = _pointer(context, builder, signature, args, array, first)
+            return builder.bitcast(pointer, vector.as_pointer())
 
         def element(array: int, at: Any) -> Any:
             return builder.zext(builder.load(_pointer(context, builder, signature, args, array, at)), _WORD)

@@ -1,5 +1,7 @@
-"""A challenger from rows to registry, and what the gate is given: challenger and champion on the same later sends,
-policies' values, drift (¶17, ¶18)."""
+"""A challenger from rows to registry, and the inputs of its gate (model ¶17, ¶18).
+
+The gate sees the losses of challenger and champion on the same later sends, the values of timing policies, and drift.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ CODE = (learn, line, logistic, assess, arrow, calibration, shrinkage, gate, slot
 
 
 def fingerprint(rows: arrow.Rows, settings: Mapping[str, BaseModel], *code: ModuleType) -> str:
-    """32 hex digits of training data, settings and code (CODE and `code`); equal ones give the same model."""
+    """Return 32 hex digits of training data, settings and code (CODE and `code`); equal ones give the same model."""
     return lineage.fingerprint((batch.to_pandas() for batch in rows.batches(COLUMNS)), settings, (*CODE, *code))
 
 
@@ -50,12 +52,13 @@ def train(
     rows: arrow.Rows,
     made_from: Lineage,
     tracker: Tracker,
-    evaluated: Callable[[learn.OpenModel | None, pd.DataFrame], Evaluation],
+    evaluate: Callable[[learn.OpenModel | None, pd.DataFrame], Evaluation],
     by_policy: bool = True,
 ) -> tuple[Kept, Evaluation]:
-    """The challenger of these rows as kept in the registry, and its evaluation with the gate's verdict.
+    """Train a challenger, and return it as kept in the registry, and its evaluation with the gate's verdict.
 
-    `evaluated` gives the evaluation of the model, None where nothing could be learnt, on the rows that fit in memory.
+    `evaluate` gives the evaluation of the model on the rows that fit in memory; the model is None where the rows could
+    not train one.
     """
     settings = night.settings.training
     obstacles = learn.obstacles(rows, settings.folds)
@@ -63,36 +66,37 @@ def train(
     model = None if obstacles else learn.train(rows, settings, str(made_from.parameters["label"]))
     seconds = time.monotonic() - clock
     shown = assess.shown_rows(rows, settings)[[*COLUMNS]]
-    found = evaluated(model, shown)
-    verdict, facts = judge(night, model, found, shown, tracker, seconds, by_policy)
-    found |= facts | {"gate": {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}}
-    documents = {} if model is None else {REFERENCE: drift.reference(night, found["importance"])}
-    return tracker.keep(model, found, made_from, documents), found
+    evaluation = evaluate(model, shown)
+    verdict, facts = judge(night, model, evaluation, shown, tracker, seconds, by_policy)
+    decision = {**verdict.as_json(), "reasons": [*obstacles, *verdict.reasons]}
+    evaluation = {**evaluation, **facts, "gate": decision}
+    documents = {} if model is None else {REFERENCE: drift.reference(night, evaluation["importance"])}
+    return tracker.keep(model, evaluation, made_from, documents), evaluation
 
 
 def judge(
     night: Night,
     model: learn.OpenModel | None,
-    found: Evaluation,
+    evaluation: Evaluation,
     rows: pd.DataFrame,
     tracker: Tracker,
     train_seconds: float,
     by_policy: bool = True,
 ) -> tuple[Verdict, dict[str, Any]]:
-    """The verdict on `model`, whose evaluation is `found`, and what to keep beside it: policy values and cost in time.
+    """Return the verdict on `model`, and what to keep beside its evaluation: policy values and cost in time.
 
-    A champion that cannot be read, or predicts something else, is no rival: the simple rules decide. Without
-    `by_policy` no times are valued: a goal is only a part of what they are chosen by.
+    A champion that cannot be read, or that predicts another label, is not compared: the simple rules decide. Without
+    `by_policy` no timing policies are valued, because a goal is only a part of what times are chosen by.
     """
     if model is None:
-        return verdict_of(found, night.settings.gate), {**({"policies": []} if by_policy else {}), "cost": None}
-    champion, why = _rival(tracker, model, rows)
+        return verdict_of(evaluation, night.settings.gate), {**({"policies": []} if by_policy else {}), "cost": None}
+    champion, objection = _rival(tracker, model, rows)
     rivals = None if champion is None else _rivals(night, champion, model, rows)
-    policies = _policies(night, model, champion, found["split"]["test_from"]) if by_policy else None
+    policies = _policies(night, model, champion, evaluation["split"]["test_from"]) if by_policy else None
     holding = [] if champion is None or not night.settings.drift.hold_promotion else drift.holding(night, champion)
-    verdict = verdict_of(found, night.settings.gate, rivals, policies, holding, by_policy)
-    if why:
-        verdict = replace(verdict, reasons=(*verdict.reasons, why))
+    verdict = verdict_of(evaluation, night.settings.gate, rivals, policies, holding, by_policy)
+    if objection:
+        verdict = replace(verdict, reasons=(*verdict.reasons, objection))
     facts: dict[str, Any] = {"cost": _cost(model, rows, train_seconds)}
     if by_policy:
         facts["policies"] = [] if policies is None else policies.rows()
@@ -100,7 +104,7 @@ def judge(
 
 
 def _rival(tracker: Tracker, model: learn.OpenModel, rows: pd.DataFrame) -> tuple[Registered | None, str | None]:
-    """(the champion, None where it is no rival, and then why, as a sentence)."""
+    """Return (the champion, or None where it cannot be compared; the reason as a sentence, or None)."""
     try:
         champion = tracker.champion()
     except ModelError as error:
@@ -117,12 +121,12 @@ def _rival(tracker: Tracker, model: learn.OpenModel, rows: pd.DataFrame) -> tupl
 
 
 def refusal(champion: str | None, kept: Kept, gate: Mapping[str, Any]) -> list[Alert]:
-    """The alert of a challenger that the gate refused beside a champion, else none."""
+    """Return the alert of a challenger that the gate refused while a champion exists, else none."""
     if champion is None or gate["promoted"]:
         return []
     name = kept.model_version or "the challenger"
-    said = f"{name} was not promoted, {champion} stays: {' '.join(gate['reasons'])}"
-    return [Alert(GATE, name, None, None, said)]
+    sentence = f"{name} was not promoted, {champion} stays: {' '.join(gate['reasons'])}"
+    return [Alert(GATE, name, None, None, sentence)]
 
 
 def _rivals(night: Night, champion: Registered, model: learn.OpenModel, rows: pd.DataFrame) -> Rivals | None:
@@ -133,9 +137,11 @@ def _rivals(night: Night, champion: Registered, model: learn.OpenModel, rows: pd
         return None
     test = rows[parts.test]
     y, user = test["label"].to_numpy(np.float64), pd.factorize(test["user_id"], sort=True)[0].astype(np.int64)
-    mine, theirs = (log_loss(y, m.predict(test)) for m in (model, champion.model))
+    challenger_loss, champion_loss = (log_loss(y, m.predict(test)) for m in (model, champion.model))
     settings = night.settings.training
-    return compare_losses(champion.model_version, mine, theirs, user, settings.seed, settings.bootstrap_samples)
+    return compare_losses(
+        champion.model_version, challenger_loss, champion_loss, user, settings.seed, settings.bootstrap_samples
+    )
 
 
 def _policies(
@@ -152,10 +158,14 @@ def _policies(
 
 
 def _cost(model: learn.OpenModel, rows: pd.DataFrame, train_seconds: float) -> dict[str, float]:
-    """Seconds that training took, and microseconds a row that scoring takes here, on one thread."""
-    some = rows.head(TIMED_ROWS)
-    model.predict(some.head(1))  # the trees are read first
+    """Return seconds of training, microseconds of scoring per row (measured on one thread), and the number of trees."""
+    sample = rows.head(TIMED_ROWS)
+    model.predict(sample.head(1))  # the trees are read first
     clock = time.monotonic()
-    model.predict(some)
-    each = (time.monotonic() - clock) / len(some) * 1e6
-    return {"train_seconds": train_seconds, "score_microseconds_per_row": each, "trees": float(model.card.trees)}
+    model.predict(sample)
+    microseconds = (time.monotonic() - clock) / len(sample) * 1e6
+    return {
+        "train_seconds": train_seconds,
+        "score_microseconds_per_row": microseconds,
+        "trees": float(model.card.trees),
+    }

@@ -1,4 +1,4 @@
-"""Later sends whose slot was drawn, with what models predict in every slot of their night (¶18)."""
+"""Later sends whose slot was drawn at random, with models' predictions in every slot of their night (model ¶18)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Scored:
 
 
 def score(night: Night, first: date, models: Mapping[str, Model]) -> Scored | None:
-    """The mature sends of the plan dates from `first` on whose slot was drawn with a known probability below 1, those
-    of the uniform_time arm and of logs that say so, under each model; None where there are none.
+    """Return the mature sends from plan date `first` on whose slot was drawn, with predictions of each model, or None.
 
-    Above gate.max_policy_sends a keyed hash of users says whose sends are taken.
+    Drawn means with a known probability below 1: sends of the uniform_time arm, and of logs that have a probability.
+    Above gate.max_policy_sends a keyed hash of users selects whose sends are taken.
     """
     log = read_log(night, first)
     drawn = night.lake.read("sends").where("decision_kind = 'slot' AND pscore < 1").select("send_key", "timezone")
@@ -72,9 +72,9 @@ def _at_most(sends: DataFrame, most: int) -> DataFrame:
 
 
 def _grid(night: Night, first: date, zones: list[str]) -> DataFrame:
-    """Every slot of every night as each zone reads it: timezone, day, slot, local_hour, weekend, weekday."""
+    """Return every slot of every night as each zone reads it: timezone, day, slot, local_hour, weekend, weekday."""
     days = [first + timedelta(days=n) for n in range((night.plan_date - first).days)]
-    found = [
+    cells = [
         (zone, day_number(day), r.slot, r.local_hour, r.weekend, r.weekday)
         for zone in sorted(zones)
         if zone_or_none(zone) is not None
@@ -82,24 +82,24 @@ def _grid(night: Night, first: date, zones: list[str]) -> DataFrame:
         for r in readings(zone, slots.plan_start(day), night.settings.grid.slot_minutes, night.n_slots)
     ]
     return night.spark.createDataFrame(
-        found, "timezone string, day bigint, slot int, local_hour int, weekend boolean, weekday int"
+        cells, "timezone string, day bigint, slot int, local_hour int, weekend boolean, weekday int"
     )
 
 
 def _scorer(models: Mapping[str, Model]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    """The function of each partition; the trees travel in it as text."""
+    """Return the function that scores a partition; the trees are pickled with it as text."""
     kept = ["send_key", "user_id", "channel", "label", "pscore", "drawn", "slot", "local_hour"]
 
     def work(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in batches:
-            found = {f"p_{name}": model.predict(rows) for name, model in models.items()}
-            yield rows[kept].assign(**found, **{f"p_{HOUR_RATE}": rows["hour_rate"]})
+            chances = {f"p_{name}": model.predict(rows) for name, model in models.items()}
+            yield rows[kept].assign(**chances, **{f"p_{HOUR_RATE}": rows["hour_rate"]})
 
     return work
 
 
 def _arrays(rows: pd.DataFrame, k: int, names: list[str]) -> Scored:
-    """The long rows as arrays, in the order of send keys; slots without a row have local hour −1."""
+    """Return the long rows as arrays, in the order of send keys; slots without a row have local hour −1."""
     place, keys = pd.factorize(rows["send_key"], sort=True)
     shape, slot = (len(keys), k), rows["slot"].to_numpy()
     hour = np.full(shape, -1, np.int64)
@@ -107,13 +107,13 @@ def _arrays(rows: pd.DataFrame, k: int, names: list[str]) -> Scored:
     predictions = {name: np.zeros(shape) for name in names}
     for name, table in predictions.items():
         table[place, slot] = rows[f"p_{name}"]
-    one = rows.assign(place=place).drop_duplicates("place").sort_values("place")
-    drawn = one["drawn"].to_numpy(np.int64)
-    offered = offered_slots(hour, drawn, pd.factorize(one["channel"], sort=True)[0].astype(np.int64))
+    first_rows = rows.assign(place=place).drop_duplicates("place").sort_values("place")
+    drawn = first_rows["drawn"].to_numpy(np.int64)
+    offered = offered_slots(hour, drawn, pd.factorize(first_rows["channel"], sort=True)[0].astype(np.int64))
     sends = DrawnSends(
-        user=pd.factorize(one["user_id"], sort=True)[0].astype(np.int64),
-        success=one["label"].to_numpy(np.float64),
-        pscore=one["pscore"].to_numpy(np.float64),
+        user=pd.factorize(first_rows["user_id"], sort=True)[0].astype(np.int64),
+        success=first_rows["label"].to_numpy(np.float64),
+        pscore=first_rows["pscore"].to_numpy(np.float64),
         drawn=drawn,
         offered=offered,
     )

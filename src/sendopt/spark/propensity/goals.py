@@ -1,6 +1,6 @@
-"""Goals in a night: a model of each beside p_open, its place in MLflow, what sends are worth with it (model ¶5, ¶8).
+"""Goals in a night: their models beside p_open, their place in MLflow, the value of sends with them (model ¶5, ¶8).
 
-A goal's features are those of the label; only the label and its window are the goal's own.
+A goal has the features of p_open; only the label and its window differ.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _SCORED = ("user_id", "slot", "category", "channel")
 
 @dataclass(frozen=True)
 class Trained:
-    """What became of the goals' trainings: facts by goal, and alerts of challengers that a gate refused."""
+    """The results of the goals' trainings: facts by goal, and alerts of challengers that a gate refused."""
 
-    facts: dict[str, dict[str, object]] = field(default_factory=dict)
-    refused: list[Alert] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, dict[str, object]]
+    refused: tuple[Alert, ...]
+    warnings: tuple[str, ...]
 
     def as_facts(self) -> dict[str, object]:
         return {"goals": self.facts} if self.facts else {}
@@ -65,43 +65,47 @@ class Goals:
 
 
 def train(night: Night) -> Trained:
-    """A challenger of each goal that has no champion, or of all where the night asks for new ones.
+    """Train a challenger of each goal without a champion, or of every goal where the night asks for new ones.
 
-    Where the same rows, settings and code were trained already that training is used again. Too few successes leave a
-    goal without a champion; the night goes on with a share of p_open.
+    A training of the same rows, settings and code is used again. A goal with too few successes has no champion; the
+    night then takes a share of p_open.
     """
-    done = Trained()
+    facts_of: dict[str, dict[str, object]] = {}
+    refused: list[Alert] = []
+    warnings: list[str] = []
     for name, goal in sorted(night.settings.objective.goals.items()):
         tracker = MlflowTracker(registries.of_goal(night.settings.mlflow, name))
         champion = None if night.retrain else _champion(tracker, goal)
         if champion is not None:
-            done.facts[name] = {"trained": False, "model_version": champion.model_version}
+            facts_of[name] = {"trained": False, "model_version": champion.model_version}
             continue
         rows = training_rows(night, goal)
         sections = {key: getattr(night.settings, key) for key in ("training", "gate", "drift")}
         sections["label"] = goal.model_copy(update={"weight": 1.0})  # what it is worth changes no model
-        mark = f"{challenge.fingerprint(rows, sections, heads)}-{name}"
-        kept = tracker.trained(mark)
+        fingerprint = f"{challenge.fingerprint(rows, sections, heads)}-{name}"
+        kept = tracker.trained(fingerprint)
         facts: dict[str, object] = {"trained": kept is None}
         if kept is None:
-            before = tracker.champion_version()
-            kept, found = _train(night, name, goal, rows, mark, tracker)
-            facts |= {key: found[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
-            done.refused.extend(challenge.refusal(before, kept, found["gate"]))
+            champion_before = tracker.champion_version()
+            kept, evaluation = _train(night, name, goal, rows, fingerprint, tracker)
+            facts |= {key: evaluation[key] for key in ("kind", "log_loss", "gains", "observed_over_expected", "gate")}
+            refused.extend(challenge.refusal(champion_before, kept, evaluation["gate"]))
         deployed = tracker.champion_version()
-        done.facts[name] = facts | {
+        facts_of[name] = facts | {
             "model_version": deployed,
             "challenger": kept.model_version,
             "promoted": kept.promoted,
             "mlflow_run_id": kept.run_id,
         }
-        done.warnings.extend(kept.warnings)
-    return done
+        warnings.extend(kept.warnings)
+    return Trained(facts_of, tuple(refused), tuple(warnings))
 
 
 def training_rows(night: Night, goal: Goal) -> arrow.Rows:
-    """The sends whose window of the goal is over, labelled by it; kept as table `goal_training_rows` in a fixed order.
-    Those without a known zone are left out."""
+    """Return the sends whose window of the goal is over, labelled by the goal; sends of unknown zone are left out.
+
+    The rows are written as table `goal_training_rows` in a fixed order.
+    """
     first = night.plan_date - timedelta(days=night.settings.training.days)
     log, rules = read_log(night, first), _rules(night, goal)
     sends = mature_sends(exposures_of(night, first, rules), night, first, rules).where(F.col("local_hour").isNotNull())
@@ -111,12 +115,12 @@ def training_rows(night: Night, goal: Goal) -> arrow.Rows:
 
 
 def of_night(night: Night, version: str) -> Goals:
-    """What gives each goal's chance tonight; `version` is that of the scores so far.
+    """Return the heads of the night's goals; `version` is that of the scores so far.
 
-    Where p_open itself has no trusted model, no goal has one either: the whole night is one of arm `fallback`.
+    Where p_open has no champion, no goal has one either: the whole night is in arm `fallback`.
     """
     goals = night.settings.objective.goals
-    found: dict[str, heads.Head] = {}
+    night_heads: dict[str, heads.Head] = {}
     facts: dict[str, object] = {}
     warnings, names = [], [version]
     for name, goal in sorted(goals.items()):
@@ -124,31 +128,31 @@ def of_night(night: Night, version: str) -> Goals:
         if version != lineage.BASELINE:
             champion = _champion(MlflowTracker(registries.of_goal(night.settings.mlflow, name)), goal)
         if champion is not None:
-            found[name] = heads.Learned(champion.model)
+            night_heads[name] = heads.Learned(champion.model)
             names.append(champion.model_version)
             facts[name] = {**goal.model_dump(), "model_version": champion.model_version}
             continue
         share = _share(night, goal)
-        found[name] = heads.SharedSuccess(share)
+        night_heads[name] = heads.SharedSuccess(share)
         facts[name] = {**goal.model_dump(), "share_of_success": share}
         warnings.append(f"goal {name} has no trusted model: it counts as {share:.4f} of each expected success")
-    return Goals(found, "+".join(names), facts, tuple(warnings))
+    return Goals(night_heads, "+".join(names), facts, tuple(warnings))
 
 
-def joined(scored: DataFrame, own: Mapping[str, DataFrame]) -> DataFrame:
-    """The scores plus `column(n)`, the p_open of the n-th of `own`: scores by the goals' models, on the same keys."""
-    for n, other in enumerate(own.values()):
-        scored = scored.join(other.select(*_SCORED, F.col("p_open").alias(column(n))), list(_SCORED))
+def joined(scored: DataFrame, by_goal: Mapping[str, DataFrame]) -> DataFrame:
+    """Return the scores plus `column(n)`, the p_open of the n-th of `by_goal`, on the same keys."""
+    for n, scores in enumerate(by_goal.values()):
+        scored = scored.join(scores.select(*_SCORED, F.col("p_open").alias(column(n))), list(_SCORED))
     return scored
 
 
 def column(n: int) -> str:
-    """Where scores hold the chance of the n-th goal of `Goals.learned`, until `with_goals` has put them together."""
+    """Return the column with the chance of the n-th goal of `Goals.learned`, which `with_goals` replaces."""
     return f"goal_{n}"
 
 
 def with_goals(scored: DataFrame, goals: Goals) -> DataFrame:
-    """The scores with `p_goals`, goal to chance, in place of `column(n)`; NULL where no goals are configured."""
+    """Return the scores with `p_goals`, goal to chance, in place of `column(n)`; NULL where no goals are configured."""
     if not goals.heads:
         return scored.withColumn("p_goals", F.lit(None).cast("map<string,double>"))
     pairs: list[Column] = []
@@ -163,7 +167,7 @@ def with_goals(scored: DataFrame, goals: Goals) -> DataFrame:
 
 
 def worth(objective: Objective) -> Column:
-    """What a send is worth, in opens, from the columns of `slot_scores` (¶6, ¶8)."""
+    """Return the value of a send, in opens, from the columns of `slot_scores` (¶6, ¶8)."""
     if objective.kind == "incremental":
         return F.col("incremental")
     total = F.col("p_open")
@@ -173,17 +177,17 @@ def worth(objective: Objective) -> Column:
 
 
 def expected(rows: DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Sum of each goal's chance over the rows, which have the column `p_goals`."""
+    """Return the sum of each goal's chance over the rows, which have the column `p_goals`."""
     if not names:
         return {}
     sums = (F.coalesce(F.round(F.sum(F.col("p_goals")[name]), 9), F.lit(0.0)) for name in names)
-    found = rows.agg(*sums).head()
-    assert found is not None
-    return {name: float(value) for name, value in zip(names, found, strict=True)}
+    totals = rows.agg(*sums).head()
+    assert totals is not None
+    return {name: float(value) for name, value in zip(names, totals, strict=True)}
 
 
 def measure(night: Night) -> dict[str, object]:
-    """Write `goal_outcomes`: of each goal, its successes on the last plan date whose windows of it are over."""
+    """Write `goal_outcomes`: each goal's successes on the last plan date whose windows of the goal are over."""
     facts: dict[str, object] = {}
     for name, goal in sorted(night.settings.objective.goals.items()):
         facts[name] = None
@@ -195,10 +199,10 @@ def measure(night: Night) -> dict[str, object]:
             F.sum("success").cast("bigint").alias("successes"),
             F.round(F.sum("p"), 9).alias("expected_successes"),
         )
-        said = counted.head()
-        if said is None or not said["sent"]:
+        totals = counted.head()
+        if totals is None or not totals["sent"]:
             continue
-        row = {"plan_date": day, "goal": name, **said.asDict()}
+        row = {"plan_date": day, "goal": name, **totals.asDict()}
         rows = night.spark.createDataFrame([row], schema_of(TABLES["goal_outcomes"]))
         night.lake.replace("goal_outcomes", rows, day, only=f"goal = '{name}'")
         facts[name] = {**row, "plan_date": str(day)}
@@ -206,7 +210,7 @@ def measure(night: Night) -> dict[str, object]:
 
 
 def _delivered(night: Night, name: str, goal: Goal, day: date) -> DataFrame:
-    """p and success (0 or 1) of every delivered send of `day` that had a chance of the goal when it was planned."""
+    """Return p and success (0 or 1) of every delivered send of `day` that was planned with a chance of the goal."""
     log = exposures_of(night, day, _rules(night, goal)).where(~F.col("suspected"))
     plan = night.lake.read("send_plan", day).join(history.planned_again(night, day), "send_key", "left_anti")
     message = ["user_id", "notification_id"]
@@ -228,13 +232,13 @@ def _rules(night: Night, goal: Goal) -> Rules:
 
 
 def _champion(tracker: MlflowTracker, goal: Goal) -> Registered | None:
-    """The goal's champion; None where there is none, or it predicts another interaction or window."""
-    found = tracker.champion()
-    return found if found is not None and found.model.card.label == heads.predicted(goal) else None
+    """Return the goal's champion; None without one, or where it predicts another interaction or window."""
+    champion = tracker.champion()
+    return champion if champion is not None and champion.model.card.label == heads.predicted(goal) else None
 
 
 def _share(night: Night, goal: Goal) -> float:
-    """Goals a success among the sends that are mature for both."""
+    """Return goals per success among the sends that are mature for both."""
     first = night.plan_date - timedelta(days=night.settings.training.days)
 
     def labelled(rules: Rules, name: str) -> DataFrame:
@@ -248,23 +252,23 @@ def _share(night: Night, goal: Goal) -> float:
 
 
 def _train(
-    night: Night, name: str, goal: Goal, rows: arrow.Rows, mark: str, tracker: MlflowTracker
+    night: Night, name: str, goal: Goal, rows: arrow.Rows, fingerprint: str, tracker: MlflowTracker
 ) -> tuple[Kept, assess.Evaluation]:
     label = heads.predicted(goal)
 
-    def evaluated(model: OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
+    def evaluate(model: OpenModel | None, shown: pd.DataFrame) -> assess.Evaluation:
         share, edges = _simple_rule(night, shown), night.settings.features.segment_edges
         rules = {SHARE_OF_OPENS: share}
         return assess.evaluate(shown, model or share, None, night.settings.training, label, edges, rules)
 
     parameters = {"window_hours": goal.window_hours, "features": len(learn.FEATURES)}
     tables = (*lineage.LEARNT_FROM, ROWS)
-    made_from = lineage.of_training(night, mark, label, parameters, {"goal": name}, tables)
-    return challenge.train(night, rows, made_from, tracker, evaluated, by_policy=False)
+    made_from = lineage.of_training(night, fingerprint, label, parameters, {"goal": name}, tables)
+    return challenge.train(night, rows, made_from, tracker, evaluate, by_policy=False)
 
 
 def _simple_rule(night: Night, rows: pd.DataFrame) -> heads.ShareOf:
-    """The same share of every success that p_open expects, fitted on the days before the test."""
+    """Return the rule "a share of p_open", its share fitted on the days before the test."""
     champion = MlflowTracker(night.settings.mlflow).champion()
     p_open: Model
     if champion is not None and set(champion.model.card.features) <= set(rows):

@@ -29,6 +29,7 @@ from sendopt.spark.propensity.opt_outs import with_opt_out
 from sendopt.spark.propensity.slot_scorer import DISAGREE, fast_scores, forest_of
 from sendopt.tracking.mlflow import MlflowTracker
 
+FrameScorer = Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]
 _SCORES = (
     "user_id string, slot int, category string, channel string, local_hour int, p_open double, p_opt_out double, "
     "incremental double"
@@ -36,10 +37,10 @@ _SCORES = (
 
 
 def run(night: Night) -> StageResult:
-    """Rows written: slot_scores of the plan_date, one a user, slot and configured (channel, category).
+    """Write slot_scores of the plan_date: a row for each user, slot and configured (channel, category).
 
-    A user of unknown zone has the mean over the zones that are plausible (`unknown_zone`), none where none is.
-    Scored by the champion; where none was promoted by the baseline, and facts name the arm `fallback`. Raises
+    A user of unknown zone gets the mean over the plausible zones (`unknown_zone`), and no row where no zone is
+    plausible. The champion scores; without a champion the baseline does, and facts name the arm `fallback`. Raises
     InputNotReady where the registry or the night's features are missing, ModelError where the champion does not fit.
     """
     record = users_shrinkage(night)
@@ -54,27 +55,19 @@ def run(night: Night) -> StageResult:
     users = features["user_features"]
     n_users = users.count()
 
-    def score(some: DataFrame) -> DataFrame:
+    def score(sample: DataFrame) -> DataFrame:
         if isinstance(forests, str):
-            rows = scoring_rows(night, scoring_keys(night, some, pairs))
-            columns = [f", {goals.column(n)} double" for n in range(len(heads.learned))]
-            learned = list(heads.learned.values())
-            return workers.map_frames(rows, _scorer(model, rates, gain, learned), _SCORES + "".join(columns))
-        own = {
-            name: fast_scores(night, one, forests[name], rates, features, some, pairs) for name, one in models.items()
+            scorer = _scorer(model, rates, gain, list(heads.learned.values()))
+            return _scored_by_row(night, sample, pairs, scorer, len(heads.learned))
+        by_model = {
+            name: fast_scores(night, models[name], forest, rates, features, sample, pairs)
+            for name, forest in forests.items()
         }
-        return goals.joined(own.pop("").withColumn("incremental", F.lit(None).cast("double")), own)
+        return goals.joined(by_model.pop("").withColumn("incremental", F.lit(None).cast("double")), by_model)
 
     scored, of_unknown = unknown_zone.with_unknown(night, users, score)
-    scored = goals.with_goals(scored, heads)
     versions = Versions(plan_version(night, version), night.config_hash, version)
-    rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
-    try:
-        written = night.lake.replace("slot_scores", rows, night.plan_date)
-    except ModelError as error:
-        if DISAGREE not in error.message:
-            raise
-        raise ModelError(f"{DISAGREE} on {version}, expected equal bits; report this", model_version=version) from None
+    written = _write(night, versions, goals.with_goals(scored, heads))
     asked = n_users * night.n_slots * len(pairs)
     return StageResult(
         rows_in=asked,
@@ -93,9 +86,35 @@ def run(night: Night) -> StageResult:
     )
 
 
+def _write(night: Night, versions: Versions, scored: DataFrame) -> int:
+    """Write slot_scores of the plan_date and return the number of rows.
+
+    Raises ModelError with the version where the two scorers disagree: Spark scores while it writes.
+    """
+    rows = versions.on(scored.withColumn("plan_date", F.lit(night.plan_date)))
+    try:
+        return night.lake.replace("slot_scores", rows, night.plan_date)
+    except ModelError as error:
+        if DISAGREE not in error.message:
+            raise
+        version = versions.model_version
+        raise ModelError(f"{DISAGREE} on {version}, expected equal bits; report this", model_version=version) from None
+
+
+def _scored_by_row(
+    night: Night, users: DataFrame, pairs: list[tuple[str, str]], scorer: FrameScorer, n_goals: int
+) -> DataFrame:
+    """Return the scores of these users by the models themselves, one row at a time."""
+    columns = [f", {goals.column(n)} double" for n in range(n_goals)]
+    rows = scoring_rows(night, scoring_keys(night, users, pairs))
+    return workers.map_frames(rows, scorer, _SCORES + "".join(columns))
+
+
 def scoring_keys(night: Night, users: DataFrame, pairs: list[tuple[str, str]]) -> DataFrame:
-    """user_id, slot, local_hour, weekend, weekday, channel, category of the users (user_id, timezone): the grain of
-    scores; unknown zones have none."""
+    """Return the keys of scores for the users (user_id, timezone); users of unknown zones have none.
+
+    Columns: user_id, slot, local_hour, weekend, weekday, channel, category.
+    """
     readings = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots).select(
         "timezone", "slot", "local_hour", "weekend", "weekday"
     )
@@ -105,7 +124,7 @@ def scoring_keys(night: Night, users: DataFrame, pairs: list[tuple[str, str]]) -
 
 
 def opt_out_counts(night: Night) -> DataFrame:
-    """channel, fatigue_bin, sends, opt_outs of the mature sends as of the night (¶7, ¶9d).
+    """Return channel, fatigue_bin, sends, opt_outs of the mature sends as of the night (¶7, ¶9d).
 
     A send's bin is that of its user's fatigue just before it, from the sends before; where no fatigue is configured
     every send is 1 point with the features' default half-life.
@@ -125,7 +144,7 @@ def opt_out_counts(night: Night) -> DataFrame:
 
 
 def _with_fatigue(night: Night) -> DataFrame:
-    """Sends of the history with the user's fatigue points just before each."""
+    """Return the sends of the history with the user's fatigue points just before each."""
     rules, at = rules_of_night(night), F.col("sent_at_utc")
     back = timedelta(days=night.settings.features.history_days)
     sends = night.lake.read("sends").where(
@@ -137,7 +156,7 @@ def _with_fatigue(night: Night) -> DataFrame:
 
 
 def users_shrinkage(night: Night) -> Shrinkage:
-    """How far each user's record is believed this night: from the records of all, with or without a send (¶17)."""
+    """Return the night's shrinkage, fitted on the records of all users, with or without a send (¶17)."""
     users = night.lake.read("user_features", night.plan_date)
     records = users.groupBy(*USED).agg(F.count("*").alias("users")).toPandas()
     return fit(records.sort_values(list(USED), ignore_index=True), night.settings.features.segment_edges)
@@ -152,20 +171,18 @@ def _model(night: Night, record: Shrinkage) -> tuple[Model, str]:
 
 
 def _forests(models: Mapping[str, Model]) -> dict[str, Forest] | str:
-    """The trees of each model (p_open's name is empty), or why each row must be scored by the models themselves."""
-    found: dict[str, Forest] = {}
+    """Return the trees of each model (p_open's name is empty), or why the models must score row by row."""
+    forests: dict[str, Forest] = {}
     for name, model in models.items():
         forest = forest_of(model)
         if isinstance(forest, str):
             return f"goal {name}: {forest}" if name else forest
-        found[name] = forest
-    return found
+        forests[name] = forest
+    return forests
 
 
-def _scorer(
-    model: Model, rates: opt_out.OptOutRates, gain: Gain | None, further: Sequence[Model]
-) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    """The function of each partition; the trees travel in it as text."""
+def _scorer(model: Model, rates: opt_out.OptOutRates, gain: Gain | None, goal_models: Sequence[Model]) -> FrameScorer:
+    """Return the function that scores a partition; the trees are pickled with it as text."""
 
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for rows in batches:
@@ -174,7 +191,7 @@ def _scorer(
                 p_open=p_open,
                 p_opt_out=rates.predict(rows["channel"], rows["fatigue_points"].to_numpy(float)),
                 incremental=np.nan if gain is None else gain.incremental(rows, p_open),
-                **{goals.column(n): one.predict(rows) for n, one in enumerate(further)},
+                **{goals.column(n): goal_model.predict(rows) for n, goal_model in enumerate(goal_models)},
             )
 
     return score

@@ -1,7 +1,7 @@
-"""Scoring at size: all slots of a user at once, from a row of stored features to scores, without a shuffle (model ¶5).
+"""Scores of all slots of a user at once, from a row of stored features, without a shuffle (model ¶5).
 
-A user's features travel once, as one row with an array a feature; never a row a slot, channel and category. Python
-takes them as they stream by, and the JVM unfolds the scores.
+A user's features are sent to Python once, as one row with an array for each feature, and not as a row for each slot,
+channel and category. Python scores batches of users, and the JVM unfolds the arrays of scores into rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("local_hour", "weekend", "weekday"), "slot"),
 }
 DISAGREE = "the fast scorer and the model disagree"
-_CHECKED = 4  # users of each partition whose scores the model itself gives again
+_CHECKED = 4  # users of each partition whose scores are compared with the model's own
 _ROWS = "user_id string, zone int, kind int, p_open array<double>, p_opt_out double"
 
 
@@ -60,7 +60,7 @@ class Slots:
 
 
 def forest_of(model: Model) -> Forest | str:
-    """The model's trees for all slots at once, or why each row must be scored by the model itself."""
+    """Return the model's trees for all slots at once, or why the model itself must score row by row."""
     if not isinstance(model, OpenModel):
         return f"model {model.kind}"
     if unknown := [name for name in model.card.features if name not in KINDS]:
@@ -78,11 +78,12 @@ def fast_scores(
     users: DataFrame,
     pairs: Sequence[tuple[str, str]],
 ) -> DataFrame:
-    """user_id, slot, category, channel, local_hour, p_open, p_opt_out of every user of known zone, slot and pair.
+    """Return the scores of every user of known zone, slot and pair.
 
-    The values are those of `model.predict` on `scoring_rows`, bit by bit. Some users of each partition are compared;
-    the query fails with a ModelError that says DISAGREE where they differ. `forest` is `forest_of(model)`; `features`:
-    the stored tables; `users`: rows of user_features, read in the zone that stands there; `pairs`: (channel, category).
+    Columns: user_id, slot, category, channel, local_hour, p_open, p_opt_out. The values equal those of `model.predict`
+    on `scoring_rows` in every bit. Some users of each partition are compared; the query fails with a ModelError that
+    says DISAGREE where they differ. `forest` is `forest_of(model)`; `features` the stored tables; `users` rows of
+    user_features with their timezone; `pairs` are (channel, category).
     """
     assert isinstance(model, OpenModel)
     slots = _slots(night, users)
@@ -98,12 +99,18 @@ def fast_scores(
         pair_rates=_pair_rates(features["group_features"], pairs),
     )
     scored = workers.map_batches(_needed(users, slots, own, forest.features["user_slot"]), scorer, _ROWS)
+    return _unfolded(scored, slots, pairs)
+
+
+def _unfolded(scored: DataFrame, slots: Slots, pairs: Sequence[tuple[str, str]]) -> DataFrame:
+    """Return one row for each slot from rows with an array of p_open; zone and kind become their names."""
     places = [
         (zone, kind, [int(c) % 24 for c in slots.cell[zone]], *pair)
         for zone in range(len(slots.zones))
         for kind, pair in enumerate(pairs)
     ]
-    named = night.spark.createDataFrame(places, "zone int, kind int, hours array<int>, channel string, category string")
+    schema = "zone int, kind int, hours array<int>, channel string, category string"
+    named = scored.sparkSession.createDataFrame(places, schema)
     return (
         scored.join(F.broadcast(named), ["zone", "kind"])
         .select("user_id", "category", "channel", "hours", "p_opt_out", F.posexplode("p_open").alias("slot", "p_open"))
@@ -121,7 +128,7 @@ def fast_scores(
 
 @dataclass(frozen=True)
 class Scorer:
-    """The function of each partition: rows of `_needed` to rows of scores."""
+    """The function that scores a partition: rows of `_needed` to rows of scores."""
 
     model: OpenModel
     forest: Forest
@@ -144,7 +151,7 @@ class Scorer:
             to_check = max(0, to_check - batch.num_rows)
 
     def _users(self, batch: pa.RecordBatch) -> _Users:
-        """The batch as arrays; NaN where a value is missing."""
+        """Return the batch as arrays; NaN where a value is missing."""
         zone = batch["zone"].to_numpy()
         own = np.empty((batch.num_rows, len(self.own)))
         for j, name in enumerate(self.own):
@@ -159,10 +166,10 @@ class Scorer:
         return _Users(batch["user_id"], zone, own, both)
 
     def _added(self, users: _Users) -> Floats:
-        """What the line's terms add in each slot, those of channel and category apart; broadcasts to (U, S)."""
+        """Return what the line adds in each slot without terms of channel and category; broadcasts to (U, S)."""
         columns = {name: users.own[:, [j]] for j, name in enumerate(self.own)}
-        here = self.slot_values[users.zone]
-        columns |= {name: here[:, :, j] for j, name in enumerate(self.forest.features["slot"])}
+        slot_values = self.slot_values[users.zone]
+        columns |= {name: slot_values[:, :, j] for j, name in enumerate(self.forest.features["slot"])}
         columns |= {name: users.both[:, :, j] for j, name in enumerate(self.forest.features["user_slot"])}
         return np.asarray(self.model.card.line.add(0.0, columns, {}))
 
@@ -174,8 +181,8 @@ class Scorer:
         user = np.column_stack([np.broadcast_to(named[name], len(users.zone)) for name in self.forest.features["user"]])
         raw = np.empty(users.both.shape[:2])
         for zone in np.unique(users.zone):
-            mine = users.zone == zone
-            raw[mine] = self.forest.raw_score(user[mine], self.slot_values[zone], users.both[mine])
+            in_zone = users.zone == zone
+            raw[in_zone] = self.forest.raw_score(user[in_zone], self.slot_values[zone], users.both[in_zone])
         return clip(card.line.chance(raw, card.line.add(added, pair, card.vocabulary)))
 
     def _of_pair(self, kind: int) -> dict[str, Any]:
@@ -183,7 +190,7 @@ class Scorer:
         return dict(zip(names, (*self.pairs[kind], *self.pair_rates[kind]), strict=True))
 
     def _require_equal(self, users: _Users, p_open: Floats, kind: int, n_users: int) -> None:
-        """Raises ModelError where the model's own predictions of the first users have other bits."""
+        """Raise ModelError where the model's own predictions of the first users have other bits."""
         p_open, n_slots = p_open[:n_users], p_open.shape[1]
         columns = {name: np.repeat(users.own[:n_users, j], n_slots) for j, name in enumerate(self.own)}
         for j, name in enumerate(self.forest.features["slot"]):
@@ -224,7 +231,7 @@ class _Users:
 
 
 def _needed(users: DataFrame, slots: Slots, own: Sequence[str], both: Sequence[str]) -> DataFrame:
-    """user_id, zone, the own values and the arrays of the hours that any zone's slots need; users of known zone."""
+    """Return user_id, zone, the users' values and the arrays of the hours that slots need; users of known zone."""
     known = users.sparkSession.createDataFrame(list(enumerate(slots.zones)), "zone int, timezone string")
     return users.join(F.broadcast(known), "timezone").select(
         "user_id",
@@ -235,7 +242,7 @@ def _needed(users: DataFrame, slots: Slots, own: Sequence[str], both: Sequence[s
 
 
 def _require_hours(lists: pa.Array, name: str, hours: int) -> None:
-    """Raises ContractError where a user's list holds another number of hours, or there is none."""
+    """Raise ContractError where a user's list is missing or has another number of hours."""
     lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
     if broken := int((lengths != hours).sum()):
         raise ContractError(
@@ -249,16 +256,16 @@ def _require_hours(lists: pa.Array, name: str, hours: int) -> None:
 
 def _slots(night: Night, users: DataFrame) -> Slots:
     readings = slot_readings(users, night.plan_start, night.settings.grid.slot_minutes, night.n_slots)
-    found = readings.select("timezone", "slot", "local_hour", "weekend", "weekday").toPandas()
-    found = found.sort_values(["timezone", "slot"])
+    table = readings.select("timezone", "slot", "local_hour", "weekend", "weekday").toPandas()
+    table = table.sort_values(["timezone", "slot"])
     shape = (-1, night.n_slots)
-    cell = found["local_hour"].to_numpy(np.int64) + 24 * found["weekend"].to_numpy(np.int64)
-    weekday = found["weekday"].to_numpy(np.int64)
-    return Slots(tuple(found["timezone"].unique()), cell.reshape(shape), weekday.reshape(shape))
+    cell = table["local_hour"].to_numpy(np.int64) + 24 * table["weekend"].to_numpy(np.int64)
+    weekday = table["weekday"].to_numpy(np.int64)
+    return Slots(tuple(table["timezone"].unique()), cell.reshape(shape), weekday.reshape(shape))
 
 
 def _slot_values(stored: DataFrame, slots: Slots, names: Sequence[str]) -> Floats:
-    """(Z, S, K): what the slots' cells have in slot_features, and the reading itself."""
+    """Return the forest's slot features, shape (Z, S, K), from slot_features and from the zones' readings."""
     rows = stored.toPandas()
     place = rows["local_hour"].to_numpy(np.int64) + 24 * rows["weekend"].to_numpy(np.int64)
     result = np.empty((*slots.cell.shape, len(names)))
@@ -272,8 +279,8 @@ def _slot_values(stored: DataFrame, slots: Slots, names: Sequence[str]) -> Float
 
 
 def _pair_rates(groups: DataFrame, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[float, float], ...]:
-    """(channel_rate, category_rate) of each pair; the global rate where a name has no row."""
+    """Return (channel_rate, category_rate) of each pair; the global rate where a name has no row."""
     rows = groups.toPandas()
-    found = {(k, n): float(r) for k, n, r in zip(rows["kind"], rows["name"], rows["group_rate"], strict=True)}
-    everyone = found["all", "all"]
-    return tuple((found.get(("channel", c), everyone), found.get(("category", k), everyone)) for c, k in pairs)
+    rates = {(k, n): float(r) for k, n, r in zip(rows["kind"], rows["name"], rows["group_rate"], strict=True)}
+    everyone = rates["all", "all"]
+    return tuple((rates.get(("channel", c), everyone), rates.get(("category", k), everyone)) for c, k in pairs)

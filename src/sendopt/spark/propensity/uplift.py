@@ -39,29 +39,29 @@ def train(night: Night) -> dict[str, object]:
             "objective.kind is incremental, but the log has no mature decision point (decision_kind send, available) "
             "that was left unsent; log some, or set objective.kind to open"
         )
-    mark = _fingerprint(rows, night)
+    fingerprint = _fingerprint(rows, night)
     trackers = _trackers(night.settings.mlflow)
-    kept = {arm: tracker.trained(f"{mark}-{arm}") for arm, tracker in trackers.items()}
-    if all(found is not None for found in kept.values()):
+    kept = {arm: tracker.trained(f"{fingerprint}-{arm}") for arm, tracker in trackers.items()}
+    if all(training is not None for training in kept.values()):
         return {"trained": False, "versions": {arm: k.model_version for arm, k in kept.items() if k}}
     settings, label = night.settings.training, night.settings.label.kind
     try:
-        model, said = effect.train_uplift(rows, settings, label)
+        model, learning = effect.train_uplift(rows, settings, label)
     except ModelError as error:  # too little to learn from: the night goes on with a constant share
         return {"trained": False, "gate": {"promoted": False, "reasons": [str(error)]}}
-    found = {arm: _evaluation(arm, model, rows, night) for arm in ARMS}
-    promoted, reasons = gate(said, found, night.settings.gate)
-    facts: dict[str, object] = {"trained": True, **said, "gate": {"promoted": promoted, "reasons": reasons}}
-    made = {
+    evaluations = {arm: _evaluation(arm, model, rows, night) for arm in ARMS}
+    promoted, reasons = gate(learning, evaluations, night.settings.gate)
+    facts: dict[str, object] = {"trained": True, **learning, "gate": {"promoted": promoted, "reasons": reasons}}
+    versions = {
         arm: trackers[arm].keep(
             getattr(model, arm),
-            {**found[arm], "uplift": said, "gate": {"promoted": promoted, "reasons": reasons}},
-            lineage.of_training(night, f"{mark}-{arm}", label, {}, {"learner": model.learner}),
+            {**evaluations[arm], "uplift": learning, "gate": {"promoted": promoted, "reasons": reasons}},
+            lineage.of_training(night, f"{fingerprint}-{arm}", label, {}, {"learner": model.learner}),
         )
         for arm in ARMS
     }
-    facts["versions"] = {arm: kept.model_version for arm, kept in made.items()}
-    facts["runs"] = {arm: kept.run_id for arm, kept in made.items()}
+    facts["versions"] = {arm: kept.model_version for arm, kept in versions.items()}
+    facts["runs"] = {arm: kept.run_id for arm, kept in versions.items()}
     return facts
 
 
@@ -78,11 +78,11 @@ def rankings(night: Night, model: OpenModel, facts: Mapping[str, Any]) -> dict[s
     later = rows[rows["plan_date"] >= str(model.card.split["test_from"])]
     if later["sent"].nunique() < 2 or not later["pscore"].between(0, 1, inclusive="neither").all():
         return None
-    found = {P_OPEN: effect.as_json(effect.qini(later, model.predict(later), night.settings.training))}
+    by_ranking = {P_OPEN: effect.as_json(effect.qini(later, model.predict(later), night.settings.training))}
     if "test" in facts:
-        found[INCREMENTAL] = facts["test"]
+        by_ranking[INCREMENTAL] = facts["test"]
     return {
-        "rankings": [{"ranking": name, **one} for name, one in found.items()],
+        "rankings": [{"ranking": name, **qini} for name, qini in by_ranking.items()],
         "points": len(later),
         "since": str(later["plan_date"].min()),
         "learner": facts.get("learner"),
@@ -102,10 +102,10 @@ def of_night(night: Night, version: str) -> tuple[effect.Gain | None, str]:
     return model, "+".join((version, *names))
 
 
-def gate(said: dict[str, Any], found: dict[str, assess.Evaluation], settings: Gate) -> tuple[bool, list[str]]:
+def gate(learning: dict[str, Any], evaluations: dict[str, assess.Evaluation], settings: Gate) -> tuple[bool, list[str]]:
     """(may the learner value a night, why or why not as sentences)."""
     passed, reasons = True, []
-    for arm, evaluation in found.items():
+    for arm, evaluation in evaluations.items():
         ratio = evaluation["observed_over_expected"]
         inside = ratio is not None and settings.min_calibration_ratio <= ratio <= settings.max_calibration_ratio
         passed &= inside
@@ -114,7 +114,7 @@ def gate(said: dict[str, Any], found: dict[str, assess.Evaluation], settings: Ga
             f"{'not known' if ratio is None else f'{ratio:.3f}'}, {'within' if inside else 'outside'} "
             f"{settings.min_calibration_ratio:g} to {settings.max_calibration_ratio:g}."
         )
-    test = said["test"]
+    test = learning["test"]
     ranks = test["low"] > 0  # an order that is noise would leave out those whom sending helps as much
     reasons.append(
         f"Qini on later days is {test['coefficient']:.4f} ({test['low']:.4f} to {test['high']:.4f}): the order of "
@@ -126,9 +126,9 @@ def gate(said: dict[str, Any], found: dict[str, assess.Evaluation], settings: Ga
 def decision_points(night: Night) -> pd.DataFrame:
     """Mature available decision points with the features of their own night, in a fixed order."""
     rows = build_features.training_rows(night, night.settings.training.days, decided=True).where(~F.col("suspected"))
-    found = rows.select(*_COLUMNS).toPandas()
-    found["plan_date"] = found["plan_date"].astype(str)
-    return found.sort_values(["plan_date", "sent_at_utc", "send_key"], ignore_index=True)
+    points = rows.select(*_COLUMNS).toPandas()
+    points["plan_date"] = points["plan_date"].astype(str)
+    return points.sort_values(["plan_date", "sent_at_utc", "send_key"], ignore_index=True)
 
 
 _COLUMNS = (
@@ -139,10 +139,10 @@ _COLUMNS = (
 
 def _deployed(night: Night) -> tuple[effect.UpliftModel, tuple[str, ...]] | None:
     """The champions of both arms, of one training, or None. Raises ModelError where their label is another."""
-    found: dict[str, Registered | None] = {
+    champions: dict[str, Registered | None] = {
         arm: tracker.champion() for arm, tracker in _trackers(night.settings.mlflow).items()
     }
-    sent, not_sent = found["sent"], found["not_sent"]
+    sent, not_sent = champions["sent"], champions["not_sent"]
     if sent is None or not_sent is None or _pair(sent) != _pair(not_sent):
         return None
     sent.require_label(night.settings.label.kind)
@@ -170,10 +170,10 @@ def _trackers(settings: Mlflow) -> dict[str, MlflowTracker]:
 
 
 def _evaluation(arm: str, model: effect.UpliftModel, rows: pd.DataFrame, night: Night) -> assess.Evaluation:
-    mine = rows[rows["sent"] == (arm == "sent")]
-    one: OpenModel = getattr(model, arm)
+    points = rows[rows["sent"] == (arm == "sent")]
+    arm_model: OpenModel = getattr(model, arm)
     edges = night.settings.features.segment_edges
-    return assess.evaluate(mine, one, None, night.settings.training, night.settings.label.kind, edges)
+    return assess.evaluate(points, arm_model, None, night.settings.training, night.settings.label.kind, edges)
 
 
 def _fingerprint(rows: pd.DataFrame, night: Night) -> str:
