@@ -1,8 +1,8 @@
 """Limits of a plan, as `growth.yaml` and `sendopt solve --limits` write them (model ¶9).
 
-Times are slot starts; windows are half open, so two sends exactly a window apart are allowed. A limit counts the
-sends of the plan and of the history together and is broken only by a window that holds a planned send.
-What is absent does not bind.
+Times are slot starts. Windows are half open, so two sends exactly a window apart are allowed. A limit counts the sends
+of the plan and of the history together; only a window that holds a planned send can break it. A limit that is absent
+does not bind.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Cap(Strict):
         if not SCOPE.fullmatch(scope):
             kind, colon, name = scope.strip().partition(":")
             close = nearest(kind, ("all", "channel", "category", "campaign"))
-            meant = f"{close}:{name.strip() or 'NAME'}" if close != "all" else "all"
-            advice = f", did you mean {meant}?" if close and (colon or close == "all") else f"; use {SCOPES}"
+            suggestion = f"{close}:{name.strip() or 'NAME'}" if close != "all" else "all"
+            advice = f", did you mean {suggestion}?" if close and (colon or close == "all") else f"; use {SCOPES}"
             raise ValueError(f"unknown scope {scope[:80]!r}{advice}")
         return scope
 
@@ -77,15 +77,19 @@ class CampaignLimits(Strict):
 
 
 class OptOutBudget(Strict):
+    """The opt-outs that a plan may be expected to cause (¶9g)."""
+
     max_expected: NonNegative = Field(description="expected opt-outs per plan")
 
 
 class CostBudget(Strict):
+    """The money that a plan may cost (¶9h)."""
+
     max_total: NonNegative = Field(description="money per plan")
 
 
 class Limits(Strict):
-    """Everything that bounds a plan (¶9b to ¶9h)."""
+    """All limits of a plan (¶9b to ¶9h)."""
 
     caps: dict[str, Cap] = Field(default_factory=dict)
     min_gap_minutes: Annotated[int, Field(ge=0, le=60 * 24 * 7)] = Field(0, description="minutes; 0 = off")
@@ -99,7 +103,7 @@ class Limits(Strict):
 
 
 class SolveLimits(Limits):
-    """The limits file of `sendopt solve`: the same limits and the grid that slots are numbered on."""
+    """The limits file of `sendopt solve`: the limits, and the length of the slots that it numbers."""
 
     slot_minutes: Literal[15, 30, 60, 120, 240] = Field(60, description="minutes per slot")
 
