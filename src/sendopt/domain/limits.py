@@ -77,19 +77,15 @@ class CampaignLimits(Strict):
 
 
 class OptOutBudget(Strict):
-    """The opt-outs that a plan may be expected to cause (¶9g)."""
-
     max_expected: NonNegative = Field(description="expected opt-outs per plan")
 
 
 class CostBudget(Strict):
-    """The money that a plan may cost (¶9h)."""
-
     max_total: NonNegative = Field(description="money per plan")
 
 
 class Limits(Strict):
-    """All limits of a plan (¶9b to ¶9h)."""
+    """Everything that bounds a plan (¶9b to ¶9h)."""
 
     caps: dict[str, Cap] = Field(default_factory=dict)
     min_gap_minutes: Annotated[int, Field(ge=0, le=60 * 24 * 7)] = Field(0, description="minutes; 0 = off")
@@ -103,7 +99,7 @@ class Limits(Strict):
 
 
 class SolveLimits(Limits):
-    """The limits file of `sendopt solve`: the limits, and the length of the slots that it numbers."""
+    """The limits file of `sendopt solve`: the same limits and the grid that slots are numbered on."""
 
     slot_minutes: Literal[15, 30, 60, 120, 240] = Field(60, description="minutes per slot")
 
