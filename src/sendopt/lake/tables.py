@@ -40,4 +40,4 @@ def version(uri: str) -> int:
     """Return the version of the Delta table at `uri` as it is now, ABSENT if it is not there."""
     from deltalake import DeltaTable
 
-    return int(DeltaTable(uri, without_files=True).version()) if DeltaTable.is_deltatable(uri) else ABSENT
+    return int(DeltaTable(uri).version()) if DeltaTable.is_deltatable(uri) else ABSENT
