@@ -123,7 +123,7 @@ class JobOperator(BaseOperator):
         return plan_date
 
     def on_kill(self) -> None:
-        """Ends the job and everything it started (Spark's JVM is its child); runs inside a signal handler."""
+        """End the job and everything it started (Spark's JVM is its child); runs inside a signal handler."""
         if self._process is not None:
             _end_group(self._process)
 
@@ -197,7 +197,7 @@ def printable(text: str) -> str:
 def plan_date_of(context: Mapping[str, Any], days_ahead: int) -> date:
     """The plan date of a run: its parameter, else its logical date + days_ahead, else its asset event's extra.
 
-    Raises AirflowFailException where none is given or one is not a day: another try would see the same.
+    Raise AirflowFailException where none is given or one is not a day: another try would see the same.
     """
     asked = context["params"].get("plan_date")
     if asked is not None:
@@ -280,7 +280,7 @@ def _command() -> list[str]:
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    """Ends the process group that `process` leads: SIGTERM, then SIGKILL for what is left after GRACE_SECONDS."""
+    """End the process group that `process` leads: SIGTERM, then SIGKILL for what is left after GRACE_SECONDS."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + GRACE_SECONDS
         try:

@@ -1,7 +1,7 @@
-"""How kernels are compiled, and where the machine code is kept: by the hash of all code that is compiled.
+"""Compilation of kernels, and the folder of their machine code, named by the hash of all compiled code.
 
-numba's own cache looks only at the file of each function, and would go on using what another file had before it
-changed. numba also unpickles what it keeps, which can run anything: a folder that another user can write is not used.
+numba's own cache looks only at the file of each function, so it would keep code inlined from another file after that
+file changed. numba also unpickles its cache, which can run any code: a folder that another user can write is not used.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MODULES = tuple(
 
 
 def compiled_files() -> list[Path]:
-    """All code that kernels are made of."""
+    """Return the files of all code that kernels are compiled from."""
     return [Path(__file__), *_MODULES, *(p for package in _PACKAGES for p in sorted(package.glob("*.py")))]
 
 
 def cache_folder() -> Path | None:
-    """Where kernels are kept: beside the source, else in the user's own cache; None where neither can be trusted."""
+    """Return the folder of compiled kernels: beside the source, else in the user's cache; None if none is trusted."""
     name = f"numba-{hashlib.sha256(b''.join(p.read_bytes() for p in compiled_files())).hexdigest()[:16]}"
     return _beside(name) or private.own_folder(name)
 
@@ -43,11 +43,11 @@ def _beside(name: str) -> Path | None:
     return folder if private.is_trusted(folder) and os.access(folder, os.W_OK | os.X_OK) else None
 
 
-_KEPT = cache_folder()
-if _KEPT is not None:
-    numba.config.CACHE_DIR = str(_KEPT)  # type: ignore[attr-defined]
+_CACHE = cache_folder()
+if _CACHE is not None:
+    numba.config.CACHE_DIR = str(_CACHE)  # type: ignore[attr-defined]
 
-# Without reference counts: an instance is 35 arrays, and counting them anew in every call took longer than the work
-# (measured: 900 instead of 170 ns a user). Such functions must not allocate.
-entry = partial(njit, cache=_KEPT is not None, nogil=True, _nrt=False)
+# Kernels run without reference counts: an instance has 35 arrays, and counting their references in every call took
+# longer than the work (measured: 900 instead of 170 ns per user). Such functions must not allocate.
+entry = partial(njit, cache=_CACHE is not None, nogil=True, _nrt=False)
 kernel = partial(entry, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by other kernels only

@@ -1,6 +1,6 @@
-"""The error tree: every failure a user can meet, with its exit code and whether a retry may help.
+"""The error tree: every failure that a user can meet, its exit code, and whether a retry may help.
 
-Exit codes (docs/adr/0001): 2 config, 3 contract, 4 infeasible, 5 solver, 6 model, 7 audit, 75 a later try may do it.
+Exit codes (docs/adr/0001): 2 config, 3 contract, 4 infeasible, 5 solver, 6 model, 7 audit, 75 a later try may succeed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ MOST_PROBLEMS = 100
 class SendoptError(Exception):
     """A failure with a sentence for people and facts for machines.
 
-    The message says what, where, got, expected and what to do. `facts` are JSON-ready and never hold a user id.
+    The message says what failed, where, what was read, what was expected and what to do. `facts` are ready for JSON and
+    never hold a user id.
     """
 
     exit_code: int = 1
@@ -27,9 +28,9 @@ class SendoptError(Exception):
 
 
 class ConfigError(SendoptError):
-    """A setting, a file of settings or the installation (Java, jars) is wrong. `problems` holds every line found.
+    """A wrong setting, file of settings or installation (Java, jars).
 
-    The message shows the first hundred of them.
+    `problems` holds one line per problem; the message shows the first hundred.
     """
 
     exit_code = 2
@@ -42,69 +43,69 @@ class ConfigError(SendoptError):
 
 
 class ContractError(SendoptError):
-    """Data does not keep its table's contract: names table, column, count and up to three example rows."""
+    """Data that breaks the contract of its table. The message names table, column, count and up to three examples."""
 
     exit_code = 3
 
 
 class InfeasibleError(SendoptError):
-    """Limits contradict each other whatever is sent; names them."""
+    """Limits that contradict each other whatever is sent. The message names them."""
 
     exit_code = 4
 
 
 class SolverError(SendoptError):
-    """The solver failed without an answer; another try may help."""
+    """A failure of the solver without an answer; another try may succeed."""
 
     exit_code = 5
     retryable = True
 
 
 class ModelError(SendoptError):
-    """A model cannot be trained, loaded or trusted."""
+    """A model that cannot be trained, loaded or trusted."""
 
     exit_code = 6
 
 
 class AuditError(SendoptError):
-    """The solver-free audit refused a plan; nothing was published."""
+    """A plan that the solver-free audit refused; nothing was published."""
 
     exit_code = 7
 
 
 class InputNotReady(SendoptError):
-    """Something that the work needs is not there yet: an input table, the lake, space. A later try may find it."""
+    """A missing input, a busy lake or a full disk. A later try may succeed."""
 
     exit_code = 75
     retryable = True
 
 
 class LakeBusy(InputNotReady):
-    """Another process writes the lake, or committed first to a table that this one was about to write."""
+    """A lake that another process writes, or a table to which another process committed first."""
 
 
 class NoSpace(InputNotReady):
-    """A disk is full or a quota is used up; what was being written is not there."""
+    """A full disk or a used-up quota; what was being written is not there."""
 
 
 NO_SPACE_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
 
 def no_space(error: BaseException, text: str = "") -> NoSpace | None:
-    """The error as NoSpace where it, one of its causes or `text` says that a disk is full; else None."""
-    for one in _with_causes(error):
-        full = isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or any(words in text_of(one) for words in NO_SPACE_WORDS):
-            path = getattr(one, "filename", None)
+    """Return the error as NoSpace if it, one of its causes or `text` says that a disk is full; else None."""
+    for cause in _with_causes(error):
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or any(words in text_of(cause) for words in NO_SPACE_WORDS):
+            path = getattr(cause, "filename", None)
             return _no_space(f" of {path}" if isinstance(path, str) else "")
     return _no_space("") if any(words in text for words in NO_SPACE_WORDS) else None
 
 
 def text_of(error: BaseException) -> str:
-    """What the error says of itself; empty where it cannot say it (an error of a JVM that is gone asks that JVM)."""
+    """Return the text of an error; empty where that fails (an error of the JVM asks the JVM, which may be gone)."""
     try:
         return str(error)
-    except Exception:  # noqa: BLE001  whatever its text needs
+    except Exception:  # noqa: BLE001  any error of any library
         return ""
 
 
@@ -117,10 +118,10 @@ def _no_space(place: str) -> NoSpace:
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it was raised from, each once."""
+    """Yield the error, then its causes, each once."""
     seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)

@@ -1,16 +1,15 @@
-"""What every feature means (model ¶16); tests compute each straight from these words and compare.
+"""The meaning of every feature (model ¶16). Tests compute each feature from these definitions and compare.
 
 Every fact has a time t. Features as of plan_date D see t < as_of(D) only, `in w days` means
 as_of(D) - w days <= t < as_of(D), and never more than `history_days`. Successes are dated by the moment the send's
 label is final, so that a rate is unbiased: sends whose window is still open are in neither count.
 
-    send          a row of `sends` that was sent and available; anything else is no exposure and counts nowhere
+    send          a row of `sends` that was sent and available; other rows are no exposures and are not counted
     mature_at     sent_at + label.window_hours, the time of a send's (mature, success) counts
     success, suspected   as `domain.success` defines them for label.kind and the kinds that imply it. A suspected send
-    is
-                  a send, but in no mature, success, rate nor days_since_open; neither is one whose outcome stands in
-                  the log and cannot be read (`outcome_known` is false): nobody knows what the person did
-    open          a person's first interaction of these kinds that belongs to the send, inside the window or later
+                  counts as a send, but in no mature, success, rate or days_since_open: what the person did is not
+                  known. The same holds for a send whose outcome in the log cannot be read (`outcome_known` is false)
+    open          the first interaction by a person, of these kinds, that belongs to the send, in the window or later
     local hour, weekend   of a send in its own zone, of a session in its user's zone; unknown zone: in no hour feature
     k             prior_sends           shrink(s, m, prior) = (s + k prior) / (m + k)
 
@@ -67,7 +66,7 @@ SCORING_KEYS = ("user_id", "plan_date", "slot", "local_hour", "weekend", "weekda
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings that features depend on, in the units of their names."""
+    """The settings that features depend on; names give the units."""
 
     lead_minutes: int
     success: SuccessRule
@@ -78,11 +77,12 @@ class Rules:
     points: dict[str, float] | None  # by channel; None: each send has 1 point
 
     def points_of(self, channel: str) -> float:
+        """Return the fatigue points of a send on this channel."""
         return 1.0 if self.points is None else self.points.get(channel, 0.0)
 
 
 def rules_of(grid: Grid, label: Label, features: FeatureSettings, fatigue: Fatigue | None) -> Rules:
-    """The rules of these settings; without a fatigue budget 1 point a send, halved every 72 h."""
+    """Return the rules of these settings. Without a fatigue budget a send has 1 point, halved every 72 h."""
     return Rules(
         lead_minutes=grid.lead_minutes,
         success=success_rule(label, label.kind, label.window_hours),
@@ -95,5 +95,5 @@ def rules_of(grid: Grid, label: Label, features: FeatureSettings, fatigue: Fatig
 
 
 def success_rule(label: Label, kind: str, window_hours: float) -> SuccessRule:
-    """What counts as a success of this kind under these settings."""
+    """Return the rule for successes of this kind under these settings."""
     return rule_of(kind, window_hours, label.implies, label.clock_tolerance_seconds, label.machine_open_seconds)

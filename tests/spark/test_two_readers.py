@@ -14,7 +14,7 @@ from sendopt.config.schema import FeatureSettings, Grid, Label
 from sendopt.domain.success import judge, rule_of
 from sendopt.features import rules_of
 from sendopt.ingest import SourceMapping, TableMapping
-from sendopt.spark.features import feature_counts
+from sendopt.spark import reactions as reactions_on_spark
 from sendopt.spark.ingest import matching
 from sendopt.timing.matching import with_send
 
@@ -184,7 +184,7 @@ def test_a_success_is_the_same_in_nights_in_the_reference_and_in_evaluate(spark,
     interactions = of_spark(spark, exposed, kept)[1].select("send_key", "kind", "at_utc", "machine")
     night = SimpleNamespace(lake=SimpleNamespace(read=lambda _: interactions), as_of=START + timedelta(days=90))
     timed = spark_sends.selectExpr("*", "unix_micros(sent_at_utc) AS sent_at")
-    by_spark = {r["send_key"]: r for r in feature_counts._reactions(night, timed, RULE).collect()}
+    by_spark = {r["send_key"]: r for r in reactions_on_spark.judged(night, timed, RULE).collect()}
     of_nights = {
         key: (int(by_spark[key]["label"] or 0), bool(by_spark[key]["suspected"])) if key in by_spark else (0, False)
         for key in of_judge

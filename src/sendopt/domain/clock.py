@@ -11,7 +11,7 @@ from sendopt.errors import ConfigError
 
 
 class StatedBy(StrEnum):
-    """Who said what time it is."""
+    """Who stated the time."""
 
     MACHINE = "machine"  # this machine's clock, or the scheduler's
     ARGUMENT = "argument"  # --now
@@ -35,9 +35,9 @@ class Clock:
 
     @property
     def received_utc(self) -> datetime:
-        """When the logs at hand were received: no row can be later.
+        """The time at which the logs were received; no row can be later.
 
-        A world whose settings state its time may hold rows from after that time; they are its future, not faults.
+        A world whose settings state its time may hold later rows: they are its future, not faults.
         """
         if self.by is StatedBy.SETTINGS and self.machine is not None:
             return max(self.now, self.machine)
@@ -45,7 +45,7 @@ class Clock:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What the record of a stage says of its clock."""
+        """The clock as the record of a stage keeps it: `now` (UTC, to the second) and `by`."""
         return {"now": f"{self.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": str(self.by)}
 
     def __str__(self) -> str:
@@ -53,15 +53,22 @@ class Clock:
 
 
 def in_words(facts: dict[str, str]) -> str:
-    """`2026-03-28 23:00 UTC, this machine's clock`, from `Clock.facts`."""
+    """Return `Clock.facts` as a text for people.
+
+    >>> in_words({"now": "2026-03-28T23:00:00Z", "by": "machine"})
+    "2026-03-28 23:00 UTC, this machine's clock"
+    """
     at = f"{facts['now'][:10]} {facts['now'][11:16]} UTC"
     return f"{at}, {_SOURCES[StatedBy(facts['by'])]}"
 
 
 def parse_time(text: str, name: str = "--now") -> datetime:
-    """The UTC time of "2026-03-28T23:10:00Z"; another offset is converted.
+    """Return the UTC time of "2026-03-28T23:10:00Z"; a time with another offset is converted.
 
-    Raises ConfigError for text that is no time, or has no offset: which zone it meant would be a guess.
+    Raise ConfigError where the text is no time or has no offset. `name` is the option or setting that the error names.
+
+    >>> parse_time("2026-03-29T01:10:00+02:00").isoformat()
+    '2026-03-28T23:10:00+00:00'
     """
     try:
         at = datetime.fromisoformat(text)
@@ -73,7 +80,7 @@ def parse_time(text: str, name: str = "--now") -> datetime:
 
 
 def require_ahead(plan_date: date, horizon: timedelta, clock: Clock) -> None:
-    """Raises ConfigError where the plan date is over by the clock: a plan of the past is neither made nor published."""
+    """Raise ConfigError where the plan date is over by the clock: a plan of the past is neither made nor published."""
     end = plan_start(plan_date) + horizon
     if clock.now < end:
         return

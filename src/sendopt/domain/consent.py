@@ -1,4 +1,4 @@
-"""What a person allows: statements with a time, of which the latest wins; of two at once the one that forbids."""
+"""Consent: statements of a person with a time. The latest statement holds; of two at one time, the one that forbids."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 ALL, CHANNEL, CATEGORY = "all", "channel", "category"
-EVERY_CATEGORY = "*"  # among opted-out categories: every one, also such as come later
+EVERY_CATEGORY = "*"  # among opted-out categories: all of them, also those added later
 
 
 class Statement(NamedTuple):
-    """A person opted in or out at a time: of everything, a channel or a category."""
+    """An opt-in or opt-out of a person at a time: of everything, of a channel or of a category."""
 
     scope: str
     name: str  # "" for all
@@ -19,7 +19,7 @@ class Statement(NamedTuple):
 
 
 class Consent(NamedTuple):
-    """Channels that the person can be reached by, those of them that it turned off, and categories it refuses."""
+    """Channels that reach the person, those of them that the person turned off, and categories that they refuse."""
 
     channels: frozenset[str]
     opted_out_channels: frozenset[str]
@@ -29,7 +29,9 @@ class Consent(NamedTuple):
 def effective(
     channels: Iterable[str], opted_out_categories: Iterable[str], stated_at: int, statements: Iterable[Statement]
 ) -> Consent:
-    """What holds after the person's row of `users`, stated at `stated_at`, and its statements.
+    """Return the consent that follows from a person's row of `users`, stated at `stated_at`, and their statements.
+
+    Times are microseconds since 1970.
 
     >>> out, back = Statement("channel", "push", False, 5), Statement("channel", "push", True, 9)
     >>> sorted(effective(["push"], [], 1, [out]).opted_out_channels)
@@ -39,19 +41,19 @@ def effective(
     >>> sorted(effective(["push"], [], 7, [out]).opted_out_channels)  # the row is the later statement
     []
     """
-    given = list(statements)
+    stated = list(statements)
     reached, refused = set(channels), set(opted_out_categories)
     turned_off = set[str]()
-    for channel in reached | {s.name for s in given if s.scope == CHANNEL}:
-        last = _last(s for s in given if s.scope == ALL or (s.scope == CHANNEL and s.name == channel))
+    for channel in reached | {s.name for s in stated if s.scope == CHANNEL}:
+        last = _last(s for s in stated if s.scope == ALL or (s.scope == CHANNEL and s.name == channel))
         if last is None or last.at < stated_at:
             continue
         if not last.allowed:
             turned_off.add(channel)
         elif last.at > stated_at and last.scope == CHANNEL:
             reached.add(channel)
-    for category in {s.name for s in given if s.scope == CATEGORY}:
-        last = _last(s for s in given if s.scope == CATEGORY and s.name == category)
+    for category in {s.name for s in stated if s.scope == CATEGORY}:
+        last = _last(s for s in stated if s.scope == CATEGORY and s.name == category)
         if last is not None and not last.allowed and last.at >= stated_at:
             refused.add(category)
         elif last is not None and last.allowed and last.at > stated_at:

@@ -1,4 +1,4 @@
-"""What a table's contract is made of: columns with a type and a check, a key and a partition."""
+"""The parts of a table's contract: columns with a type and a check, a key and a partition."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `check` is a SQL condition that must not be false (NULL passes where `nullable`)."""
+    """A column. `check` is a SQL condition that must not be false (NULL passes where `nullable`).
+
+    `type` is a Spark SQL type: string, int, bigint, double, boolean, timestamp, date, array<string>,
+    map<string,double>.
+    """
 
     name: str
-    type: (
-        str  # Spark SQL type: string, int, bigint, double, boolean, timestamp, date, array<string>, map<string,double>
-    )
+    type: str
     nullable: bool = False
     check: str | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table's contract. Replaced by `partition_by` where set, else merged on `key`."""
+    """A table's contract. A write replaces a partition where `partition_by` is set, else it merges rows on `key`."""
 
     name: str
     key: tuple[str, ...]

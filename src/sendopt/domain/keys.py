@@ -1,6 +1,6 @@
-"""Keyed hashes: identities, arms and every other draw that must come out the same anywhere (model ¶14, ¶15).
+"""Keyed hashes, for identities, arms and every other draw that must be equal on all machines (model ¶14, ¶15).
 
-Spark computes the same numbers as `sha2(concat_ws(char(31), …), 256)`; `tests/spark` holds the two together.
+`sendopt.spark.engine.keys` computes the same numbers as Spark columns; a test in `tests/spark` compares the two.
 """
 
 from __future__ import annotations
@@ -12,15 +12,23 @@ _HEX_OF_UNIT = 13  # 52 bits: exact in a double
 
 
 def keyed_hash(*parts: str) -> str:
-    """32 hex digits (128 bits of SHA-256) of the parts in order."""
+    """Return 32 hex digits (128 bits of SHA-256) of the parts; their order counts.
+
+    >>> keyed_hash("arm", "salt", "user-1")
+    'c98716bd35c4e2da4ad1848c177b69ce'
+    """
     return hashlib.sha256(_SEPARATOR.join(parts).encode()).hexdigest()[:32]
 
 
 def unit_interval(*parts: str) -> float:
-    """A number in [0, 1), uniform over `parts`."""
+    """Return a number in [0, 1), uniform over `parts`.
+
+    >>> round(unit_interval("arm", "salt", "user-1"), 6)
+    0.787218
+    """
     return int(keyed_hash(*parts)[:_HEX_OF_UNIT], 16) / 16.0**_HEX_OF_UNIT
 
 
 def planned_send_key(user_id: str, notification_id: str) -> str:
-    """The key of a planned send: of user and notification, never of the slot or the run, so a re-plan keeps it."""
+    """Return the key of a planned send. It depends on user and notification only, so that a new plan keeps it."""
     return keyed_hash("send", user_id, notification_id)

@@ -1,8 +1,8 @@
 """Limits of a plan, as `growth.yaml` and `sendopt solve --limits` write them (model ¶9).
 
-Times are slot starts; windows are half open, so two sends exactly a window apart are allowed. A limit counts the
-sends of the plan and of the history together and is broken only by a window that holds a planned send.
-What is absent does not bind.
+Times are slot starts. Windows are half open, so two sends exactly a window apart are allowed. A limit counts the sends
+of the plan and of the history together; only a window that holds a planned send can break it. A limit that is absent
+does not bind.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Cap(Strict):
         if not SCOPE.fullmatch(scope):
             kind, colon, name = scope.strip().partition(":")
             close = nearest(kind, ("all", "channel", "category", "campaign"))
-            meant = f"{close}:{name.strip() or 'NAME'}" if close != "all" else "all"
-            advice = f", did you mean {meant}?" if close and (colon or close == "all") else f"; use {SCOPES}"
+            suggestion = f"{close}:{name.strip() or 'NAME'}" if close != "all" else "all"
+            advice = f", did you mean {suggestion}?" if close and (colon or close == "all") else f"; use {SCOPES}"
             raise ValueError(f"unknown scope {scope[:80]!r}{advice}")
         return scope
 

@@ -1,7 +1,7 @@
-"""Text from outside, as people may see it: names and values of settings, logs and files in errors, terminal and page.
+"""Text from outside (settings, logs, files), made safe to show in errors, terminal and pages.
 
-Such text can move the cursor, hide letters or turn a line around. What shows text that it did not write itself passes
-it through `printable`; what refuses such text asks `unprintable`.
+Such text can move the cursor, hide letters or reverse a line. Code that shows it calls `printable`; code that refuses
+it calls `unprintable`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """`text` with every character that is not seen as itself as an escape: `\\x1b`, `\\u202e`, `\\U000e0001`.
+    """Return `text` with every character that cannot be seen as an escape: `\\x1b`, `\\u202e`, `\\U000e0001`.
 
-    Spaces stay, and so do the characters of `keep`, as line ends of a message of several lines do.
+    Spaces stay, and so do the characters of `keep` (the line ends of a message of several lines, for example).
+
+    >>> printable("a\\tb")
+    'a\\\\x09b'
     """
     if text.isascii() and text.isprintable():
         return text
@@ -25,14 +28,18 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def unprintable(text: str, keep: str = "") -> str | None:
-    """The first character of `text` that `printable` would escape, as U+202E; None where there is none."""
+    """Return the first character of `text` that `printable` would escape, as "U+202E", or None."""
     if text.isascii() and text.isprintable():
         return None
     return next((f"U+{ord(char):04X}" for char in text if char not in keep and _is_hidden(char)), None)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that was probably meant by `name`, whatever its case; None where none is near."""
+    """Return the name of `known` that is most like `name`, ignoring case, or None where none is near.
+
+    >>> nearest("Chanel", ["channel", "category"])
+    'channel'
+    """
     by_lower = {text.casefold(): text for text in sorted(known, reverse=True)}
     close = get_close_matches(name.casefold()[:100], by_lower, n=1)
     return by_lower[close[0]] if close else None

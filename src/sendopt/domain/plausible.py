@@ -1,4 +1,4 @@
-"""Users of unknown time zone: the zones they may live in, and what must hold whichever is theirs (model ¶3, ¶9b)."""
+"""Users of unknown time zone: the zones they may live in, and rules that hold in all of these (model ¶3, ¶9b)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _EPOCH = date(1970, 1, 1)
 
 
 class Wall(NamedTuple):
-    """The night's slots as one zone reads them, each of shape (S,): first minute of day, minutes passed, hour."""
+    """The night's slots in local time of one zone; each array has shape (S,)."""
 
-    minute: Minutes
-    length: Minutes
+    minute: Minutes  # first minute of the day
+    length: Minutes  # minutes of the clock face that the slot covers
     local_hour: Minutes
 
 
 @dataclass(frozen=True)
 class Plausible:
-    """Zones by name, each once, and the share of users of unknown zone that is taken to live in each (sum 1).
+    """The zones that a user of unknown zone may live in, and the share of these users in each zone (sum 1).
 
-    Both are empty where neither the settings nor a known user names a zone.
+    Zones are sorted by name. Both are empty where neither the settings nor a known user names a zone.
     """
 
     zones: tuple[str, ...]
@@ -35,9 +35,12 @@ class Plausible:
 
     @staticmethod
     def of(configured: Collection[str], known_users: Mapping[str, int]) -> Plausible:
-        """The configured zones, or every zone of `known_users` (users by zone) where none is configured.
+        """Return the configured zones, or all zones of `known_users` (users by zone) where none is configured.
 
-        Shares are those of the known users among these zones; equal where no known user lives in any.
+        A zone's share is its share of the known users; all shares are equal where no known user lives in these zones.
+
+        >>> Plausible.of([], {"Europe/Berlin": 3, "Asia/Tokyo": 1})
+        Plausible(zones=('Asia/Tokyo', 'Europe/Berlin'), shares=(0.25, 0.75))
         """
         known = {zone: n for zone, n in known_users.items() if n > 0 and zone_or_none(zone) is not None}
         zones = tuple(sorted(set(configured) or known))
@@ -45,34 +48,37 @@ class Plausible:
         return Plausible(zones, tuple(known.get(z, 0) / total if total else 1.0 / len(zones) for z in zones))
 
     def walls(self, start: datetime, slot_minutes: int, n_slots: int) -> tuple[Wall, ...]:
-        """What the rules of local time look at, once a distinct reading of the night."""
-        found = {
+        """Return the night in local time, for the rules of local time: one `Wall` per distinct reading of the night."""
+        distinct = {
             tuple((r.wall_minute, r.wall_length, r.local_hour) for r in readings(zone, start, slot_minutes, n_slots))
             for zone in self.zones
         }
-        return tuple(Wall(*np.array(rows, np.int64).reshape(-1, 3).T) for rows in sorted(found))
+        return tuple(Wall(*np.array(rows, np.int64).reshape(-1, 3).T) for rows in sorted(distinct))
 
     def weights(self, start: datetime, slot_minutes: int, n_slots: int) -> dict[str, float]:
-        """Share by zone, above 0, of sum 1: zones in which a model sees the same night are one, the first by name."""
-        first: dict[Hashable, str] = {}
-        weight: dict[str, float] = {}
+        """Return the positive shares by zone (sum 1).
+
+        Zones in which the night has the same local hours and weekdays are merged into the first by name: a model
+        cannot tell them apart.
+        """
+        first_zone: dict[Hashable, str] = {}
+        weights: dict[str, float] = {}
         for zone, share in zip(self.zones, self.shares, strict=True):
             if share > 0:
                 night = readings(zone, start, slot_minutes, n_slots)
-                name = first.setdefault(tuple((r.local_hour, r.weekday) for r in night), zone)
-                weight[name] = weight.get(name, 0.0) + share
-        return weight
+                name = first_zone.setdefault(tuple((r.local_hour, r.weekday) for r in night), zone)
+                weights[name] = weights.get(name, 0.0) + share
+        return weights
 
 
 @dataclass(frozen=True)
 class LocalDays:
-    """Which local day a send counts in, days since 1970-01-01, where a cap counts by calendar.
+    """The local day (days since 1970-01-01) that a send counts in, for caps by calendar day or week.
 
-    For a user of unknown zone all slots of the night are one day, `night_day`, and a past send counts in it if any
-    plausible zone puts it on a day, or for weekly caps in a week, that one of the user's slots has there. In each
-    zone, what a day or week then really holds of past and plan is a part of what was counted, so a cap that is kept
-    here is kept in the true zone too. It may refuse a send that the true zone would allow. One plausible zone is read
-    like a known one.
+    For a user of unknown zone all slots of the night are one day, `night_day`. A past send counts in that day (or, for
+    weekly caps, in its week) if in any plausible zone it shares a day (or a week) with a slot that the user may have.
+    The true day or week can only hold fewer sends than were counted, so a cap that is kept here is kept in the true
+    zone too. It may refuse a send that the true zone would allow. A single plausible zone is read as a known one.
     """
 
     plausible: Plausible
@@ -85,14 +91,14 @@ class LocalDays:
         return (self.start.date() - _EPOCH).days
 
     def of_cells(self, zones: Sequence[object], slots: Sequence[int]) -> Minutes:
-        """The day of each (zone of the user, slot); shape (N,)."""
+        """Return the day of each pair (zone of the user, slot); shape (N,)."""
         days = {zone: self._days(zone) for zone in map(self._known, {*zones}) if zone}
         known = map(self._known, zones)
-        found = (days[zone][slot] if zone else self.night_day for zone, slot in zip(known, slots, strict=True))
-        return np.fromiter(found, np.int64, len(zones))
+        of_cells = (days[zone][slot] if zone else self.night_day for zone, slot in zip(known, slots, strict=True))
+        return np.fromiter(of_cells, np.int64, len(zones))
 
     def of_past(self, sent: datetime, zone: object, slots: frozenset[int]) -> int:
-        """The day of a send at `sent` of a user of this zone, whose plan may use these slots."""
+        """Return the day of a send made at `sent` to a user of this zone whose plan may use these slots."""
         known = self._known(zone)
         if known:
             return local_day(sent, known)

@@ -1,8 +1,9 @@
-"""Every reason for which something is left out, once: code, short name, sentence for people, where it can arise.
+"""The registry of reasons for which a row, a message or a decision is left out.
 
-Tables hold codes; the report, `sendopt explain`, the terminal and docs/reasons.md read their words here. A code may
-end in `:PLACE`, the column or setting concerned (`bad_time:sent_at_utc`); its entry is that of the part before.
-`detail` of a table row says which rule it was, how full, and at what price: JSON text with sorted keys.
+Tables hold codes. The report, `sendopt explain`, the terminal and docs/reasons.md take names and sentences from this
+registry. A code may end in `:PLACE`, the column or setting concerned (`bad_time:sent_at_utc`); the part before the
+colon names its entry. The column `detail` of a table says which rule refused, how full it was and at what price: JSON
+text with sorted keys.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Reason:
-    """One entry. `stages` are the stages or commands that can give it; `place` names what follows the colon."""
+    """An entry of the registry. `stages` (or commands) give it; `place` names what follows the colon of its code."""
 
     code: str
-    name: str  # a few words, as a chart labels it
-    sentence: str  # what it means, for people
+    name: str  # a few words, for labels of charts
+    sentence: str  # the meaning, for people
     stages: tuple[str, ...]
     place: str = ""
 
 
 def _entries(stages: str, text: str) -> tuple[Reason, ...]:
-    """Entries of two lines each: code (or `code:PLACE`) and short name, then the indented sentence."""
-    found = []
+    """Return the entries of a text of two lines each: code (or `code:PLACE`) and short name, then the sentence."""
+    entries = []
     for head, sentence in zip(*[iter(text.strip().splitlines())] * 2, strict=True):
         code, name = head.split(None, 1)
         bare, _, place = code.partition(":")
-        found.append(Reason(bare, name, sentence.strip(), tuple(stages.split()), place))
-    return tuple(found)
+        entries.append(Reason(bare, name, sentence.strip(), tuple(stages.split()), place))
+    return tuple(entries)
 
 
 _ENTRIES = (
@@ -200,13 +201,16 @@ REASONS: dict[str, Reason] = {r.code: r for r in _ENTRIES}
 
 
 def entry(code: str) -> Reason | None:
-    """The entry of a code, with or without `:PLACE`; None for a code that the registry does not hold."""
-    found = REASONS.get(code)
-    return found or REASONS.get(code.partition(":")[0])
+    """Return the entry of a code, with or without `:PLACE`, or None for a code that the registry does not hold."""
+    return REASONS.get(code) or REASONS.get(code.partition(":")[0])
 
 
 def name(code: str) -> str:
-    """A reason's short name, with what follows the colon; an unknown code as it is."""
+    """Return a reason's short name with the place that its code names; an unknown code is returned as it is.
+
+    >>> name("quiet_hours"), name("bad_time:sent_at_utc")
+    ('Quiet hours', 'No time: sent_at_utc')
+    """
     known, place = entry(code), code.partition(":")[2]
     if known is None:
         return code
@@ -214,30 +218,34 @@ def name(code: str) -> str:
 
 
 def sentence(code: str) -> str:
-    """What a reason means, for people; an unknown code says that it is one."""
+    """Return the meaning of a reason, for people; for an unknown code, a sentence that says so."""
     known = entry(code)
     return known.sentence if known else "A reason code that this report has no explanation for."
 
 
 def unknown(codes: Iterable[str]) -> list[str]:
-    """The codes that the registry does not hold, sorted."""
+    """Return the codes that the registry does not hold, sorted."""
     return sorted({code for code in codes if entry(code) is None})
 
 
 def as_detail(facts: Mapping[str, object]) -> str | None:
-    """`detail` of a table row: JSON text, equal for equal facts, floats with 6 digits; None where there are none."""
+    """Return the facts as JSON text for `detail`: keys sorted, floats with 6 digits; None where there are no facts.
+
+    >>> as_detail({"used": 3, "rule": "cap:day"})
+    '{"rule":"cap:day","used":3}'
+    """
     if not facts:
         return None
     return json.dumps({k: _plain(v) for k, v in facts.items()}, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def from_detail(text: object) -> dict[str, object]:
-    """The facts of a `detail`; empty where it is missing."""
+    """Return the facts of a `detail`; empty where it is missing."""
     return dict(json.loads(text)) if isinstance(text, str) and text else {}
 
 
 def as_markdown() -> str:
-    """The registry as the table of docs/reasons.md."""
+    """Return the registry as the table of docs/reasons.md."""
     head = "| code | name | meaning | given by |\n|---|---|---|---|\n"
     rows = (
         f"| `{r.code}{':' + r.place if r.place else ''}` | {r.name} | {r.sentence} | {', '.join(r.stages)} |\n"

@@ -1,7 +1,7 @@
-"""One user's rules, asked one send at a time (model ¶9a to ¶9d): for uniform draws, filling and explanations.
+"""The rules of one user, checked one send at a time (model ¶9a to ¶9d): for uniform draws, filling and explanations.
 
-The audit counts every window of a finished plan; this asks only about windows that the new send lies in, which is
-enough because the sends so far keep the rules (or break them without a planned send, which is no one's fault).
+The audit counts every window of a finished plan. These functions look only at windows that hold the new send. That is
+enough because the sends so far keep the rules, or break them without a planned send.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _POINTS_TOLERANCE = 1e-9  # rounding of sums of decayed points
 
 
 class Send(NamedTuple):
-    """A send of one user: made, committed inside the horizon, or planned now."""
+    """A send to one user: made, committed inside the horizon, or planned now."""
 
     minute: float  # after plan start; negative: before it
     channel: str
@@ -31,23 +31,30 @@ class Send(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """The rule that a send would break: a reason code, and the cap's name in the settings ("" for other rules)."""
+    """The rule that a send would break: a reason code, and the cap's name in the settings ("" for the other rules)."""
 
     reason: Reason
     cap: str = ""
 
 
 def first_broken(limits: Limits, sends: Sequence[Send], new_send: Send) -> Reason | None:
-    """Why `new_send` may not join `sends` (history, committed and planned), or None if it may."""
+    """Return the reason why `new_send` may not join `sends` (history, committed and planned), or None if it may."""
     broken = broken_rule(limits, sends, new_send)
     return None if broken is None else broken.reason
 
 
 def broken_rule(limits: Limits, sends: Sequence[Send], new_send: Send) -> Broken | None:
-    """The first rule that `new_send` would break among `sends` (history, committed and planned), or None.
+    """Return the first rule that `new_send` would break among `sends` (history, committed and planned), or None.
 
-    `sends` may come in any order and must keep the rules without `new_send`. Rules are asked in the order
+    `sends` may come in any order and must keep the rules without `new_send`. Rules are checked in the order
     already_sent, user_cap (caps in the order of the settings), min_gap, fatigue. Windows are half open (¶9).
+
+    >>> limits = Limits(caps={"day": Cap(window_minutes=1440, max=1)})
+    >>> morning = Send(540, "push", "news", "digest", 20_000, planned=True)
+    >>> broken_rule(limits, [morning], morning._replace(minute=1200))
+    Broken(reason='user_cap', cap='day')
+    >>> broken_rule(limits, [morning], morning._replace(minute=540 + 1440)) is None
+    True
     """
     if new_send.message_id and any(s.planned and s.message_id == new_send.message_id for s in sends):
         return Broken("already_sent")
@@ -62,7 +69,7 @@ def broken_rule(limits: Limits, sends: Sequence[Send], new_send: Send) -> Broken
 
 
 def detail(limits: Limits, sends: Sequence[Send], new_send: Send, broken: Broken) -> dict[str, object]:
-    """What the broken rule holds against `new_send`, JSON-ready; times are minutes after plan start.
+    """Return the facts of the broken rule, ready for JSON; times are minutes after plan start.
 
     user_cap: rule (`cap:NAME`), scope, window_minutes or calendar, used (sends in the fullest window that would hold
     the new one), limit, planned (how many of them this plan sends).
@@ -87,7 +94,7 @@ def detail(limits: Limits, sends: Sequence[Send], new_send: Send, broken: Broken
 
 
 def counts(scope: str, send: Send) -> bool:
-    """Does a cap of this scope count the send?"""
+    """Return whether a cap of this scope counts the send."""
     kind, _, name = scope.partition(":")
     if kind == "all":
         return True
@@ -114,9 +121,9 @@ def _period(cap: Cap, send: Send) -> int:
 
 
 def _window_full(minutes: list[float], new: float, window: int, most: int) -> bool:
-    """Would `new` make some half-open window of `window` minutes that holds it hold more than `most`?
+    """Return whether a half-open window of `window` minutes around `new` would hold more than `most` sends.
 
-    Of the sends in order, `most` + 1 in a row with less than a window between first and last are too many.
+    In order of time, `most` + 1 consecutive sends with less than a window between first and last are too many.
     """
     near = sorted(m for m in minutes if m < new + window and new < m + window)
     at = bisect_right(near, new)
@@ -125,7 +132,7 @@ def _window_full(minutes: list[float], new: float, window: int, most: int) -> bo
 
 
 def _fullest_window(cap: Cap, counted: Sequence[Send], new_send: Send) -> list[Send]:
-    """Of the sends that a cap counts, those of the window or period with the new one that holds most of them."""
+    """Return the counted sends in the fullest window or period that would hold the new send."""
     if cap.window_minutes is None:
         return [s for s in counted if _period(cap, s) == _period(cap, new_send)]
     starts = {s.minute for s in (*counted, new_send) if s.minute <= new_send.minute < s.minute + cap.window_minutes}
@@ -134,21 +141,22 @@ def _fullest_window(cap: Cap, counted: Sequence[Send], new_send: Send) -> list[S
 
 
 def _tired(fatigue: Fatigue, sends: Sequence[Send], new_send: Send) -> bool:
-    """Is the state over the limit after the new send, or after a planned or committed send that follows it?"""
+    """Return whether the points exceed the limit after the new send, or after any later send."""
     later = {s.minute for s in sends if s.minute > new_send.minute}
-    everyone = [*sends, new_send]
+    all_sends = [*sends, new_send]
     return any(
-        _state(fatigue, everyone, minute) > fatigue.max_points + _POINTS_TOLERANCE
+        _state(fatigue, all_sends, minute) > fatigue.max_points + _POINTS_TOLERANCE
         for minute in (new_send.minute, *later)
     )
 
 
 def _most_points(fatigue: Fatigue, sends: Sequence[Send], new_send: Send) -> float:
-    everyone = [*sends, new_send]
-    return max(_state(fatigue, everyone, s.minute) for s in everyone if s.minute >= new_send.minute)
+    all_sends = [*sends, new_send]
+    return max(_state(fatigue, all_sends, s.minute) for s in all_sends if s.minute >= new_send.minute)
 
 
 def _state(fatigue: Fatigue, sends: Sequence[Send], minute: float) -> float:
+    """Return the fatigue points at a minute, a send of that minute included."""
     half_life = fatigue.half_life_hours * 60.0
     points = fatigue.points_per_send
     return sum(

@@ -1,7 +1,7 @@
-"""Slots and local time: the one place with zone arithmetic (model ¶1). Python's zoneinfo over the pinned tzdata.
+"""Slots and local time (model ¶1). All zone arithmetic is in this module: zoneinfo over the pinned tzdata.
 
-A slot is a half-open UTC interval with exactly one local reading per zone, that of its start, so a day of daylight
-saving neither loses nor repeats a slot.
+A slot is a half-open UTC interval. In each zone it has exactly one local reading, that of its start. So a day on which
+the clock changes neither loses nor repeats a slot.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _EPOCH = date(1970, 1, 1)
 
 @lru_cache(maxsize=1024)
 def zone_or_none(name: str) -> ZoneInfo | None:
-    """The zone of an IANA name, from the pinned tzdata package only (the machine's own data may differ); else None."""
+    """Return the zone of an IANA name, or None for an unknown name.
+
+    Only the pinned package tzdata is read: the machine's own data may differ.
+    """
     if not name or name.startswith(("/", ".")) or "\\" in name or ".." in name:
         return None
     *folders, leaf = name.split("/")
@@ -37,25 +40,29 @@ def zone_or_none(name: str) -> ZoneInfo | None:
 
 @lru_cache(maxsize=1)
 def zones_of_places() -> tuple[str, ...]:
-    """The zones that tzdata gives a place on the map, those that people live in; sorted."""
+    """Return the zones that tzdata gives a place on the map (those that people live in), sorted."""
     text = importlib.resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
     names = {line.split("\t")[2].strip() for line in text.splitlines() if line and not line.startswith("#")}
     return tuple(sorted(name for name in names if zone_or_none(name) is not None))
 
 
 def plan_start(plan_date: date) -> datetime:
-    """D 00:00Z, where slot 0 starts."""
+    """Return 00:00 UTC of the plan date, the start of slot 0."""
     return datetime(plan_date.year, plan_date.month, plan_date.day, tzinfo=UTC)
 
 
 def as_of(plan_date: date, lead_minutes: int) -> datetime:
-    """The moment of decision: nothing later is seen (¶16)."""
+    """Return the time of decision (UTC). A night uses nothing that happened at this time or later (¶16).
+
+    >>> as_of(date(2026, 3, 29), 60).isoformat()
+    '2026-03-28T23:00:00+00:00'
+    """
     return plan_start(plan_date) - timedelta(minutes=lead_minutes)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A slot as a zone reads it at its start."""
+    """A slot in local time of a zone, read at the start of the slot."""
 
     slot: int
     start_utc: datetime
@@ -64,8 +71,8 @@ class Reading:
     local_minute: int  # of the day, 0 to 1439
     weekday: int  # Monday 0
     local_day: int  # days since 1970-01-01
-    wall_minute: int  # first minute of day that the clock shows during the slot
-    wall_length: int  # minutes of the clock face it passes: more than the slot where the clock jumps ahead in it
+    wall_minute: int  # first minute of the day that the clock shows during the slot
+    wall_length: int  # minutes of the clock face that the slot covers; more than the slot where the clock jumps ahead
 
     @property
     def local_hour(self) -> int:
@@ -77,7 +84,12 @@ class Reading:
 
 
 def readings(zone: str, start: datetime, slot_minutes: int, n_slots: int) -> list[Reading]:
-    """One reading a slot from `start` (UTC); raises KeyError for an unknown zone."""
+    """Return one reading per slot from `start` (UTC). Raise KeyError for an unknown zone.
+
+    >>> night = readings("Europe/Berlin", plan_start(date(2026, 3, 29)), 60, 3)
+    >>> [(r.slot, r.local_hour) for r in night]  # the clock jumps from 02:00 to 03:00
+    [(0, 1), (1, 3), (2, 4)]
+    """
     info = zone_or_none(zone)
     if info is None:
         raise KeyError(zone)
@@ -93,7 +105,7 @@ def readings(zone: str, start: datetime, slot_minutes: int, n_slots: int) -> lis
 
 
 def _wall(begin: datetime, end: datetime, info: ZoneInfo) -> tuple[int, int]:
-    """(minute of day, length) of the stretch of clock face that covers every local minute of [begin, end)."""
+    """Return (minute of day, length) of the part of the clock face that covers all local minutes of [begin, end)."""
     starts = [begin, _bisect(lambda at: _offset_minutes(at, info), begin, end)]
     wall = [
         (at + timedelta(minutes=_offset_minutes(at, info)), stop)
@@ -106,7 +118,7 @@ def _wall(begin: datetime, end: datetime, info: ZoneInfo) -> tuple[int, int]:
 
 
 def local_day(at: datetime, zone: str) -> int:
-    """The zone's calendar day at that time, days since 1970-01-01; raises KeyError for an unknown zone."""
+    """Return the calendar day in a zone at that time, days since 1970-01-01. Raise KeyError for an unknown zone."""
     info = zone_or_none(zone)
     if info is None:
         raise KeyError(zone)
@@ -114,21 +126,26 @@ def local_day(at: datetime, zone: str) -> int:
 
 
 def local_text(at: datetime, zone: str) -> str | None:
-    """The wall clock of a zone with its offset, `2026-03-29T09:00:00+02:00`; None for an unknown zone."""
+    """Return the wall clock of a zone with its offset, or None for an unknown zone.
+
+    >>> local_text(datetime(2026, 3, 29, 7, tzinfo=UTC), "Europe/Berlin")
+    '2026-03-29T09:00:00+02:00'
+    """
     info = zone_or_none(zone)
     return None if info is None else at.astimezone(info).isoformat(timespec="seconds")
 
 
 def local_hour(at: datetime, zone: str) -> int | None:
-    """The hour that the zone's clock shows at that time, 0 to 23; None for an unknown zone."""
+    """Return the hour that a zone's clock shows at that time, 0 to 23, or None for an unknown zone."""
     info = zone_or_none(zone)
     return None if info is None else at.astimezone(info).hour
 
 
 def from_local(wall: datetime, zone: str) -> datetime | None:
-    """The UTC time of a wall clock without offset: the first where it was read twice, None where it never was.
+    """Return the UTC time of a wall clock without offset.
 
-    Raises KeyError for an unknown zone.
+    It is the first time where the clock showed this twice, and None where it never did. Raise KeyError for an unknown
+    zone.
     """
     info = zone_or_none(zone)
     if info is None:
@@ -138,9 +155,10 @@ def from_local(wall: datetime, zone: str) -> datetime | None:
 
 
 def offset_periods(zone: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
-    """Periods [from, to) of one UTC offset that cover [start, end): (from_utc, to_utc, offset in minutes).
+    """Return the periods of constant UTC offset that cover [start, end): (from_utc, to_utc, offset in minutes).
 
-    Offsets with seconds (before 1972) are rounded to the minute. Raises KeyError for an unknown zone.
+    Periods are half open. Offsets with seconds (before 1972) are rounded to the minute. Raise KeyError for an unknown
+    zone.
     """
     info = zone_or_none(zone)
     if info is None:
@@ -168,7 +186,7 @@ def _offset_minutes(at: datetime, info: ZoneInfo) -> int:
 
 
 def _bisect(offset: Callable[[datetime], int], low: datetime, high: datetime) -> datetime:
-    """The minute in (low, high] from which on the offset is no longer that of `low`; `high` where it stays."""
+    """Return the first minute in (low, high] whose offset is not that of `low`, or `high` where the offset stays."""
     before = offset(low)
     while high - low > timedelta(minutes=1):
         middle = low + (high - low) / 2
@@ -180,18 +198,24 @@ def _bisect(offset: Callable[[datetime], int], low: datetime, high: datetime) ->
 
 
 def minute_of(text: str) -> int:
-    """Minutes since midnight of "HH:MM"."""
+    """Return the minutes since midnight of "HH:MM"."""
     hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)
 
 
 def inside(wall_minute: Minutes, wall_length: Minutes, start: str, end: str) -> NDArray[np.bool_]:
-    """True where the whole stretch of clock face lies in the local window [start, end), which may span midnight."""
+    """Return which stretches of the clock face lie wholly in the local window [start, end); it may span midnight.
+
+    Arrays have shape (N,); a stretch begins at `wall_minute` and covers `wall_length` minutes.
+
+    >>> inside(np.array([1320, 1380, 420]), np.array([60, 60, 60]), "22:00", "07:00")
+    array([ True,  True, False])
+    """
     begin, stop = minute_of(start), minute_of(end)
     offset = (wall_minute - begin) % MINUTES_PER_DAY
     return offset + wall_length <= (stop - begin) % MINUTES_PER_DAY
 
 
 def outside(wall_minute: Minutes, wall_length: Minutes, start: str, end: str) -> NDArray[np.bool_]:
-    """True where no minute of the stretch lies in the local window [start, end): quiet hours (¶3)."""
+    """Return which stretches have no minute in the local window [start, end), such as quiet hours (¶3)."""
     return inside(wall_minute, wall_length, end, start)

@@ -1,4 +1,4 @@
-"""The catalogue of a night's stages: what each does, reads and writes; one place, no engine.
+"""The catalogue of a night's stages: the tables that each one reads and writes. It imports no engine.
 
 A test compares it with what nights record of themselves (`runs.delta_versions`).
 """
@@ -10,29 +10,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: `run` of `sendopt.spark.FAMILY.NAME`, and `jobs/NAME.py`.
+    """A stage: the function `run` of `sendopt.spark.FAMILY.NAME`, and the job `jobs/NAME.py`.
 
-    `reads` are the tables whose rows it works from; rows that it only wrote itself, or that a merge compares with, are
-    none. `may_read` and `may_write` are those that depend on settings or data (goals, a champion, an alert).
+    `reads` names the tables whose rows the stage works from, without tables that it only reads back after writing them
+    or that a merge compares with. `may_read` and `may_write` name tables that depend on settings or data (goals, a
+    champion, an alert).
     """
 
     name: str
-    family: str  # the package of the pure code that it works with; `spark.FAMILY` is beside it
-    story: str  # what a terminal shows while it runs
+    family: str  # the package below `sendopt.spark`; the package of the pure code has the same name
+    story: str  # shown in the terminal while the stage runs
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     may_read: tuple[str, ...] = ()
     may_write: tuple[str, ...] = ()
-    plans: bool = False  # writes what belongs to one plan: never for a plan date that is over
+    plans: bool = False  # writes tables of one plan; refused for a plan date that is over
 
     @property
     def module(self) -> str:
-        """Where its `run(night)` is; imported when the stage runs, for this catalogue knows no engine."""
+        """Name of the module that holds `run(night)`; it is imported when the stage runs."""
         return f"sendopt.spark.{self.family}.{self.name}"
 
 
 _LOG = ("sends", "interactions", "sessions", "users")
-# Whom a message may reach, and their past.
+# The people that a message may reach, and their past.
 _PEOPLE = ("users", "consents", "sends", "interactions", "user_features", "send_plan")
 
 CATALOGUE: tuple[Stage, ...] = (
@@ -111,5 +112,11 @@ NAMES: tuple[str, ...] = tuple(STAGES)
 
 
 def writers(table: str) -> tuple[str, ...]:
-    """Names of the stages that write a table, in the order of a night; every stage for `runs`, the runtime's record."""
+    """Return the names of the stages that write a table, in the order of a night.
+
+    The runtime writes `runs` after every stage, so all stages write it.
+
+    >>> writers("suppressed")
+    ('allocate', 'publish_schedule')
+    """
     return NAMES if table == "runs" else tuple(s.name for s in CATALOGUE if table in (*s.writes, *s.may_write))

@@ -1,8 +1,8 @@
-"""The contract of every table: columns, types, key and partition (one place, no engine).
+"""The contract of every table: columns, types, key and partition. It imports no engine.
 
-Names and grains are stable: columns may be added, never renamed. Times are UTC. `timestamp` is a point in time,
-`date` a plan_date. A key is unique for ever; where `partition_by` is set, a stage replaces its partition atomically,
-else rows are merged on the key.
+Names and grains are stable: columns may be added, never renamed. Times are UTC. A `timestamp` is a point in time, a
+`date` is a plan_date. Keys are unique. Where `partition_by` is set, a stage replaces its partition atomically; else
+rows are merged on the key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["TABLES", "Column", "Table"]
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """One column a line, or more with `;` between: `name type[?] [check…]`; a `?` marks a nullable column."""
+    """Return the columns of a text: `name type[?] [check…]`, one per line or separated by `;`; `?` means nullable."""
     columns = []
     for line in text.strip().replace(";", "\n").splitlines():
         name, kind, *check = line.split(None, 2)
@@ -125,8 +125,8 @@ SILVER = (
     ),
 )
 
-# What a user does at each local hour, weekday hours first: of a night 48 values in a row of user_features, by place
-# local_hour + 24 * weekend, so that scoring reads a user in one row; of a training row the one of its send.
+# Features of a user at each local hour. A row of user_features holds 48 values of each, by place local_hour + 24 *
+# weekend, so that scoring reads one row per user. A training row holds the value at the hour of its send.
 USER_SLOT_FEATURES = _columns("""
 user_hour_mature bigint
 user_hour_successes bigint
@@ -203,7 +203,7 @@ _SEND = """send_key string\nuser_id string\nsent_at_utc timestamp\nplan_date dat
 weekday int\nchannel string\ncategory string\ncampaign_id string\npscore double?\nlabel int label IN (0, 1)
 suspected boolean
 category_rate double\nchannel_rate double"""
-# Of the last training, of the goal trained last; MLflow names their Delta versions.
+# The rows of the last training, and of the goal that was trained last. MLflow names the Delta versions of each run.
 TRAINING = tuple(
     Table(name, ("send_key",), (*_columns(_SEND), *USER_FEATURES, *USER_SLOT_FEATURES, *SLOT_FEATURES))
     for name in ("training_rows", "goal_training_rows")

@@ -81,11 +81,11 @@ def _take(file: int, folder: Path, root: str) -> None:
 
 
 def _holder(file: int) -> str:
-    """Who holds the lock, in words; what the file says may be cut off or missing in the moment of taking it."""
+    """Return who holds the lock, in words; the file may be cut off or empty while the holder takes it."""
     try:
-        told = json.loads(os.pread(file, 4096, 0))
-        since = datetime.fromisoformat(told["since"])
-        words = f"`{told['holder']}` (process {told['pid']} on {told['host']})"
+        record = json.loads(os.pread(file, 4096, 0))
+        since = datetime.fromisoformat(record["since"])
+        words = f"`{record['holder']}` (process {record['pid']} on {record['host']})"
         shown = "".join(c if c.isprintable() else "?" for c in words)
         return f"{shown} since {since:%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, KeyError, TypeError):

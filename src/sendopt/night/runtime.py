@@ -92,7 +92,7 @@ class Times:
 
     @classmethod
     def of(cls, now: str | None, started: str | None = None) -> Times:
-        """Raises ConfigError for text that is no time."""
+        """Raise ConfigError for text that is no time."""
         return cls(parse_time(now) if now else None, parse_time(started, "--started") if started else None)
 
     def clock(self, settings: Settings, plan_date: date | None) -> Clock:
@@ -147,7 +147,7 @@ def run_in(
     retrain: bool = False,
     times: Times = Times(),
 ) -> Iterator[StageReport]:
-    """The same in a session that the caller keeps.
+    """Run `stages` as `run` does, in a Spark session that the caller keeps.
 
     Each stage has a record of what it reads and a clock of its own, read as it begins: a night may last for hours, and
     what it publishes must still be ahead then.
@@ -172,7 +172,7 @@ def run_in(
 
 
 def _require_ahead(plan_date: date, settings: Settings, stages: Sequence[str], times: Times) -> None:
-    """Raises ConfigError where a stage would plan a date that is over."""
+    """Raise ConfigError where a stage would plan a date that is over."""
     if any(STAGES[stage].plans for stage in stages):
         horizon = timedelta(hours=settings.grid.horizon_hours)
         require_ahead(plan_date, horizon, times.clock(settings, plan_date))
@@ -250,19 +250,19 @@ def _say(message: str, code: int, facts: dict[str, object]) -> None:
 
 
 def machine_time() -> datetime:
-    """What this machine's clock shows (UTC)."""
+    """Return the time of this machine's clock (UTC)."""
     return datetime.now(UTC)
 
 
 def parse_date(text: str) -> date:
-    """The date of "YYYY-MM-DD"; raises ConfigError for anything else."""
+    """Return the date of "YYYY-MM-DD". Raise ConfigError for any other text."""
     try:
-        found = date.fromisoformat(text)
-        if text != found.isoformat():
+        day = date.fromisoformat(text)
+        if text != day.isoformat():
             raise ValueError
     except ValueError:
         raise ConfigError(f"--plan-date: got {text!r}, expected a date as YYYY-MM-DD") from None
-    return found
+    return day
 
 
 @contextmanager
@@ -300,7 +300,7 @@ def _holder() -> str:
 def write_report(settings: Settings, plan_date: date | None = None) -> Path:
     """The page of a night in `paths.out`/reports, written from its tables without Spark; default: the last night.
 
-    Raises InputNotReady where the night has published no plan.
+    Raise InputNotReady where the night has published no plan.
     """
     from sendopt.lake.tables import read_table
     from sendopt.report import site

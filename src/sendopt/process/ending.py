@@ -129,7 +129,7 @@ def _watch(read: int) -> None:
 
 
 def _end_children() -> None:
-    """Ends what this process started and all that came of it: SIGTERM, then SIGKILL for what is left."""
+    """End what this process started and all that came of it: SIGTERM, then SIGKILL for what is left."""
     children = _descendants(os.getpid())
     for number in (signal.SIGTERM, signal.SIGKILL):
         for child in children:

@@ -1,4 +1,4 @@
-"""Drift of a night: its features against the champion's training night, delivered plans, prices (model ¶17)."""
+"""Drift of a night: of its features since the champion's training, of delivered plans and of prices (model ¶17)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from sendopt.measurement import drift
 from sendopt.measurement.drift import Alert
 from sendopt.spark import history
 from sendopt.spark.engine.lake import schema_of
+from sendopt.spark.engine.sampling import MILLION, sampled_users
 from sendopt.spark.features.build_features import mature_sends
 from sendopt.spark.features.feature_counts import exposures_of, rules_of_night
 from sendopt.spark.night import Night
 from sendopt.stats.arrays import Floats
 from sendopt.tracking import Registered, Tracker
 
-ALERTS = "sendopt.alerts"  # tag of the champion's run: the last night looked at, and what drifted on it
-_SALT, _MILLION = "drift", 1_000_000
+ALERTS = "sendopt.alerts"  # tag of the champion's run: the last night checked, and its alerts
+_SALT = "drift"
 _UNWATCHED = re.compile(
     r"tenure|mature|successes"  # grow with the log's age, night by night
     r"|sends|fatigue|since_send|rate_7d"  # moved by the plans themselves, by how many they send
@@ -34,9 +35,10 @@ _UNWATCHED = re.compile(
 
 
 def reference(night: Night, influence: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the night's features look like, for later nights to be compared with; kept with the model.
+    """Return the distribution of the night's features, with which later nights are compared; kept with the model.
 
-    The same population as in a night's scoring: all users, and all their hours. `influence`: feature and share of each.
+    The population is that of a night's scoring: all users and all their hours. Each item of `influence` has a `feature`
+    and its `share`.
     """
     share = {str(row["feature"]): float(row["share"]) for row in influence}
     columns = _columns(night)
@@ -46,34 +48,36 @@ def reference(night: Night, influence: Sequence[Mapping[str, Any]]) -> dict[str,
 
 
 def look(night: Night, tracker: Tracker) -> list[str]:
-    """Sentences about what drifts on this night, and what could not be looked at.
+    """Return sentences on what drifts on this night, and on what could not be checked.
 
-    The alerts go to the table `alerts` and to a tag of the champion's run. Nothing here fails a night.
+    Write the alerts to the table `alerts` and to a tag of the champion's run. A failure is a sentence, not an error.
     """
-    found: list[Alert] = []
-    blind: list[str] = []
+    alerts: list[Alert] = []
+    unchecked: list[str] = []
     run_id = None
     try:
         champion = tracker.champion()
         if champion is not None:
             run_id = champion.run_id
-            found += _inputs(night, champion)
+            alerts += _inputs(night, champion)
             if champion.reference is None:
-                blind.append(f"champion {champion.model_version} has no reference of its inputs; drift is not watched")
-    except SendoptError as error:  # the night is planned by now: a look back must not fail it
-        blind.append(f"drift of inputs was not watched: {error.message}")
-    found += [*_labels(night), *_prices(night)]
-    keep(night, found)
-    said = [alert.sentence for alert in found]
+                unchecked.append(
+                    f"champion {champion.model_version} has no reference of its inputs; drift is not watched"
+                )
+    except SendoptError as error:  # the night is planned already: the check must not fail it
+        unchecked.append(f"drift of inputs was not watched: {error.message}")
+    alerts += [*_labels(night), *_prices(night)]
+    keep(night, alerts)
+    sentences = [alert.sentence for alert in alerts]
     if run_id is not None:
-        summary = " ".join(said) or "none"
-        blind += tracker.note(run_id, {ALERTS: f"{night.plan_date}: {summary}"})
-    return [*said, *blind]
+        summary = " ".join(sentences) or "none"
+        unchecked += tracker.note(run_id, {ALERTS: f"{night.plan_date}: {summary}"})
+    return [*sentences, *unchecked]
 
 
-def keep(night: Night, found: Sequence[Alert], kinds: Sequence[str] = drift.KINDS) -> None:
-    """Make `found` the night's alerts of these kinds; none where nothing is out of bounds."""
-    rows = [{"plan_date": night.plan_date, **vars(alert)} for alert in found]
+def keep(night: Night, alerts: Sequence[Alert], kinds: Sequence[str] = drift.KINDS) -> None:
+    """Replace the night's alerts of these kinds by `alerts`, which may be empty."""
+    rows = [{"plan_date": night.plan_date, **vars(alert)} for alert in alerts]
     only = f"kind IN ({', '.join(repr(kind) for kind in kinds)})"
     if rows or night.lake.exists("alerts"):
         night.lake.replace(
@@ -82,7 +86,7 @@ def keep(night: Night, found: Sequence[Alert], kinds: Sequence[str] = drift.KIND
 
 
 def holding(night: Night, champion: Registered) -> list[str]:
-    """Sentences of the alerts that forbid a promotion: inputs and labels."""
+    """Return the sentences of the alerts that forbid a promotion: those of inputs and labels."""
     return [alert.sentence for alert in (*_inputs(night, champion), *_labels(night))]
 
 
@@ -95,21 +99,20 @@ def _inputs(night: Night, champion: Registered) -> list[Alert]:
 
 
 def _columns(night: Night) -> dict[str, Floats]:
-    """The night's features of so many users as the settings say, drawn by hash: a value a user, or a user and hour."""
+    """Return the features of at most about `drift.max_users` users, one value per user, or per user and hour."""
     users = night.lake.read("user_features", night.plan_date)
     count = max(1, users.count())
-    place = F.pmod(F.xxhash64(F.lit(_SALT), "user_id"), F.lit(_MILLION))
     share = min(1.0, night.settings.drift.max_users / count)
-    kept = users.where(place < int(_MILLION * share))
-    own, by_hour = ([c.name for c in columns] for columns in (USER_FEATURES, USER_SLOT_FEATURES))
-    frame = kept.select(*(F.col(c).cast("double") for c in own), *by_hour).toPandas()
-    return {c: frame[c].to_numpy(np.float64) for c in own} | {
+    kept = sampled_users(users, _SALT, int(MILLION * share))
+    by_user, by_hour = ([c.name for c in columns] for columns in (USER_FEATURES, USER_SLOT_FEATURES))
+    frame = kept.select(*(F.col(c).cast("double") for c in by_user), *by_hour).toPandas()
+    return {c: frame[c].to_numpy(np.float64) for c in by_user} | {
         c: np.concatenate([np.empty(0), *frame[c]]).astype(np.float64) for c in by_hour
     }
 
 
 def _labels(night: Night) -> list[Alert]:
-    """Successes of the mature delivered sends of the nights before, against what their plans expected."""
+    """Return the alerts on mature delivered sends: their successes against those that their plans expected."""
     settings, rules = night.settings.drift, rules_of_night(night)
     since = night.plan_date - timedelta(days=settings.nights + 2)
     mature = mature_sends(exposures_of(night, since, rules), night, since, rules).where(~F.col("suspected"))
@@ -130,20 +133,20 @@ def _labels(night: Night) -> list[Alert]:
 
 
 def _prices(night: Night) -> list[Alert]:
-    """Tonight's price of each limit; of a channel's capacity the mean over its slots."""
+    """Return the alerts on tonight's prices of limits; the price of a channel's capacity is the mean over its slots."""
     settings = night.settings.drift
     since = night.plan_date - timedelta(days=settings.nights)
     day = F.col("plan_date")
     table = night.lake.read("shadow_prices").where((day >= F.lit(since)) & (day <= F.lit(night.plan_date)))
     rows = _by_limit(table).toPandas().sort_values(["name", "plan_date"])
     tonight = rows["plan_date"] == night.plan_date
-    today = dict(zip(rows["name"][tonight], rows["price"][tonight], strict=True))
+    prices = dict(zip(rows["name"][tonight], rows["price"][tonight], strict=True))
     before = {str(name): list(p) for name, p in rows[~tonight].groupby("name")["price"]}
-    return drift.prices(today, before, settings)
+    return drift.prices(prices, before, settings)
 
 
 def _by_limit(table: DataFrame) -> DataFrame:
     capacity = F.col("kind") == "capacity"
     name = F.when(capacity, F.regexp_replace("row", r"\W*\d+$", "")).otherwise(F.col("row"))
-    # a sum's order must not show in the price
+    # rounded, because the order of a sum may change its last digits
     return table.groupBy("plan_date", name.alias("name")).agg(F.round(F.avg("price"), 9).alias("price"))

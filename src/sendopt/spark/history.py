@@ -1,4 +1,4 @@
-"""What a night may know of the past: sends and committed sends, hours with support (model ¶3, ¶16)."""
+"""The past as a night may see it: sends, committed sends, hours with support (model ¶3, ¶16)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sendopt.spark.night import Night
 
 
 def sends(night: Night, at: datetime) -> DataFrame:
-    """Sends made before `at`, and planned on earlier dates without a row in the log yet: one row a send_key.
+    """Return the sends made before `at`, and those planned on earlier dates that have no row in the log yet.
 
-    A planned send that the log says was not sent is neither, and may be planned again.
+    One row per send_key. A planned send that the log marks as not sent is left out, and may be planned again.
     Columns: send_key, user_id, channel, category, campaign_id, sent_at_utc, timezone, p_opt_out.
     """
     columns = ["send_key", "user_id", "channel", "category", "campaign_id"]
@@ -27,33 +27,33 @@ def sends(night: Night, at: datetime) -> DataFrame:
 
 
 def plans_before(night: Night, day: date) -> DataFrame:
-    """Rows of `send_plan` of the dates before `day`, of each send_key the last: a send not made is planned again."""
+    """Return the rows of `send_plan` of dates before `day`, of each send_key the last (it may be planned again)."""
     earlier = night.lake.read("send_plan").where(F.col("plan_date") < F.lit(day))
     newest = earlier.groupBy("send_key").agg(F.max("plan_date").alias("plan_date"))
     return earlier.join(newest, ["send_key", "plan_date"])
 
 
 def planned_again(night: Night, day: date) -> DataFrame:
-    """send_key of the plan of `day` whose message a later plan sends: what the log says of it belongs to that one."""
+    """Return the send_keys that plans after `day` hold: rows of the log with these keys belong to the later plan."""
     return night.lake.read("send_plan").where(F.col("plan_date") > F.lit(day)).select("send_key").distinct()
 
 
 def known_send_keys(night: Night, at: datetime) -> DataFrame:
-    """Keys of everything sent before `at`, or planned before this night and not known as unsent: none is planned."""
+    """Return the keys of `sends`, which no plan may hold again."""
     return sends(night, at).select("send_key")
 
 
 def supported_hours(night: Night) -> frozenset[int]:
-    """Local hours with at least `support.min_sends` sends in the log: a model plans no hour it has never seen."""
+    """Return the local hours with at least `support.min_sends` sends in the log; others are not planned."""
     counted = (
         night.lake.read("slot_features", night.plan_date).groupBy("local_hour").agg(F.sum("hour_sends").alias("n"))
     )
-    enough = counted.where(F.col("n") >= night.settings.support.min_sends).collect()
-    return frozenset(int(r["local_hour"]) for r in enough)
+    supported = counted.where(F.col("n") >= night.settings.support.min_sends).collect()
+    return frozenset(int(r["local_hour"]) for r in supported)
 
 
 def last_mature_plan(night: Night, window: timedelta) -> date | None:
-    """The last plan date whose sends all have their windows behind them as of the night; None where there is none."""
+    """Return the last plan date with the windows of all its sends over at the night's as_of; None if there is none."""
     last = (
         night.lake.read("send_plan")
         .groupBy("plan_date")

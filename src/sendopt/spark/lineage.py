@@ -1,5 +1,4 @@
-"""What a plan and a model were made from: hashes of every input, and what a training's run says of itself (night.md,
-dates and identity)."""
+"""The inputs of a plan and of a model: hashes of all inputs, and the lineage that a training records."""
 
 from __future__ import annotations
 
@@ -29,7 +28,10 @@ LEARNT_FROM = ("sends", "interactions", "sessions", "users")
 
 
 def plan_version(night: Night, model_version: str) -> str:
-    """16 hex digits of inputs, configuration and model; independent of row order, partitions and Delta versions."""
+    """Return 16 hex digits of inputs, configuration and model.
+
+    Row order, partitions and Delta versions do not change it (docs/adr/0003).
+    """
     as_of = F.lit(night.as_of)
     seen = {
         "sends": F.col("sent_at_utc") < as_of,
@@ -46,15 +48,16 @@ def plan_version(night: Night, model_version: str) -> str:
 
 
 def _content(rows: DataFrame, condition: Column) -> list[str]:
+    """Return the number of rows that meet the condition, and the sum of their hashes."""
     digest = F.xxhash64(*rows.columns).cast("decimal(38,0)")
-    found = rows.where(condition).agg(F.count("*"), F.coalesce(F.sum(digest), F.lit(0))).head()
-    assert found is not None
-    return [str(found[0]), str(found[1])]
+    sums = rows.where(condition).agg(F.count("*"), F.coalesce(F.sum(digest), F.lit(0))).head()
+    assert sums is not None
+    return [str(sums[0]), str(sums[1])]
 
 
 @dataclass(frozen=True)
 class Versions:
-    """What every row of a plan carries."""
+    """The versions that every row of a plan carries."""
 
     plan_version: str
     config_hash: str
@@ -62,36 +65,37 @@ class Versions:
 
     @property
     def treated(self) -> str:
-        """The arm of the users that are planned for."""
+        """The arm of the users whose sends are planned."""
         return FALLBACK if self.model_version == BASELINE else TREATMENT
 
     def on(self, rows: DataFrame) -> DataFrame:
+        """Return the rows with one column per version."""
         for name, value in vars(self).items():
             rows = rows.withColumn(name, F.lit(value))
         return rows
 
 
 def of_scores(night: Night) -> Versions:
-    """The versions that score_slots settled for this plan_date.
+    """Return the versions that score_slots recorded for this plan_date.
 
-    Raises InputNotReady where it has not run, ConfigError where the settings changed since.
+    Raise InputNotReady where score_slots has not run, or where the settings changed since.
     """
-    found = _run_of(night, "score_slots")
-    if found is None:
+    run = _run_of(night, "score_slots")
+    if run is None:
         raise InputNotReady(f"no slot scores for {night.plan_date}: run score_slots first")
-    facts = json.loads(found["facts"])
+    facts = json.loads(run["facts"])
     if facts["config_hash"] != night.config_hash:
         raise InputNotReady(
             f"the slot scores of {night.plan_date} were made under other settings "
             f"(config {facts['config_hash']}, now {night.config_hash}): run score_slots again"
         )
-    return Versions(found["plan_version"], night.config_hash, facts["model_version"])
+    return Versions(run["plan_version"], night.config_hash, facts["model_version"])
 
 
 def facts_of(night: Night, stage: str) -> dict[str, object]:
-    """What the last run of a stage on this plan date says of itself; empty where it has not run."""
-    found = _run_of(night, stage)
-    return {} if found is None else dict(json.loads(found["facts"]))
+    """Return the facts that the last run of a stage on this plan date recorded; empty where it has not run."""
+    run = _run_of(night, stage)
+    return {} if run is None else dict(json.loads(run["facts"]))
 
 
 def _run_of(night: Night, stage: str) -> Row | None:
@@ -100,13 +104,13 @@ def _run_of(night: Night, stage: str) -> Row | None:
 
 
 def require_version(night: Night, plan_version: str, *tables: str) -> None:
-    """Raises InputNotReady where rows of the night in one of `tables` belong to another plan version.
+    """Raise InputNotReady where rows of the night in one of `tables` belong to another plan version.
 
-    A stage that was stopped, or run again alone, leaves a night half old: no later stage mixes the halves.
+    A stage that was stopped, or run again alone, leaves tables of two versions. No later stage may mix them.
     """
-    other = F.col("plan_version") != F.lit(plan_version)
+    is_other = F.col("plan_version") != F.lit(plan_version)
     rows = [
-        night.lake.read(name, night.plan_date).where(other).select(F.lit(name).alias("name"), "plan_version")
+        night.lake.read(name, night.plan_date).where(is_other).select(F.lit(name).alias("name"), "plan_version")
         for name in tables
     ]
     stranger = reduce(DataFrame.unionByName, rows).head()
@@ -121,7 +125,7 @@ def require_version(night: Night, plan_version: str, *tables: str) -> None:
 
 
 def fingerprint(rows: Iterable[pd.DataFrame], settings: Mapping[str, BaseModel], code: Sequence[ModuleType]) -> str:
-    """32 hex digits of a training's rows, sections of the settings and code; equal ones give the same model."""
+    """Return 32 hex digits of a training's rows, settings and code; equal digits mean an equal model."""
     digest = hashlib.sha256()
     for frame in rows:
         digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
@@ -139,9 +143,9 @@ def of_training(
     tags: Mapping[str, str] = MappingProxyType({}),
     tables: Sequence[str] = LEARNT_FROM,
 ) -> Lineage:
-    """What the run of a training on this night says of itself: `mark` is its fingerprint, `label` what it predicts.
+    """Return the lineage of a training on this night; `mark` is its fingerprint, `label` the kind that it predicts.
 
-    `parameters` and `tags` are added to those that every training has; `tables` are named with their Delta versions.
+    `parameters` and `tags` are added to those of every training; the Delta versions of `tables` are recorded.
     """
     versions = {name: night.lake.version_used(name) for name in tables}
     return Lineage(

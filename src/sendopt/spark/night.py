@@ -1,4 +1,4 @@
-"""What every stage gets and gives back."""
+"""The input and the result of every stage."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sendopt.spark.engine.lake import Lake
 
 @dataclass(frozen=True)
 class Night:
-    """One plan_date on one lake with one configuration."""
+    """A plan_date with its lake, its configuration and its clock."""
 
     lake: Lake
     settings: Settings
     plan_date: date
     conf_dir: Path
     retrain: bool = False  # train even where a champion exists
-    clock: Clock | None = None  # every run of a stage has one (`sendopt.night.runtime`); a stage itself never reads one
+    clock: Clock | None = None  # set by `sendopt.night.runtime` for every stage; a stage reads no other clock
 
     @property
     def spark(self) -> SparkSession:
@@ -40,17 +40,18 @@ class Night:
 
     @property
     def now(self) -> datetime:
-        """The time that this night takes for now (UTC)."""
+        """The time that this night takes as now (UTC)."""
         return self.stated_clock.now
 
     @property
     def stated_clock(self) -> Clock:
+        """The clock of the night; raises ValueError where it was given none."""
         if self.clock is None:
             raise ValueError("this night was given no clock: Night(..., clock=Clock(now))")
         return self.clock
 
     def require_ahead(self) -> None:
-        """Raises ConfigError where the plan date is over by the night's clock."""
+        """Raise ConfigError where the plan date is over by the night's clock."""
         require_ahead(self.plan_date, timedelta(hours=self.settings.grid.horizon_hours), self.stated_clock)
 
     @property
@@ -64,9 +65,9 @@ class Night:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did: `rows_in` = `rows_out` + the sum of `dropped` wherever rows are filtered."""
+    """The result of a stage. Where it filters rows, `rows_in` = `rows_out` + the sum of `dropped`."""
 
     rows_in: int
     rows_out: int
     dropped: dict[str, int] = field(default_factory=dict)
-    facts: dict[str, object] = field(default_factory=dict)  # JSON-ready, never a user id
+    facts: dict[str, object] = field(default_factory=dict)  # ready for JSON, never a user id

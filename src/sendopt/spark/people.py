@@ -1,4 +1,4 @@
-"""The people that a night may send to, with what they allow at a point in time."""
+"""The people that a night may send to, with their consent at a point in time."""
 
 from __future__ import annotations
 
@@ -18,23 +18,30 @@ _ALLOWED = "user_id string, " + ", ".join(f"{name} array<string>" for name in _A
 
 
 def current_users(night: Night, at: datetime) -> DataFrame:
-    """Users created before `at` who have not left: the columns of `users`, with `channels`, `opted_out_categories` and
-    `opted_out_channels` as the latest statements before `at` leave them. An opt-out without a time of its own may have
-    been made at any time, so it counts in every night."""
+    """Return the users created before `at` who have not left, with their consent at `at`.
+
+    The columns are those of `users` and `opted_out_channels`; `channels`, `opted_out_categories` and
+    `opted_out_channels` follow from the latest statements before `at`. An opt-out without a time of its own may have
+    been made at any time, so it counts in every night.
+    """
     users = night.lake.read("users").where((F.col("created_at") < F.lit(at)) & ~F.coalesce("left", F.lit(False)))
     statements = (
         _statements(night, at)
         .groupBy("user_id")
-        .agg(F.collect_list(F.struct("scope", "name", "allowed", F.unix_micros("at_utc").alias("at"))).alias("said"))
+        .agg(
+            F.collect_list(F.struct("scope", "name", "allowed", F.unix_micros("at_utc").alias("at"))).alias(
+                "statements"
+            )
+        )
     )
-    asked = users.join(statements, "user_id").select(
+    with_statements = users.join(statements, "user_id").select(
         "user_id",
         "channels",
         "opted_out_categories",
         F.unix_micros(F.coalesce("stated_at", "created_at")).alias("stated_at"),
-        "said",
+        "statements",
     )
-    decided = workers.map_frames(asked, _decide, _ALLOWED).withColumnsRenamed(
+    decided = workers.map_frames(with_statements, _decide, _ALLOWED).withColumnsRenamed(
         {"channels": "_channels", "opted_out_categories": "_categories"}
     )
     return (
@@ -46,10 +53,10 @@ def current_users(night: Night, at: datetime) -> DataFrame:
 
 
 def _statements(night: Night, at: datetime) -> DataFrame:
-    """user_id, scope, name, allowed, at_utc of the statements that count at `at`.
+    """Return the statements that count at `at`: user_id, scope, name, allowed, at_utc.
 
-    An opt-out among the interactions that no statement goes with, as lakes of earlier versions hold them, is one of its
-    send's channel.
+    Lakes of earlier versions hold opt-outs among the interactions without a statement. Such an opt-out is a statement
+    on the channel of its send.
     """
     consents = night.lake.read("consents")
     known = (F.col("kind") == "opt_out") & (F.col("at_utc") < F.lit(at))
@@ -66,9 +73,13 @@ def _statements(night: Night, at: datetime) -> DataFrame:
 
 
 def _decide(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Yield the consent that follows from each row and its statements (`domain.consent.effective`)."""
     for rows in batches:
-        asked = zip(*(rows[c] for c in ("channels", "opted_out_categories", "stated_at", "said")), strict=True)
-        decided = [effective(c, o, int(at), [Statement(**s) for s in said]) for c, o, at, said in asked]
+        columns = (rows[c] for c in ("channels", "opted_out_categories", "stated_at", "statements"))
+        decided = [
+            effective(channels, opted_out, int(at), [Statement(**s) for s in statements])
+            for channels, opted_out, at, statements in zip(*columns, strict=True)
+        ]
         yield pd.DataFrame(
             {
                 "user_id": rows["user_id"],

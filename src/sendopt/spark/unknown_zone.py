@@ -1,4 +1,4 @@
-"""Users of unknown time zone in a night: the zones they may live in, and scores as a mean over these (model ¶3)."""
+"""Users of unknown time zone in a night: the zones they may live in, and their mean scores over these (model ¶3)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sendopt.domain.slots import outside, zone_or_none
 from sendopt.spark.night import Night
 
 _KEYS = ("user_id", "slot", "category", "channel")
-_SAME = ("local_hour", "p_opt_out")  # not averaged: no reading has its hour, all have the same chance of opting out
+_SAME = ("local_hour", "p_opt_out")  # not averaged: the hour differs by zone, p_opt_out is equal in all of them
 
 
 def plausible_zones(night: Night) -> Plausible:
-    """What the settings and the users of the night's features say."""
+    """Return the plausible zones by the settings and the users of the night's features."""
     by_zone = _users_by_zone(night.lake.read("user_features", night.plan_date))
     return Plausible.of(night.settings.zones.plausible, _known(by_zone))
 
@@ -27,12 +27,12 @@ def plausible_zones(night: Night) -> Plausible:
 def with_unknown(
     night: Night, users: DataFrame, score: Callable[[DataFrame], DataFrame]
 ) -> tuple[DataFrame, dict[str, object]]:
-    """(scores of all users, what became of those of unknown zone, as facts of the stage).
+    """Return (scores of all users, facts on the users of unknown zone).
 
-    `users` are the night's user_features; `score` gives user_id, slot, category, channel, local_hour, p_opt_out and
-    other numbers for rows of it, read in the zone that stands there. A user of unknown zone has the mean of those
-    numbers over the plausible zones, by their shares, NULL where one is NULL, and no local_hour; no row where no zone
-    is plausible, or where everyone's quiet hours in one or another of them leave no slot of the night.
+    `users` are rows of user_features. `score` returns user_id, slot, category, channel, local_hour, p_opt_out and other
+    numbers for such rows, by their column `timezone`. A user of unknown zone has the mean of these numbers over the
+    plausible zones, weighted by their shares (NULL where a number is NULL), and no local_hour. The user has no row
+    where no zone is plausible, or where everyone's quiet hours in the plausible zones together cover the whole night.
     """
     scored = score(users)
     by_zone = _users_by_zone(users)
@@ -51,13 +51,13 @@ def with_unknown(
     if not open_slots:
         return scored, facts
     names = [zone for zone in unknown if zone is not None]
-    lost = users.where(F.col("timezone").isNull() | F.col("timezone").isin(names))
-    readings = [(share, score(lost.withColumn("timezone", F.lit(zone)))) for zone, share in weights.items()]
+    of_unknown_zone = users.where(F.col("timezone").isNull() | F.col("timezone").isin(names))
+    readings = [(share, score(of_unknown_zone.withColumn("timezone", F.lit(zone)))) for zone, share in weights.items()]
     return scored.unionByName(_mean(readings)), facts
 
 
 def _open_slots(walls: tuple[Wall, ...], quiet: QuietHours) -> int:
-    """Slots that everyone's quiet hours leave in all plausible zones."""
+    """Return the number of slots outside everyone's quiet hours in all plausible zones."""
     if not walls:
         return 0
     if quiet.everyone is None:
@@ -79,14 +79,16 @@ def _is_unknown(zone: str | None) -> bool:
 
 
 def _mean(readings: list[tuple[float, DataFrame]]) -> DataFrame:
-    """The weighted mean by key, added in the order of the readings, so that equal inputs give equal bits (¶14)."""
+    """Return the weighted mean by key. Sums are in the order of the readings, so equal inputs give equal bits (¶14)."""
     parts = [rows.withColumns({"_n": F.lit(n), "_share": F.lit(w)}) for n, (w, rows) in enumerate(readings)]
     numbers = [c for c in readings[0][1].columns if c not in (*_KEYS, *_SAME)]
     collected = F.array_sort(F.collect_list(F.struct("_n", "_share", "p_opt_out", *numbers)))
     grouped = reduce(DataFrame.unionByName, parts).groupBy(*_KEYS).agg(collected.alias("read"))
 
     def mean(name: str) -> Column:
-        return F.aggregate("read", F.lit(0.0), lambda total, one: total + one["_share"] * one[name]).alias(name)
+        return F.aggregate("read", F.lit(0.0), lambda total, reading: total + reading["_share"] * reading[name]).alias(
+            name
+        )
 
-    nothing = F.lit(None).cast("int").alias("local_hour")
-    return grouped.select(*_KEYS, nothing, F.col("read")[0]["p_opt_out"].alias("p_opt_out"), *map(mean, numbers))
+    no_hour = F.lit(None).cast("int").alias("local_hour")
+    return grouped.select(*_KEYS, no_hour, F.col("read")[0]["p_opt_out"].alias("p_opt_out"), *map(mean, numbers))

@@ -48,7 +48,7 @@ class _Decided:
 def run(night: Night) -> StageResult:
     """Write `send_plan` of the night, and to `suppressed` what no longer may go; a refusal changes nothing.
 
-    Raises ConfigError where the plan date is over, or what is published already may not be replaced; InputNotReady
+    Raise ConfigError where the plan date is over, or what is published already may not be replaced; InputNotReady
     where the tables do not belong together; AuditError where messages do not add up.
     """
     night.require_ahead()
@@ -206,7 +206,7 @@ def _seconds(at: datetime) -> int:
 def _require_complete(night: Night, decided: _Decided, plan: DataFrame, held: DataFrame) -> tuple[int, int]:
     """(messages offered, sends planned): each is in exactly one of send_plan and suppressed; every cell was eligible.
 
-    Raises AuditError otherwise.
+    Raise AuditError otherwise.
     """
     sides = [
         decided.candidates.select(*MESSAGE).distinct().withColumn("side", F.lit(0)),

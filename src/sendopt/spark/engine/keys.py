@@ -1,4 +1,4 @@
-"""The keyed hashes of `domain.keys` as Spark columns: the same digits, held together by a test."""
+"""The keyed hashes of `domain.keys` as Spark columns; a test compares the digits of both."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pyspark.sql import functions as F
 
 
 def keyed_hash(*parts: Column | str) -> Column:
-    """32 hex digits; a str is a literal."""
+    """Return 32 hex digits of the parts; a str is a literal."""
     return F.substring(_digest(parts), 1, 32)
 
 
 def unit_interval(*parts: Column | str) -> Column:
-    """A double in [0, 1); a str is a literal."""
+    """Return a double in [0, 1), uniform over the parts; a str is a literal."""
     return F.conv(F.substring(_digest(parts), 1, 13), 16, 10).cast("double") / F.lit(16.0**13)
 
 

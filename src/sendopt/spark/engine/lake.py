@@ -156,7 +156,7 @@ class Lake:
     def overwrite(self, name: str, rows: DataFrame) -> int:
         """Number of rows that now are the whole table, put there in one atomic commit, in files of their order.
 
-        Raises ContractError where a row breaks the table's contract; nothing is written then.
+        Raise ContractError where a row breaks the table's contract; nothing is written then.
         """
         table = TABLES[name]
         rows = conform(rows, table).persist()
@@ -170,7 +170,7 @@ class Lake:
     def merge(self, name: str, rows: DataFrame) -> int:
         """Number of rows given; new keys are inserted, changed rows updated, equal ones left alone.
 
-        Raises ContractError where a row breaks the contract or two rows share a key (MERGE itself would insert both).
+        Raise ContractError where a row breaks the contract or two rows share a key (MERGE itself would insert both).
         """
         table = TABLES[name]
         rows = conform(rows, table).persist()

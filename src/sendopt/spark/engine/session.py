@@ -72,7 +72,7 @@ def _start(conf: dict[str, str]) -> None:
 def start_jvm(conf: dict[str, str], output: int | None) -> None:
     """Start this process's JVM with what it has to say going to the file descriptor `output`, if it has none yet.
 
-    Raises ConfigError where it does not start.
+    Raise ConfigError where it does not start.
     """
     if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
         return

@@ -1,7 +1,7 @@
-"""The log as of a night, and the counts of it that features are made of (model ¶16).
+"""The log as of a night, and the counts of it that features are computed from (model ¶16).
 
-`day` is a plan_date in days since 1970-01-01. Facts are dated by feature day, and a request adds up those of the days
-before it: nothing of its own feature day or later can come in. Sums are of integers, or in the order of time, so that
+`day` is a plan_date in days since 1970-01-01. Facts are dated by feature day. A request adds up the facts of the days
+before its own, so that it uses nothing of its own day or later. Sums are of integers, or in the order of time, so that
 the rows are equal to the byte whatever the number of partitions (¶14).
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sendopt.domain import slots
-from sendopt.domain.success import SuccessRule
 from sendopt.features import DAY_MICROSECONDS, SESSION_WINDOWS, WINDOWS, Rules, rules_of
+from sendopt.spark import reactions
 from sendopt.spark.engine.zones import with_local_time
 from sendopt.spark.features.fatigue import HALF_LIVES, with_fatigue
 from sendopt.spark.night import Night
@@ -29,23 +29,24 @@ _DAILY = (*_HOURLY, "weekday_sessions", "weekend_sessions", "last_send", "last_o
 
 @dataclass(frozen=True)
 class Log:
-    """What was known at the night's as_of, as far back as the first request's features look."""
+    """The log before the night's as_of, as far back as the features of the first request look."""
 
-    exposures: DataFrame  # one row a send that reached its user
+    exposures: DataFrame  # one row per send that reached its user
     sessions: DataFrame
     users: DataFrame
     days: DataFrame  # the plan dates asked for, as `day`
-    middle: int  # the day half way through them
+    middle: int  # the middle day of them
     rules: Rules
 
 
 def rules_of_night(night: Night) -> Rules:
+    """Return the rules of features by the night's settings."""
     settings = night.settings
     return rules_of(settings.grid, settings.label, settings.features, settings.fatigue)
 
 
 def read_log(night: Night, first: date) -> Log:
-    """The log that the nights from `first` to the plan_date may look back on; nothing of as_of or later is in it."""
+    """Return the log that the nights from `first` to the plan_date may use; it holds nothing of as_of or later."""
     rules = rules_of_night(night)
     since = slots.as_of(first, rules.lead_minutes) - timedelta(days=rules.history_days)
     users = night.lake.read("users").select("user_id", "timezone", "created_at")
@@ -69,85 +70,57 @@ def read_log(night: Night, first: date) -> Log:
 
 
 def _held(rows: DataFrame) -> DataFrame:
-    """The rows computed once, by user. They are read many times: planned anew each time, the plan alone would take
-    longer than the work. A checkpoint, unlike a cache, ends with the last frame that reads it."""
+    """Return the rows, computed once and partitioned by user.
+
+    They are read many times, and planning them anew would take longer than computing them. A checkpoint, unlike a
+    cache, ends with the last frame that reads it.
+    """
     partitions = int(str(rows.sparkSession.conf.get("spark.sql.shuffle.partitions")))
     return rows.repartition(partitions, "user_id").localCheckpoint()
 
 
 def exposures_of(night: Night, first: date, rules: Rules, decided: bool = False) -> DataFrame:
-    """One row a send that was sent and available: its times in microseconds, its feature days, label, local time.
+    """Return one row per send that was sent and available: times in microseconds, feature days, label, local time.
 
-    `decided`: instead one row an available decision point of kind `send`, sent or not.
+    With `decided`, return one row per available decision point of kind `send`, sent or not.
     """
+    sends = _recent_sends(night, first, rules, decided)
+    rows = with_local_time(sends, "sent_at_utc", "timezone").withColumn("sent_at", F.unix_micros("sent_at_utc"))
+    labelled = (
+        rows.join(reactions.judged(night, rows, rules.success), "send_key", "left")
+        .withColumn("mature_at", F.col("sent_at") + F.lit(rules.success.window))
+        .fillna({"label": 0, "suspected": False})
+    )
+    known = F.coalesce("outcome_known", F.lit(True))
+    unclear = F.col("suspected") | ~known
+    return labelled.select(
+        *("send_key", "user_id", "campaign_id", "channel", "category", "sent_at_utc", "pscore", "sent"),
+        unclear.alias("suspected"),
+        known.alias("outcome_known"),
+        *CELL,
+        F.weekday("local_time").alias("weekday"),
+        *("sent_at", "mature_at", "open_at", "label"),
+        _feature_day(F.col("sent_at"), rules).alias("sent_day"),
+        _feature_day(F.when(~unclear, F.col("mature_at")), rules).alias("mature_day"),
+        _feature_day(F.when(~unclear, F.col("open_at")), rules).alias("open_day"),
+        F.unix_date(F.to_date("sent_at_utc")).cast("bigint").alias("day"),
+    )
+
+
+def _recent_sends(night: Night, first: date, rules: Rules, decided: bool) -> DataFrame:
+    """Return the sends (or decision points) that features, labels and fatigue of the nights from `first` on look at."""
     lookback = max(
         timedelta(days=rules.history_days, hours=rules.success.window_hours),
         timedelta(hours=HALF_LIVES * rules.half_life_hours),
     )
-    since = slots.as_of(first, rules.lead_minutes) - lookback
-    before = F.lit(night.as_of)
-    wanted = (F.col("decision_kind") == "send") if decided else F.col("sent")
-    sends = night.lake.read("sends").where(
-        wanted & F.col("available") & (F.col("sent_at_utc") >= F.lit(since)) & (F.col("sent_at_utc") < before)
-    )
-    sent_at, mature_at, open_at = F.col("sent_at"), F.col("mature_at"), F.col("open_at")
-    known = F.coalesce("outcome_known", F.lit(True))
-    unclear = F.col("suspected") | ~known
-    rows = with_local_time(sends, "sent_at_utc", "timezone").withColumn("sent_at", F.unix_micros("sent_at_utc"))
-    return (
-        rows.join(_reactions(night, rows, rules.success), "send_key", "left")
-        .withColumn("mature_at", sent_at + F.lit(rules.success.window))
-        .fillna({"label": 0, "suspected": False})
-        .select(
-            *(
-                "send_key",
-                "user_id",
-                "campaign_id",
-                "channel",
-                "category",
-                "sent_at_utc",
-                "pscore",
-                "sent",
-            ),
-            unclear.alias("suspected"),
-            known.alias("outcome_known"),
-            *CELL,
-            F.weekday("local_time").alias("weekday"),
-            *("sent_at", "mature_at", "open_at"),
-            "label",
-            _feature_day(sent_at, rules).alias("sent_day"),
-            _feature_day(F.when(~unclear, mature_at), rules).alias("mature_day"),
-            _feature_day(F.when(~unclear, open_at), rules).alias("open_day"),
-            F.unix_date(F.to_date("sent_at_utc")).cast("bigint").alias("day"),
-        )
-    )
-
-
-def _reactions(night: Night, sends: DataFrame, rule: SuccessRule) -> DataFrame:
-    """One row a send that anyone or anything reacted to: label (0 or 1), suspected, and a person's first time."""
-    known = night.lake.read("interactions").where(
-        F.col("kind").isin(*rule.kinds) & (F.col("at_utc") < F.lit(night.as_of))
-    )
-    sent, at = F.col("sent_at"), F.col("at")
-    alike = F.count("*").over(Window.partitionBy("user_id", "kind", F.floor(at / 1_000_000)))
-    flagged = F.coalesce("machine", F.lit(False))
-    person, within = ~F.col("by_machine"), rule.in_window(sent, at)
-    return (
-        known.select("send_key", "kind", F.unix_micros("at_utc").alias("at"), flagged.alias("flagged"))
-        .join(sends.select("send_key", "user_id", "sent_at"), "send_key")
-        .where(rule.belongs(sent, at))
-        .withColumn("by_machine", rule.machine(sent, at, alike, F.col("flagged")))
-        .groupBy("send_key")
-        .agg(
-            F.max(within.cast("int")).alias("label"),
-            (F.max("by_machine") & ~F.max(person & within)).alias("suspected"),
-            F.min(F.when(person, at)).alias("open_at"),
-        )
-    )
+    since = F.lit(slots.as_of(first, rules.lead_minutes) - lookback)
+    kind = (F.col("decision_kind") == "send") if decided else F.col("sent")
+    at = F.col("sent_at_utc")
+    return night.lake.read("sends").where(kind & F.col("available") & (at >= since) & (at < F.lit(night.as_of)))
 
 
 def user_counts(log: Log, requests: DataFrame) -> DataFrame:
-    """Counts in the windows before each request, and the last send, open and session in its history."""
+    """Return counts in the windows before each request, and the last send, open and session in its history."""
     sent, one = log.exposures, F.lit(1)
     part = {"weekday_sessions": F.when(~F.col("weekend"), 1), "weekend_sessions": F.when(F.col("weekend"), 1)}
     daily = (
@@ -175,18 +148,19 @@ def user_counts(log: Log, requests: DataFrame) -> DataFrame:
 
 
 def _facts(rows: DataFrame, day: str, names: Sequence[str], *kept: Column, **values: Column) -> DataFrame:
-    """user_id, `day` (the feature day in the column of that name), `kept` and `names` of the rows that have a day.
+    """Return user_id, day, `kept` and `names` of the rows whose column `day` (a feature day) is not NULL.
 
-    Of `names`, those without a value are NULL, so that facts of several kinds can be put below each other.
+    Names without a value are NULL, so that facts of several kinds can be united.
     """
-    found = (values.get(name, F.lit(None)).cast("bigint").alias(name) for name in names)
-    return rows.where(F.col(day).isNotNull()).select("user_id", F.col(day).alias("day"), *kept, *found)
+    columns = (values.get(name, F.lit(None)).cast("bigint").alias(name) for name in names)
+    return rows.where(F.col(day).isNotNull()).select("user_id", F.col(day).alias("day"), *kept, *columns)
 
 
 def _pairs(requests: DataFrame, facts: DataFrame, rules: Rules, concerned: Column) -> DataFrame:
-    """Each request with each fact of its user's history that concerns it; `age` in days is 1 on the last day it sees.
+    """Return each request with each fact of its user's history that meets `concerned`.
 
-    Pairs are many, yet they stream into sums: measured, that costs less than sliding windows over the same rows.
+    `age` is in days; it is 1 for facts of the last day that the request uses. The pairs are many, but they stream into
+    sums: measured, that costs less than sliding windows over the same rows.
     """
     past = facts.withColumnRenamed("user_id", "_user").withColumnRenamed("day", "_day")
     age = F.col("day") - F.col("_day")
@@ -199,14 +173,14 @@ def _sum_where(condition: Column, value: Column) -> Column:
 
 
 def fatigue_points(log: Log, requests: DataFrame) -> DataFrame:
-    """user_id, day, fatigue_points of each request."""
+    """Return user_id, day and fatigue_points of each request."""
     sends = log.exposures.select("user_id", F.col("sent_at").alias("at"), "channel")
-    asked = requests.withColumn("at", as_of_microseconds(F.col("day"), log.rules))
-    return with_fatigue(asked, sends, log.rules, as_of_microseconds(F.lit(log.middle), log.rules)).drop("at")
+    moments = requests.withColumn("at", as_of_microseconds(F.col("day"), log.rules))
+    return with_fatigue(moments, sends, log.rules, as_of_microseconds(F.lit(log.middle), log.rules)).drop("at")
 
 
 def user_hour_counts(log: Log, requests: DataFrame) -> DataFrame:
-    """Counts over the history of each request (user_id, day, local_hour, weekend), as `_hour_sums` names them."""
+    """Return counts over the history of each request (user_id, day, local_hour, weekend), named as in `_hour_sums`."""
     facts = _hour_facts(log.exposures, "mature_day", mature=F.lit(1), successes=F.col("label")).unionByName(
         _hour_facts(log.sessions, "day", sessions=F.lit(1))
     )
@@ -215,7 +189,7 @@ def user_hour_counts(log: Log, requests: DataFrame) -> DataFrame:
 
 
 def hour_counts(log: Log) -> DataFrame:
-    """Counts over the history and all users of each (day, local_hour, weekend), as `_hour_sums` names them."""
+    """Return counts over the history and all users of each (day, local_hour, weekend), named as in `_hour_sums`."""
     facts = (
         _hour_facts(log.exposures, "mature_day", mature=F.lit(1), successes=F.col("label"))
         .unionByName(_hour_facts(log.exposures, "sent_day", sends=F.lit(1)))
@@ -230,19 +204,19 @@ def hour_counts(log: Log) -> DataFrame:
 
 
 def every_cell(log: Log) -> DataFrame:
-    """(day, local_hour, weekend): 48 rows a day asked for."""
+    """Return (day, local_hour, weekend), 48 rows per day of the log."""
     hours = F.explode(F.sequence(F.lit(0), F.lit(23))).alias("local_hour")
     return log.days.select("day", hours).select("*", F.explode(F.array(F.lit(False), F.lit(True))).alias("weekend"))
 
 
 def _hour_facts(rows: DataFrame, day: str, **counts: Column) -> DataFrame:
-    """The rows of known local time as facts of their hour."""
+    """Return the rows of known local time as facts of their hour."""
     known = rows.where(F.col("local_hour").isNotNull())
     return _facts(known, day, _HOURLY, F.col("local_hour").alias("_hour"), F.col("weekend").alias("_weekend"), **counts)
 
 
 def _apart() -> Column:
-    """Hours from the request's to the fact's, forward, 0 to 23."""
+    """Return the hours from the request's hour forward to the fact's, 0 to 23."""
     return F.pmod(F.col("_hour") - F.col("local_hour"), F.lit(24))
 
 
@@ -251,20 +225,23 @@ def _near() -> Column:
 
 
 def _ninths() -> Column:
-    """How many ninths a session counts for the request's hour."""
+    """Return how many ninths a session counts for the request's hour: 3, 2 or 1 within two hours, else 0."""
     apart = F.least(_apart(), 24 - _apart())
     return F.greatest(3 - apart, F.lit(0))
 
 
 def _hour_sums(*names: str) -> list[Column]:
-    """`names` added up where a fact's hour and part of the week are the request's; `near_*` over the hours before and
-    after too, with weekdays and weekends pooled; `session_ninths` in ninths of sessions within two hours, pooled, and
-    `part_session_ninths` of the request's part of the week."""
+    """Return the sums over the facts of a request.
+
+    `names` are summed over the facts of the request's hour and part of the week (weekdays or weekend). `near_*` are
+    summed over that hour, the one before and the one after, with weekdays and weekends pooled. `session_ninths` is the
+    number of ninths of sessions within two hours, pooled; `part_session_ninths` that of the request's part of the week.
+    """
     part = F.col("_weekend") == F.col("weekend")
-    own = (F.col("_hour") == F.col("local_hour")) & part
+    same_hour = (F.col("_hour") == F.col("local_hour")) & part
     ninths = F.col("sessions") * _ninths()
     return [
-        *(_sum_where(own, F.col(name)).alias(name) for name in names),
+        *(_sum_where(same_hour, F.col(name)).alias(name) for name in names),
         _sum_where(_near(), F.col("mature")).alias("near_mature"),
         _sum_where(_near(), F.col("successes")).alias("near_successes"),
         _sum_where(F.lit(True), ninths).alias("session_ninths"),
@@ -273,15 +250,16 @@ def _hour_sums(*names: str) -> list[Column]:
 
 
 def _feature_day(at: Column, rules: Rules) -> Column:
-    """The day whose night is the last that does not see time `at` (microseconds); NULL where it is NULL."""
+    """Return the day of the last night whose as_of is not after `at` (microseconds); NULL where `at` is NULL."""
     shifted = at + F.lit(rules.lead_minutes * 60_000_000)
     return ((shifted - F.pmod(shifted, F.lit(DAY_MICROSECONDS))) / DAY_MICROSECONDS).cast("bigint")
 
 
 def as_of_microseconds(day: Column, rules: Rules) -> Column:
-    """as_of of a plan_date given in days, in microseconds."""
+    """Return as_of, in microseconds, of a plan_date given in days."""
     return day * F.lit(DAY_MICROSECONDS) - F.lit(rules.lead_minutes * 60_000_000)
 
 
 def day_number(plan_date: date) -> int:
+    """Return the plan_date in days since 1970-01-01."""
     return (plan_date - _EPOCH).days

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -94,46 +95,62 @@ def _struct(scope: str, name: Column) -> Column:
 def of_users(
     lake: Lake, mapping: SourceMapping, rows: DataFrame, received_utc: datetime, known: Known
 ) -> Iterator[DataFrame]:
-    """What people's rows state beyond themselves.
+    """Yield the statements of people's rows that the table `users` does not hold.
 
-    A refused row still withdraws: the configured channels that it does not list and the categories that it refuses. A
-    row without a time of its own states as of this ingestion what it grants and withdraws that the one before did not.
+    A refused row still withdraws the configured channels that it does not list and the categories that it refuses. A
+    row without a time of its own states, as of this ingestion, what it grants or withdraws beyond the row before.
     """
+    for part in (*_of_refused(mapping, rows, known), *_of_undated(lake, rows, received_utc)):
+        yield part.rows.select(
+            "user_id",
+            F.lit(part.scope).alias("scope"),
+            F.explode(part.names).alias("name"),
+            part.statement.alias("statement"),
+            F.lit(part.allowed).alias("allowed"),
+            F.lit(received_utc).alias("at_utc"),
+            F.lit(True).alias("at_imputed"),
+            F.lit(mapping.source).alias("source"),
+        )
+
+
+class _Part(NamedTuple):
+    """Statements of one scope: each of `names` (an array per row) is allowed or not; `statement` is their key."""
+
+    scope: str
+    names: Column
+    allowed: bool
+    rows: DataFrame
+    statement: Column
+
+
+def _of_refused(mapping: SourceMapping, rows: DataFrame, known: Known) -> list[_Part]:
+    """Return what the refused rows withdraw."""
     refused = rows.where(
         F.col("reason").isNotNull() & (F.col("reason") != "duplicate_user") & F.col("user_id").isNotNull()
     )
-    dated = F.coalesce(F.col("file_date").cast("string"), F.lit(""))
-    own = keyed_hash("raw", F.col("raw"), dated)
-    anew = keyed_hash("anew", F.col("raw"), F.lit(received_utc).cast("string"))
-    listed = "channels" in mapping.tables["users"].columns
-    withheld = F.array_except(
-        F.array(*map(F.lit, known.channels)).cast("array<string>"), F.coalesce("channels", _none())
-    )
-    parts = [(CATEGORY, F.coalesce("opted_out_categories", _none()), False, refused, own)]
-    if listed and known.channels:
-        parts.append((CHANNEL, withheld, False, refused, own))
+    statement = keyed_hash("raw", F.col("raw"), F.coalesce(F.col("file_date").cast("string"), F.lit("")))
+    parts = [_Part(CATEGORY, F.coalesce("opted_out_categories", _none()), False, refused, statement)]
+    if "channels" in mapping.tables["users"].columns and known.channels:
+        configured = F.array(*map(F.lit, known.channels)).cast("array<string>")
+        withheld = F.array_except(configured, F.coalesce("channels", _none()))
+        parts.append(_Part(CHANNEL, withheld, False, refused, statement))
+    return parts
+
+
+def _of_undated(lake: Lake, rows: DataFrame, received_utc: datetime) -> list[_Part]:
+    """Return what the accepted rows without a time of their own change against the lake's rows."""
     old = lake.read("users").select(
         "user_id", F.col("channels").alias("_channels"), F.col("opted_out_categories").alias("_categories")
     )
     undated = F.col("updated_at").isNull() & F.col("file_date").isNull()
     changed = rows.where(F.col("reason").isNull() & undated).join(old, "user_id")
-    parts += [
-        (CHANNEL, F.array_except("channels", "_channels"), True, changed, anew),
-        (CHANNEL, F.array_except("_channels", "channels"), False, changed, anew),
-        (CATEGORY, F.array_except("_categories", "opted_out_categories"), True, changed, anew),
-        (CATEGORY, F.array_except("opted_out_categories", "_categories"), False, changed, anew),
+    statement = keyed_hash("anew", F.col("raw"), F.lit(received_utc).cast("string"))
+    return [
+        _Part(CHANNEL, F.array_except("channels", "_channels"), True, changed, statement),
+        _Part(CHANNEL, F.array_except("_channels", "channels"), False, changed, statement),
+        _Part(CATEGORY, F.array_except("_categories", "opted_out_categories"), True, changed, statement),
+        _Part(CATEGORY, F.array_except("opted_out_categories", "_categories"), False, changed, statement),
     ]
-    for scope, names, allowed, of, statement in parts:
-        yield of.select(
-            "user_id",
-            F.lit(scope).alias("scope"),
-            F.explode(names).alias("name"),
-            statement.alias("statement"),
-            F.lit(allowed).alias("allowed"),
-            F.lit(received_utc).alias("at_utc"),
-            F.lit(True).alias("at_imputed"),
-            F.lit(mapping.source).alias("source"),
-        )
 
 
 def _none() -> Column:

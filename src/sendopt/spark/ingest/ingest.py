@@ -63,9 +63,9 @@ class _Work:
 
 
 def run(night: Night) -> StageResult:
-    """Ingests every source of `settings.sources`; rows are raw rows, `dropped` those in quarantine by reason.
+    """Ingest every source of `settings.sources`; rows are raw rows, `dropped` those in quarantine by reason.
 
-    Raises InputNotReady where a source's input has not arrived, ContractError where a file does not fit its mapping or
+    Raise InputNotReady where a source's input has not arrived, ContractError where a file does not fit its mapping or
     too much of it cannot be read.
     """
     total = StageResult(0, 0)
@@ -86,7 +86,7 @@ def ingest(
     """Rows read, accepted and quarantined by reason; `facts["tables"]` says so per table, outcomes of sends apart.
 
     `source` is the file or folder of raw logs. A time later than `received_utc` + 1 hour is refused.
-    Raises InputNotReady naming a missing file, ContractError where a file cannot be read or lacks a mapped column,
+    Raise InputNotReady naming a missing file, ContractError where a file cannot be read or lacks a mapped column,
     where more rows or outcomes are refused than `settings.ingest` allows (only the quarantine is written then), or
     where rows would be lost (in = out + quarantined is checked for each table).
     """
@@ -164,7 +164,7 @@ def _users(work: _Work, log: RawLog) -> None:
 
 
 def _count_leavers(work: _Work, accepted: DataFrame) -> None:
-    """Raises ContractError where so many would leave that the snapshot is probably cut."""
+    """Raise ContractError where so many would leave that the snapshot is probably cut."""
     left = accepted.where("left").count()
     work.counts["users"].left = accepted.count() - work.counts["users"].rows_out
     people = work.lake.read("users").where((F.col("source") == work.mapping.source) & ~F.coalesce("left", F.lit(False)))

@@ -59,7 +59,7 @@ def columns_of(table: str) -> dict[str, str]:
 def read_raw(spark: SparkSession, reading: Reading, source: Path) -> RawLog:
     """The typed rows of a table, held by Spark (the caller unpersists `rows`).
 
-    Raises InputNotReady where no file is there, ContractError where a file cannot be read or does not fit the mapping.
+    Raise InputNotReady where no file is there, ContractError where a file cannot be read or does not fit the mapping.
     """
     files, empty = filled_files(reading, source)
     columns = columns_of(reading.table)

@@ -1,5 +1,4 @@
-"""Stage measure: what the last night whose windows are over has brought, by arm; what timing gained (¶15 to ¶18);
-and what drifts (¶17)."""
+"""Stage measure: outcomes of the last mature night by arm, the gain of timing (¶15 to ¶18), and drift (¶17)."""
 
 from __future__ import annotations
 
@@ -23,17 +22,17 @@ from sendopt.tracking.mlflow import MlflowTracker
 
 
 def run(night: Night) -> StageResult:
-    """Write `outcomes` and `lift` of the last mature plan date, each goal's `goal_outcomes` of its own; where none is
-    mature, say so and succeed.
+    """Write `outcomes` and `lift` of the last mature plan date, and `goal_outcomes` of each goal's last mature date.
 
-    Then look for drift (table `alerts`); what is found are the fact `warnings`, and the night stays good.
+    Where no date is mature, the fact `note` says so and the stage succeeds. Then check for drift (table `alerts`): its
+    sentences are the fact `warnings` and fail no night.
     """
     result = _measure(night)
     facts = dict(result.facts)
     if night.settings.objective.goals:
         facts["goals"] = goals.measure(night)
-    if warned := drift.look(night, MlflowTracker(night.settings.mlflow)):
-        facts["warnings"] = warned
+    if warnings := drift.look(night, MlflowTracker(night.settings.mlflow)):
+        facts["warnings"] = warnings
     return replace(result, facts=facts)
 
 
@@ -55,10 +54,10 @@ def _measure(night: Night) -> StageResult:
 
 
 def _delivered(night: Night, day: date) -> DataFrame:
-    """Every planned send of `day` with what became of it: sent, suspected, success, opted_out (0 or 1).
+    """Return every planned send of `day` with its outcome: sent, suspected, success, opted_out (0 or 1).
 
-    A success is what the model learns: none of a send whose open is suspected to be a machine's. A send that was not
-    made, and whose message a later night has planned again, belongs to that night.
+    A success is what the model learns, so a suspected send has none. A send that was not made and whose message a later
+    night has planned again belongs to that night.
     """
     log = exposures_of(night, day, rules_of_night(night)).join(
         history.planned_again(night, day), "send_key", "left_anti"
@@ -74,7 +73,7 @@ def _delivered(night: Night, day: date) -> DataFrame:
     return plan.join(log, "send_key", "left").fillna({"sent": 0, "suspected": 0, "success": 0, "opted_out": 0})
 
 
-def _outcomes(sent: DataFrame, day: object) -> DataFrame:
+def _outcomes(sent: DataFrame, day: date) -> DataFrame:
     trusted = F.col("sent") - F.col("suspected")
     return sent.groupBy("arm", "channel").agg(
         F.lit(day).alias("plan_date"),
@@ -88,7 +87,7 @@ def _outcomes(sent: DataFrame, day: object) -> DataFrame:
     )
 
 
-def _lift(planned: pd.DataFrame, night: Night, day: object) -> pd.DataFrame:
+def _lift(planned: pd.DataFrame, night: Night, day: date) -> pd.DataFrame:
     sent = planned[(planned["sent"] == 1) & (planned["suspected"] == 0)].sort_values("send_key")
     users = pd.factorize(sent["user_id"], sort=True)[0].astype("int64")
     uniform = (sent["arm"] == UNIFORM_TIME).to_numpy()
@@ -108,20 +107,20 @@ def _lift(planned: pd.DataFrame, night: Night, day: object) -> pd.DataFrame:
     return pd.DataFrame([_row(day, name, e, sent) for name, e in rates.items()])
 
 
-def _best_slots(night: Night, day: object) -> pd.DataFrame:
-    """The slot that the model values most, of each uniform-time message: what personal timing would have drawn."""
+def _best_slots(night: Night, day: date) -> pd.DataFrame:
+    """Return the slot of highest value of each uniform-time message: the one that personal timing would choose."""
     cells = night.lake.read("candidates").where((F.col("plan_date") == F.lit(day)) & F.col("eligible"))
-    mine = cells.where(F.col("arm") == UNIFORM_TIME).select("user_id", "notification_id", "slot", "value").toPandas()
-    mine = mine.sort_values(["user_id", "notification_id", "value", "slot"], ascending=[True, True, False, True])
-    best = mine.drop_duplicates(["user_id", "notification_id"])
-    start = pd.Timestamp(day)  # type: ignore[arg-type]
+    drawn = cells.where(F.col("arm") == UNIFORM_TIME).select("user_id", "notification_id", "slot", "value").toPandas()
+    drawn = drawn.sort_values(["user_id", "notification_id", "value", "slot"], ascending=[True, True, False, True])
+    best = drawn.drop_duplicates(["user_id", "notification_id"])
+    start = pd.Timestamp(day)
     minutes = best["slot"] * night.settings.grid.slot_minutes
     return best.assign(best_at_utc=start + pd.to_timedelta(minutes, unit="m"))[
         ["user_id", "notification_id", "best_at_utc"]
     ]
 
 
-def _row(day: object, metric: str, estimate: Estimate, sent: pd.DataFrame) -> dict[str, object]:
+def _row(day: date, metric: str, estimate: Estimate, sent: pd.DataFrame) -> dict[str, object]:
     return {
         "plan_date": day,
         "metric": metric,

@@ -16,6 +16,7 @@ from sendopt.domain.slots import readings, zone_or_none
 from sendopt.measurement.slot_policies import DrawnSends, offered_slots
 from sendopt.propensity.model import Model
 from sendopt.spark.engine import workers
+from sendopt.spark.engine.sampling import MILLION, sampled_users
 from sendopt.spark.features.build_features import mature_sends, with_features
 from sendopt.spark.features.feature_counts import CELL, day_number, read_log
 from sendopt.spark.night import Night
@@ -23,7 +24,6 @@ from sendopt.stats.arrays import Floats
 
 HOUR_RATE = "hour"  # the policy of the hour's popularity, read off its feature
 _SALT = "policy"
-_MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def score(night: Night, first: date, models: Mapping[str, Model]) -> Scored | No
     if not zones:
         return None
     grid = F.broadcast(_grid(night, first, zones))
-    length = night.settings.grid.slot_minutes * 60 * _MILLION
-    at = F.col("sent_at") - F.col("day") * F.lit(86_400 * _MILLION)
+    length = night.settings.grid.slot_minutes * 60 * MILLION
+    at = F.col("sent_at") - F.col("day") * F.lit(86_400 * MILLION)
     rows = with_features(
         log, sends.withColumn("drawn", F.floor(at / length).cast("int")).join(grid, ["timezone", "day"])
     )
@@ -67,8 +67,7 @@ def _at_most(sends: DataFrame, most: int) -> DataFrame:
     count = sends.count()
     if count <= most:
         return sends
-    place = F.pmod(F.xxhash64(F.lit(_SALT), "user_id"), F.lit(_MILLION))
-    return sends.where(place < int(_MILLION * most / count))
+    return sampled_users(sends, _SALT, int(MILLION * most / count))
 
 
 def _grid(night: Night, first: date, zones: list[str]) -> DataFrame:

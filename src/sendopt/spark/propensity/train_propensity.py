@@ -19,6 +19,7 @@ from sendopt.spark.engine.zones import with_local_time
 from sendopt.spark.features import build_features
 from sendopt.spark.night import Night, StageResult
 from sendopt.spark.propensity import challenge, goals, uplift
+from sendopt.spark.reactions import with_reaction
 from sendopt.tracking import Kept, Tracker
 from sendopt.tracking.mlflow import MlflowTracker
 
@@ -126,15 +127,11 @@ def _decision_points(night: Night) -> pd.DataFrame:
     )
     if points.where(~F.col("sent")).isEmpty():
         return pd.DataFrame(columns=["user_id", "local_hour", "sent", "n", "successes"])
-    known = (F.col("kind") == settings.label.kind) & (F.col("at_utc") < F.lit(night.as_of))
-    happened = night.lake.read("interactions").where(known).select("send_key", "at_utc")
-    inside = (F.col("at_utc") >= at) & (F.col("at_utc") <= at + F.lit(window))
+    local = with_local_time(points, "sent_at_utc", "timezone").where(F.col("local_hour").isNotNull())
     return (
-        with_local_time(points, "sent_at_utc", "timezone")
-        .where(F.col("local_hour").isNotNull())
-        .join(happened, "send_key", "left")
+        with_reaction(night, local, settings.label.kind, "success")
         .groupBy("user_id", "local_hour", "sent")
-        .agg(F.count("*").alias("n"), F.count_if(inside).alias("successes"))
+        .agg(F.count("*").alias("n"), F.count_if("success").alias("successes"))
         .orderBy("user_id", "local_hour", "sent")
         .toPandas()
     )
