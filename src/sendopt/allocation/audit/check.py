@@ -45,7 +45,11 @@ class Audit:
 
 @dataclass(frozen=True)
 class Worth:
-    """Value and penalty of a plan, or of one tier of it."""
+    """Value and penalty of a plan, or of one tier of it.
+
+    >>> Worth(value=10.0, penalty=2.0).objective
+    8.0
+    """
 
     value: float
     penalty: float
@@ -61,7 +65,16 @@ class Worth:
 
 
 def audit_plan(problem: Problem, chosen: Ints) -> tuple[str, ...]:
-    """Return a sentence for every rule of ¶9 that the cells `chosen` break; values play no part."""
+    """Return a sentence for every rule of ¶9 that the cells `chosen` break; values play no part.
+
+    >>> from sendopt.allocation.build import empty_problem
+    >>> from sendopt.domain.limits import SolveLimits
+    >>> problem = empty_problem(SolveLimits(capacity={"push": 5}), n_slots=24)
+    >>> audit_plan(problem, np.array([], np.int64))
+    ()
+    >>> audit_plan(problem, np.array([7]))
+    ("chosen: a row is outside the problem's cells",)
+    """
     rows = np.asarray(chosen, np.int64)
     book = _ledger_of(problem, rows)
     return (OUTSIDE,) if book is None else (*user_violations(problem, rows), *row_violations(book))
