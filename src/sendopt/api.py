@@ -1,4 +1,4 @@
-"""`sendopt.solve`: a plan with its proof from frames or files, for notebooks and for the command line."""
+"""`sendopt.solve`: from frames or files to a plan with its proof, for notebooks and for the command line."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sendopt import allocation, frames
 from sendopt.allocation import Audit, PriceCheck, Problem, Solution, Tier
 from sendopt.allocation.control import Control, Progress
 from sendopt.allocation.reasons.left_out import by_reason, left_out
+from sendopt.allocation.statuses import Method, Termination
 from sendopt.allocation.tables import columns, files
 from sendopt.allocation.tables import start_prices as starts
 from sendopt.allocation.tables.tabular import Frame
@@ -31,7 +32,11 @@ __all__ = ["Certificate", "Progress", "Result", "solve"]
 
 EXACT_GAP, EXACT_WORK = 1e-6, 600.0  # where the exact method is asked for: relative, and about seconds a program
 LARGEST_GAP = 0.1
-METHODS = {"exact": 10**9, "prices": 0, "auto": Allocation().exact_max_users}  # users up to which it is exact
+METHODS: Mapping[str, int] = {
+    Method.EXACT: 10**9,
+    Method.PRICES: 0,
+    Method.AUTO: Allocation().exact_max_users,
+}  # most users of an exact solve
 F = TypeVar("F")
 Limits = SolveLimits | Mapping[str, Any] | str | os.PathLike[str]
 Cancel = Callable[[], bool] | threading.Event
@@ -39,7 +44,7 @@ Cancel = Callable[[], bool] | threading.Event
 
 @dataclass(frozen=True)
 class Certificate:
-    """What proves how good a plan is: no plan is worth more than `bound`, in the unit of the candidates' values.
+    """The proof of a plan's quality: no plan is worth more than `bound`, in the unit of the candidates' values.
 
     `greedy` is the objective of the plan that takes sends by value, the largest first, as far as the rules allow.
     """
@@ -48,10 +53,10 @@ class Certificate:
     value: float
     penalty: float  # of minimums that are missed
     bound: float
-    gap: float  # what a better plan could still gain, as a share
-    method: str  # exact | prices
-    termination: str  # optimal | gap_reached | passes_done | work_limit | cancelled
-    cut_users: int  # whose search was cut, and who enter the bound relaxed
+    gap: float  # the gain that the bound leaves possible, as a share
+    method: Method
+    termination: Termination
+    cut_users: int  # users whose search was cut and who enter the bound relaxed
     tiers: tuple[Tier, ...]
     greedy: float
 
@@ -61,7 +66,7 @@ class Result(Generic[F]):
     """A plan that has passed the audit. Frames are of the kind that the candidates came in.
 
     `plan` has a row a send: user_id, message_id, slot. `prices` has a row a limit: row, kind, limit, used, price,
-    gain_of_10_percent. `warnings` say what of the input matched nothing. `seconds` are by phase, of the clock.
+    gain_of_10_percent. `warnings` name what of the input matched nothing. `seconds` are elapsed, by phase.
     """
 
     plan: F
@@ -78,7 +83,7 @@ class Result(Generic[F]):
 
     @cached_property
     def reasons(self) -> F:
-        """A row a message that is not sent: user_id, message_id, reason, detail (JSON). Computed when first asked for.
+        """A row a message that is not sent: user_id, message_id, reason, detail (JSON). Computed at first use.
 
         Reasons are those of docs/reasons.md; `detail` holds the slot looked at, its value and the rule's numbers.
         """
@@ -95,11 +100,11 @@ class Result(Generic[F]):
         return self._solution
 
     def check_prices(self, most: int) -> tuple[PriceCheck, ...]:
-        """What a tenth more of the `most` limits worth most really gains: each is solved again."""
+        """Return the gain from a tenth more of the `most` dearest limits; each is solved again."""
         return allocation.check_prices(self._problem, self._solution, self._settings, most)
 
     def document(self, checks: Sequence[PriceCheck] = (), reasons: bool = False) -> dict[str, Any]:
-        """What `solution.json` holds; with `reasons` also how many messages were left out for which."""
+        """Return the document of `solution.json`; with `reasons` also the number of messages by reason."""
         document = files.as_json(self._solution, self.seconds, checks, self.warnings)
         return {**document, "left_out": by_reason(self._left_out)} if reasons else document
 
@@ -194,7 +199,7 @@ def solve(
     bounds, file = _limits(limits)
     given = frames.source_of(candidates, "candidates", (*columns.CANDIDATES, *columns.CANDIDATES_MORE))
     past = None if history is None else frames.source_of(history, "history", (*columns.HISTORY, *columns.HISTORY_MORE))
-    first = starts.start_prices(_start(start_prices))
+    first = starts.start_prices(_first_prices(start_prices))
     problem, warnings = files.read_checked(given, bounds, past, Expectation(file, allow_unused, min_history_match))
     clock.lap("read")
     solution = allocation.allocate(problem, settings, Control(first, progress, _asked(cancel), greedy=True))
@@ -220,21 +225,27 @@ def solve(
 def _settings(method: str, gap: float | None) -> Allocation:
     if method not in METHODS:
         raise ConfigError(f"--method: got {method!r}, expected exact, prices or auto")
-    work = EXACT_WORK if method == "exact" else Allocation().exact_work
+    work = EXACT_WORK if method == Method.EXACT else Allocation().exact_work
     return Allocation(exact_max_users=METHODS[method], exact_work=work, relative_gap=relative_gap(gap, method))
 
 
 def relative_gap(gap: float | None, method: str) -> float:
-    """The gap at which a search may stop: `gap`, or that of the method; ConfigError (exit 2) for no such share."""
+    """Return the gap at which a search may stop: `gap`, or that of the method where it is None.
+
+    Raises ConfigError (exit 2) for a gap that is no share from 0 to 0.1.
+
+    >>> relative_gap(None, "exact"), relative_gap(0.02, "auto")
+    (1e-06, 0.02)
+    """
     if gap is None:
-        return EXACT_GAP if method == "exact" else Allocation().relative_gap
+        return EXACT_GAP if method == Method.EXACT else Allocation().relative_gap
     if isinstance(gap, bool) or not isinstance(gap, int | float) or not 0 <= gap <= LARGEST_GAP:
         raise ConfigError(f"--gap: got {gap!r}, expected a share of the objective from 0 to {LARGEST_GAP:g}")
     return float(gap)
 
 
 def _limits(limits: Limits) -> tuple[SolveLimits, Path | None]:
-    """(the limits, the file that they stand in)."""
+    """Return (the limits, the file that holds them)."""
     if isinstance(limits, SolveLimits):
         return limits, None
     if isinstance(limits, Mapping):
@@ -245,7 +256,7 @@ def _limits(limits: Limits) -> tuple[SolveLimits, Path | None]:
     raise ConfigError(f"limits: got {type(limits).__name__}, expected a dict, SolveLimits or the path of a YAML file")
 
 
-def _start(given: Any) -> Mapping[str, float] | Path | Frame | None:
+def _first_prices(given: Any) -> Mapping[str, float] | Path | Frame | None:
     if isinstance(given, Result):
         return {p.row: p.price for p in given.solution.prices}
     if given is None or isinstance(given, Mapping):

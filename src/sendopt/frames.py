@@ -1,6 +1,6 @@
-"""Frames of pandas, polars and Arrow: into the tables that a solve reads, and results back into the kind that came.
+"""Convert frames of pandas, polars and Arrow to the tables of a solve, and results back to the caller's kind of frame.
 
-polars is not needed: it hands its columns over through Arrow's C stream, as any other library of frames may.
+polars need not be installed: frames pass their columns through Arrow's C stream, as any other library may.
 """
 
 from __future__ import annotations
@@ -30,9 +30,16 @@ class ArrowStream(Protocol):
 
 
 def source_of(data: object, name: str, wanted: Collection[str]) -> Path | Frame:
-    """`data` as a solve reads it: the path of a file, or a frame called `name`, with the columns `wanted` of it.
+    """Return `data` as a solve reads it: the path of a file, or a `Frame` `name` with its columns among `wanted`.
 
     Raises ContractError (exit 3) for anything else, and for a column whose values are of several kinds.
+
+    >>> users = pd.DataFrame({"User_ID": ["ann", "bob"], "age": [31, 42]})
+    >>> frame = source_of(users, "candidates", ["user_id"])
+    >>> frame.table.column_names, frame.columns
+    (['User_ID'], ('User_ID', 'age'))
+    >>> source_of("candidates.parquet", "candidates", ["user_id"]).name
+    'candidates.parquet'
     """
     if isinstance(data, str | os.PathLike):
         return Path(os.fspath(data))
@@ -44,10 +51,10 @@ def source_of(data: object, name: str, wanted: Collection[str]) -> Path | Frame:
 
 
 def maker_for(data: object) -> Made:
-    """Makes results of the kind of `data`: pandas, polars, or else a pyarrow table, which all of them can read."""
+    """Return the function that makes results of the kind of `data`: pandas, polars, or else a pyarrow table."""
     if isinstance(data, pd.DataFrame):
         return _to_pandas
-    polars = sys.modules.get("polars")  # who has a polars frame has loaded it
+    polars = sys.modules.get("polars")  # a polars frame exists only where polars is loaded
     if polars is not None and isinstance(data, polars.DataFrame):
         return polars.from_arrow  # type: ignore[no-any-return]
     return _as_it_is
@@ -79,7 +86,7 @@ def _of_stream(data: object, name: str, wanted: Collection[str]) -> Frame:
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text in the one form that the readers know."""
+    """Return text as plain Arrow strings, which the readers know."""
     kind = column.type
     if pa.types.is_dictionary(kind) and any(is_view(kind.value_type) for is_view in _VIEWS):
         return column.cast(kind.value_type).cast(pa.string())

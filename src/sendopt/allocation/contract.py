@@ -17,7 +17,7 @@ from sendopt.stats.arrays import Flags, Ints
 
 
 def require_sound(problem: Problem) -> None:
-    """Nothing, or ContractError (exit 3) naming array, count and rows; InfeasibleError (exit 4) naming limits."""
+    """Raise ContractError (exit 3) naming array, count and rows, or InfeasibleError (exit 4) naming limits."""
     require_feasible(problem.limits)
     if problem.slot_minutes < 1 or problem.n_slots < 1:
         raise ContractError(
@@ -47,7 +47,7 @@ def require_sound(problem: Problem) -> None:
 
 
 def canonical(problem: Problem) -> tuple[Problem, Ints]:
-    """(the same problem in one order whatever the input's, row of the input's cells for each of its cells)."""
+    """Return (the problem in an order that the input's does not change, row of the input's cells for each cell)."""
     users = np.argsort(np.array([str(u) for u in problem.users], dtype=str), kind="stable")
     user_rank = _inverse(users)
     m = problem.messages
@@ -74,15 +74,15 @@ def canonical(problem: Problem) -> tuple[Problem, Ints]:
 
 
 def require_feasible(limits: Limits) -> None:
-    """Nothing, or InfeasibleError (exit 4) naming limits that contradict each other whatever is sent."""
+    """Raise InfeasibleError (exit 4) naming limits that contradict each other whatever is sent."""
     contradictory = [
         f"campaigns.{name}: min_sends {c.min_sends} > max_sends {c.max_sends}"
         for name, c in sorted(limits.campaigns.items())
         if c.max_sends is not None and c.min_sends > c.max_sends
     ]
-    told: dict[tuple[str, int | None, str | None], str] = {}
+    first_name: dict[tuple[str, int | None, str | None], str] = {}
     for name, cap in sorted(limits.caps.items()):
-        first = told.setdefault((cap.scope, cap.window_minutes, cap.calendar), name)
+        first = first_name.setdefault((cap.scope, cap.window_minutes, cap.calendar), name)
         if limits.caps[first].max != cap.max:
             both = f"caps.{first}: max {limits.caps[first].max} and caps.{name}: max {cap.max}"
             contradictory.append(f"{both} for the same scope and window")
@@ -108,7 +108,7 @@ def _outside(index: Ints, size: int) -> Flags:
 
 
 def _repeats(*keys: NDArray[Any]) -> Flags:
-    """True in all rows but the first of each combination."""
+    """Return True in all rows but the first of each combination."""
     codes = np.zeros(len(keys[0]), np.int64)
     for key in keys:
         code, names = pd.factorize(key)

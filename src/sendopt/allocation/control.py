@@ -43,12 +43,12 @@ class Control:
         return self.cancel is not None and self.cancel()
 
     def report(self, progress: Progress) -> None:
-        """Tell the caller, if one listens."""
+        """Pass `progress` to the caller's function, if there is one."""
         if self.progress is not None:
             self.progress(progress)
 
     def start(self, rows: Rows) -> Floats | None:
-        """(R,) the prices to start from; None where none is given for any of `rows`."""
+        """Return the prices (R,) to start from; None where none of `rows` has one."""
         if not any(name in self.start_prices for name in rows.names):
             return None
         return np.array([float(self.start_prices.get(name, 0.0)) for name in rows.names])

@@ -57,7 +57,30 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What may be sent and what bounds it. `users` has shape (U,); slot i starts i * slot_minutes after plan start."""
+    """The messages that may be sent, with limits and history. `users` has shape (U,).
+
+    Slot i starts i * slot_minutes after plan start.
+
+    >>> import numpy as np
+    >>> from sendopt.domain.limits import Limits
+    >>> text = lambda *words: np.array(words, object)
+    >>> problem = Problem(
+    ...     slot_minutes=60,
+    ...     n_slots=24,
+    ...     users=text("ann"),
+    ...     messages=Messages(
+    ...         user=np.array([0]), message_id=text("m1"), campaign=text("sale"), channel=text("push"),
+    ...         category=text("shop"), exclusive_group=text(""), tier=np.array([1]),
+    ...     ),
+    ...     cells=Cells(
+    ...         message=np.array([0, 0]), slot=np.array([9, 18]), value=np.array([0.2, 0.3]),
+    ...         p_opt_out=np.zeros(2), cost=np.zeros(2), local_day=np.zeros(2, np.int64),
+    ...     ),
+    ...     limits=Limits(capacity={"push": 1}),
+    ... )
+    >>> len(problem.cells.slot), len(problem.history.user)
+    (2, 0)
+    """
 
     slot_minutes: int
     n_slots: int

@@ -19,6 +19,7 @@ from sendopt.allocation.audit.tiers import as_planned, tier_numbers
 from sendopt.allocation.audit.user_rules import broken_rules
 from sendopt.allocation.problem import Problem
 from sendopt.allocation.solution import Price, Solution, Tier
+from sendopt.allocation.statuses import Proof
 from sendopt.errors import AuditError
 from sendopt.stats.arrays import Ints
 
@@ -29,7 +30,7 @@ OUTSIDE = "chosen: a row is outside the problem's cells"
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit found. `weak_bound` is D(prices) of ¶11: no plan of this problem has a larger objective."""
+    """The result of the audit. `weak_bound` is D(prices) of ¶11: no plan of this problem has a larger objective."""
 
     violations: tuple[str, ...]  # one sentence each: rule, row, count; never a user id
     value: float
@@ -44,7 +45,11 @@ class Audit:
 
 @dataclass(frozen=True)
 class Worth:
-    """What a plan, or one tier of it, is worth."""
+    """Value and penalty of a plan, or of one tier of it.
+
+    >>> Worth(value=10.0, penalty=2.0).objective
+    8.0
+    """
 
     value: float
     penalty: float
@@ -60,20 +65,29 @@ class Worth:
 
 
 def audit_plan(problem: Problem, chosen: Ints) -> tuple[str, ...]:
-    """Sentences for every rule of ¶9 that the cells `chosen` break; empty for a feasible plan. Values play no part."""
+    """Return a sentence for every rule of ¶9 that the cells `chosen` break; values play no part.
+
+    >>> from sendopt.allocation.build import empty_problem
+    >>> from sendopt.domain.limits import SolveLimits
+    >>> problem = empty_problem(SolveLimits(capacity={"push": 5}), n_slots=24)
+    >>> audit_plan(problem, np.array([], np.int64))
+    ()
+    >>> audit_plan(problem, np.array([7]))
+    ("chosen: a row is outside the problem's cells",)
+    """
     rows = np.asarray(chosen, np.int64)
     book = _ledger_of(problem, rows)
     return (OUTSIDE,) if book is None else (*user_violations(problem, rows), *row_violations(book))
 
 
 def _ledger_of(problem: Problem, rows: Ints) -> Ledger | None:
-    """The limits across users with what the plan uses of them; None where a row is no cell of the problem."""
+    """Return the limits across users with the plan's use of them; None where a row is no cell of the problem."""
     outside = (rows < 0) | (rows >= len(problem.cells.message))
     return None if outside.any() else ledger(problem, rows)
 
 
 def user_violations(problem: Problem, rows: Ints) -> tuple[str, ...]:
-    """Sentences for the rules of each user alone (¶9a to ¶9d)."""
+    """Return a sentence for each broken rule of single users (¶9a to ¶9d)."""
     return (
         *_repeated_messages(problem, rows),
         *_repeated_groups(problem, rows),
@@ -82,7 +96,7 @@ def user_violations(problem: Problem, rows: Ints) -> tuple[str, ...]:
 
 
 def audit(problem: Problem, solution: Solution) -> Audit:
-    """Every rule, value, penalty, objective, bound, gap and price row of `solution`, recomputed from `problem`."""
+    """Return the audit of `solution`: every rule, sum, bound, gap and price row, recomputed from `problem`."""
     rows = np.asarray(solution.chosen, np.int64)
     book = _ledger_of(problem, rows)
     if book is None:
@@ -107,7 +121,7 @@ def audit(problem: Problem, solution: Solution) -> Audit:
 
 
 def _tier_by_tier(problem: Problem, solution: Solution, unit: float) -> tuple[float, int, list[str]]:
-    """(what the prices prove, users whose search was cut, what is stated otherwise)."""
+    """Return (bound proven by the prices, users whose search was cut, sentences on statements that differ)."""
     violations, bounds, cut_users = [], [], 0
     if [t.tier for t in solution.tiers] != tier_numbers(problem):
         violations.append("tiers: those stated are not those of the messages")
@@ -150,13 +164,13 @@ def not_the_sum_of_tiers(solution: Solution, unit: float) -> list[str]:
 
 
 def unproven_bound(tier: Tier, unit: float) -> list[str]:
-    """What a tier's bound may not be: above what prices prove, or below it without a program that proves it (¶11)."""
+    """Return a sentence where a tier's bound is above that of its prices, or below it without a program (¶11)."""
     sentence = f"bound of tier {tier.tier}: stated {tier.bound:.9g} where prices prove {tier.bound_by_prices:.9g}"
     most = slack(tier.bound_by_prices, unit)
     off = tier.bound - tier.bound_by_prices
     if not math.isfinite(off) or off > most:
         return [sentence]
-    if tier.proof not in ("prices", "program") or (tier.proof == "prices" and -off > most):
+    if tier.proof not in list(Proof) or (tier.proof == Proof.PRICES and -off > most):
         return [f"{sentence}, with proof {tier.proof!r}"]
     return []
 
@@ -179,7 +193,7 @@ def check(problem: Problem, solution: Solution) -> Audit:
 
 
 def require_no_violation(violations: Sequence[str]) -> None:
-    """Raises AuditError (exit 7) that names the first of them and carries all."""
+    """Raise AuditError (exit 7) that names the first violations and carries all of them."""
     if not violations:
         return
     some = "; ".join(violations[:VIOLATIONS_NAMED]) + ("; …" if len(violations) > VIOLATIONS_NAMED else "")
@@ -191,7 +205,7 @@ def require_no_violation(violations: Sequence[str]) -> None:
 
 
 def slack(number: float, unit: float = 1.0) -> float:
-    """What a stated number may differ from the recomputed one; `unit` is the size of one send's part in it."""
+    """Return the largest difference allowed between stated and recomputed; `unit` is the size of one send's part."""
     return TOLERANCE * max(unit, abs(number))
 
 
@@ -220,7 +234,7 @@ def _repeated_groups(problem: Problem, rows: Ints) -> list[str]:
 
 
 def _repeats(keys: Ints) -> int:
-    """How many of the keys stand there more than once."""
+    """Return how many keys occur more than once."""
     return int((np.unique(keys, return_counts=True)[1] > 1).sum())
 
 
@@ -248,9 +262,9 @@ def misstatements(stated: Solution | Tier, true: Worth, unit: float, of_tier: st
         ("gap", stated.gap, gap_of(true.value, true.penalty, stated.bound), 1.0),
     ]
     return [
-        f"{name}{of_tier}: stated {said:.9g}, recomputed {recomputed:.9g}"
-        for name, said, recomputed, least in compared
-        if not abs(said - recomputed) <= slack(recomputed, least)
+        f"{name}{of_tier}: stated {number:.9g}, recomputed {recomputed:.9g}"
+        for name, number, recomputed, least in compared
+        if not abs(number - recomputed) <= slack(recomputed, least)
     ]
 
 
@@ -266,7 +280,7 @@ def price_violations(book: Ledger, prices: Sequence[Price], unit: float) -> list
             continue
         if not (math.isfinite(p.price) and 0 <= p.price <= row.price + slack(row.price, unit)):
             violations.append(f"prices: {p.row} has price {p.price:.9g}, outside [0, {row.price:.9g}]")
-        for name, said, true in (("limit", p.limit, row.limit), ("used", p.used, row.used)):
-            if not abs(said - true) <= slack(true):
-                violations.append(f"prices: {p.row} states {name} {said:.9g}, recomputed {true:.9g}")
+        for name, number, true in (("limit", p.limit, row.limit), ("used", p.used, row.used)):
+            if not abs(number - true) <= slack(true):
+                violations.append(f"prices: {p.row} states {name} {number:.9g}, recomputed {true:.9g}")
     return violations

@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sendopt.allocation.build import CellColumns, MessageColumns, build_problem
 from sendopt.allocation.prices.arrange import arranged
 from sendopt.allocation.prices.instance import hash_order, text_hash
-from sendopt.allocation.problem import Cells, Messages, Problem
+from sendopt.allocation.problem import Problem
 from sendopt.allocation.tables import columns, tabular
 from sendopt.allocation.tables.columns import Coded
 from sendopt.allocation.tables.files import history_of
-from sendopt.domain.limits import Limits, SolveLimits
+from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ContractError
 from sendopt.stats.arrays import Ints
 
@@ -42,7 +43,7 @@ _SCHEMA = pa.schema(  # of every bucket, whatever its cells
         ("slot", pa.list_(pa.int16())),  # columns.MOST_SLOTS is its largest
         ("value", pa.list_(pa.float64())),
         *((name, pa.list_(pa.float64())) for name in _LISTS),  # one number where all cells of the message have it
-        ("local_day", pa.list_(pa.int32())),  # null where it is not told for all
+        ("local_day", pa.list_(pa.int32())),  # null where it is not known for all
     ]
 )
 MOST_BUCKETS = 1000
@@ -50,7 +51,7 @@ MOST_BUCKETS = 1000
 
 @dataclass(frozen=True)
 class Summary:
-    """What a bucket's file says of itself."""
+    """Sizes and names of a bucket, stored in the footer of its file."""
 
     bucket: int
     buckets: int
@@ -71,7 +72,7 @@ class Summary:
 
 
 def bucket_of(users: NDArray[Any], buckets: int) -> Ints:
-    """(U,) 0 <= bucket < buckets of each user id, by the high bits of its keyed hash."""
+    """Return the bucket (U,) of each user id, 0 to `buckets` - 1, by the high bits of its keyed hash."""
     high = text_hash(users) >> np.uint64(32)
     return np.asarray((high * np.uint64(buckets)) >> np.uint64(32)).astype(np.int64)
 
@@ -87,52 +88,27 @@ def _past_of(folder: Path, bucket: int) -> Path:
 def write_bucket(
     folder: Path, bucket: int, buckets: int, cells: pa.Table, history: pa.Table | None, origin: str
 ) -> Summary:
-    """Writes the bucket of these candidates and their history, both as `columns.typed` gives them.
+    """Write the bucket of these candidates and their history, both as `columns.typed` gives them.
 
     The bytes do not depend on the order of rows. Raises ContractError, naming `origin`, for rows that contradict.
     """
     where = Path(f"{origin} (bucket {bucket + 1} of {buckets})")
     text = {name: columns.coded(cells[name]) for name in ("user_id", *_TEXTS)}
-    tier, slot = columns.numbers(cells["tier"]), columns.numbers(cells["slot"])
-    message, first = columns.messages_of(where, text, tier)
-    user = text["user_id"]
-    order, _ = arranged(
-        user.codes[first].astype(np.int64), hash_order(user.texts), text_hash(text["message_id"].at(first))
-    )
-    rows, cell_start = arranged(message, order, slot)
-    owner = np.repeat(order, np.diff(cell_start))
-    repeated = np.zeros(len(rows), bool)
-    repeated[1:] = (owner[1:] == owner[:-1]) & (np.diff(slot[rows]) == 0)
-    if repeated.any():
-        raise ContractError(
-            f"{where}: (user_id, message_id, slot) repeated in {int(repeated.sum())} of {len(rows)} rows; "
-            "repair the candidates and solve again"
-        )
-    lines, days = first[order], columns.days(cells["local_day"])
-    lists = pa.array(cell_start.astype(np.int32))
-    arrays: dict[str, pa.Array] = {name: _in_order(text[name], lines) for name in ("user_id", *_TEXTS)}
-    arrays["tier"] = pa.array(tier[lines].astype(np.int32))
-    arrays["slot"] = pa.ListArray.from_arrays(lists, pa.array(slot[rows].astype(np.int16)))
-    arrays["value"] = pa.ListArray.from_arrays(lists, pa.array(columns.numbers(cells["value"])[rows]))
-    arrays |= {name: _agreed(columns.numbers(cells[name])[rows], cell_start) for name in _LISTS}
-    told = None if days is None else pa.array(days[rows].astype(np.int32))
-    untold = pa.nulls(len(lines), pa.list_(pa.int32()))
-    arrays["local_day"] = untold if told is None else pa.ListArray.from_arrays(lists, told)
+    message, first = columns.messages_of(where, text, columns.numbers(cells["tier"]))
+    order = _in_hash_order(where, text, message, first, columns.numbers(cells["slot"]))
     if history is not None:
         history = columns.with_plain_texts(history)
         history = history.sort_by([(name, "ascending") for name in sorted(history.column_names)])
     summary = _summary(bucket, buckets, cells, text, first, history)
-    table = pa.table([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA)
-    table = table.replace_schema_metadata({_KEY: json.dumps(vars(summary))})
+    table = _table(cells, text, order).replace_schema_metadata({_KEY: json.dumps(vars(summary))})
     folder.mkdir(parents=True, exist_ok=True)
     if history is not None and history.num_rows:
         pq.write_table(history, _past_of(folder, bucket))
-    dictionaries = [name for name in table.column_names if name not in ("value", *_LISTS)]
     pq.write_table(
         table,
         path_of(folder, bucket),
         row_group_size=1 << 26,
-        use_dictionary=dictionaries,
+        use_dictionary=[name for name in table.column_names if name not in ("value", *_LISTS)],
         dictionary_pagesize_limit=1 << 30,
         write_statistics=False,
         compression="zstd",
@@ -141,14 +117,62 @@ def write_bucket(
     return summary
 
 
+@dataclass(frozen=True)
+class _Order:
+    """The rows of a bucket's candidates by hash of user and message, then by slot. M messages, C cells."""
+
+    message_rows: Ints  # (M,) first row of each message
+    cell_rows: Ints  # (C,) row of each cell
+    cell_start: Ints  # (M + 1,) first cell of each message
+
+
+def _in_hash_order(where: Path, text: Mapping[str, Coded], message: Ints, first: Ints, slot: Ints) -> _Order:
+    """Return the order in which rows are written; raise ContractError where a slot of a message is repeated.
+
+    `message` is the message of each row, `first` the first row of each message.
+    """
+    user = text["user_id"]
+    order, _ = arranged(
+        user.codes[first].astype(np.int64), hash_order(user.texts), text_hash(text["message_id"].at(first))
+    )
+    cell_rows, cell_start = arranged(message, order, slot)
+    owner = np.repeat(order, np.diff(cell_start))
+    repeated = np.zeros(len(cell_rows), bool)
+    repeated[1:] = (owner[1:] == owner[:-1]) & (np.diff(slot[cell_rows]) == 0)
+    if repeated.any():
+        raise ContractError(
+            f"{where}: (user_id, message_id, slot) repeated in {int(repeated.sum())} of {len(cell_rows)} rows; "
+            "repair the candidates and solve again"
+        )
+    return _Order(first[order], cell_rows, cell_start)
+
+
+def _table(cells: pa.Table, text: Mapping[str, Coded], order: _Order) -> pa.Table:
+    """Return one row a message with its cells as lists, in the columns of `_SCHEMA`."""
+    rows, lines, days = order.cell_rows, order.message_rows, columns.days(cells["local_day"])
+    offsets = pa.array(order.cell_start.astype(np.int32))
+
+    def lists(values: NDArray[Any]) -> pa.ListArray:
+        return pa.ListArray.from_arrays(offsets, pa.array(values))
+
+    arrays: dict[str, pa.Array] = {name: _in_order(text[name], lines) for name in ("user_id", *_TEXTS)}
+    arrays["tier"] = pa.array(columns.numbers(cells["tier"])[lines].astype(np.int32))
+    arrays["slot"] = lists(columns.numbers(cells["slot"])[rows].astype(np.int16))
+    arrays["value"] = lists(columns.numbers(cells["value"])[rows])
+    arrays |= {name: _agreed(columns.numbers(cells[name])[rows], order.cell_start) for name in _LISTS}
+    unknown = pa.nulls(len(lines), _SCHEMA.field("local_day").type)
+    arrays["local_day"] = unknown if days is None else lists(days[rows].astype(np.int32))
+    return pa.table([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+
 def _in_order(text: Coded, lines: Ints) -> pa.DictionaryArray:
-    """The names of these rows, coded by first appearance: the same whatever the codes were."""
+    """Return the names of these rows, coded by first appearance, so that the codes before do not matter."""
     codes, names = pd.factorize(text.codes[lines])
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), text.names.take(pa.array(names)))
 
 
 def _agreed(values: NDArray[Any], start: Ints) -> pa.ListArray:
-    """Lists of the numbers of each message's cells; a list of one where they are all the same."""
+    """Return the numbers of each message's cells as a list, of one number where all are equal."""
     counts = np.diff(start)
     if not len(counts):
         return pa.array([], pa.list_(pa.float64()))
@@ -210,12 +234,12 @@ def _committed(past: pa.Table) -> list[tuple[str, str, float, int, float, float]
 
 
 def user_ids(folder: Path, buckets: list[int]) -> pa.StringArray:
-    """The users of these buckets that have a candidate, each once."""
+    """Return the users of these buckets that have a candidate, each once."""
     return _ids([path_of(folder, bucket) for bucket in buckets])
 
 
 def history_ids(folder: Path) -> pa.StringArray:
-    """The users of all buckets that have a history, each once."""
+    """Return the users of all buckets that have a history, each once."""
     return _ids(sorted(folder.glob("history-*.parquet")))
 
 
@@ -225,7 +249,7 @@ def _ids(paths: list[Path]) -> pa.StringArray:
 
 
 def is_bucketed(folder: Path) -> bool:
-    """Was this folder written by `write_bucket`?"""
+    """Return whether `write_bucket` wrote this folder."""
     path = next(iter(sorted(folder.glob("bucket-*.parquet"))), None)
     if path is None or not path.is_file():
         return False
@@ -236,27 +260,27 @@ def is_bucketed(folder: Path) -> bool:
 
 
 def summaries(folder: Path) -> list[Summary]:
-    """Those of all buckets, in order; raises ContractError where one is missing or of another number of buckets."""
-    found = [_summary_of(path) for path in sorted(folder.glob("bucket-*.parquet"))]
-    count = found[0].buckets if found else 0
-    if [s.bucket for s in found] != list(range(count)) or any(s.buckets != count for s in found):
-        raise ContractError(f"{folder}: {len(found)} buckets where {count} are expected; write the buckets again")
-    return found
+    """Return the summaries of all buckets, in order; raise ContractError where the files are not those of one split."""
+    of_buckets = [_summary_of(path) for path in sorted(folder.glob("bucket-*.parquet"))]
+    count = of_buckets[0].buckets if of_buckets else 0
+    if [s.bucket for s in of_buckets] != list(range(count)) or any(s.buckets != count for s in of_buckets):
+        raise ContractError(f"{folder}: {len(of_buckets)} buckets where {count} are expected; write the buckets again")
+    return of_buckets
 
 
 def _summary_of(path: Path) -> Summary:
     try:
-        told = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
+        stored = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
     except tabular.FAILURES as error:
         raise tabular.unreadable(path, error) from None
-    if told.keys() != {one.name for one in fields(Summary)}:
+    if stored.keys() != {field.name for field in fields(Summary)}:
         raise ContractError(f"{path}: a bucket of another version of sendopt; write the buckets again")
-    whole = {"committed": [tuple(one) for one in told["committed"]], "history": tuple(told["history"])}
-    return Summary(**{**told, **whole})
+    tuples = {"committed": [tuple(sends) for sends in stored["committed"]], "history": tuple(stored["history"])}
+    return Summary(**{**stored, **tuples})
 
 
 def _read(path: Path, names: list[str] | None = None, texts: list[str] | None = None) -> pa.Table:
-    """Columns of a file, those of `texts` as dictionaries."""
+    """Return columns of a file, those of `texts` as dictionaries."""
     try:
         return pq.read_table(path, columns=names, read_dictionary=texts)
     except tabular.FAILURES as error:
@@ -264,46 +288,39 @@ def _read(path: Path, names: list[str] | None = None, texts: list[str] | None = 
 
 
 def read_buckets(folder: Path, which: list[int], limits: SolveLimits, n_slots: int) -> Problem:
-    """The problem of the users of these buckets, under all of `limits`."""
+    """Return the problem of the users of these buckets, under all of `limits`."""
     tables = [_read(path_of(folder, b)) for b in which]
     table = (pa.concat_tables(tables).unify_dictionaries() if len(tables) > 1 else tables[0]).combine_chunks()
     user = table["user_id"].combine_chunks()
-    texts = {name: _texts(table[name].combine_chunks()) for name in _TEXTS}
     slots = _array(table["slot"])
     counts = np.diff(slots.offsets.to_numpy())
-    message = np.repeat(np.arange(table.num_rows), counts)
-    days = None if table["local_day"].null_count else _array(table["local_day"]).values.to_numpy()
-    numbers = {name: _told_apart(_array(table[name]), counts) for name in _LISTS}
     paths = [path for b in which if (path := _past_of(folder, b)).is_file()]
     past = pa.concat_tables([_read(path, None, _PAST_TEXTS) for path in paths]) if paths else None
-    everyone, before = history_of(past, Coded(user.indices.to_numpy(), user.dictionary))
-    return Problem(
+    all_users, history = history_of(past, Coded(user.indices.to_numpy(), user.dictionary))
+    return build_problem(
+        limits=limits,
         slot_minutes=limits.slot_minutes,
         n_slots=n_slots,
-        users=everyone,
-        messages=Messages(
-            user=user.indices.to_numpy().astype(np.int64),
-            message_id=texts["message_id"],
-            campaign=texts["campaign_id"],
-            channel=texts["channel"],
-            category=texts["category"],
-            exclusive_group=texts["exclusive_group"],
-            tier=table["tier"].to_numpy().astype(np.int64),
+        users=all_users,
+        messages=MessageColumns(
+            user=user.indices.to_numpy(),
+            texts={name: _texts(table[name].combine_chunks()) for name in _TEXTS},
+            tier=table["tier"].to_numpy(),
         ),
-        cells=Cells(
-            message=message,
-            slot=slots.values.to_numpy().astype(np.int64),
-            value=np.require(_array(table["value"]).values.to_numpy(), requirements="W"),
-            local_day=np.broadcast_to(np.int64(0), len(message)) if days is None else days.astype(np.int64),
-            **numbers,
+        cells=CellColumns(
+            message=np.repeat(np.arange(table.num_rows), counts),
+            slot=slots.values.to_numpy(),
+            value=_array(table["value"]).values.to_numpy(),
+            p_opt_out=_by_cell(_array(table["p_opt_out"]), counts),
+            cost=_by_cell(_array(table["cost"]), counts),
+            local_day=None if table["local_day"].null_count else _array(table["local_day"]).values.to_numpy(),
         ),
-        limits=Limits(**{name: getattr(limits, name) for name in Limits.model_fields}),
-        history=before,
+        history=history,
     )
 
 
-def _told_apart(lists: pa.ListArray, counts: Ints) -> NDArray[Any]:
-    """(C,) the number of each cell, from lists as `_agreed` makes them."""
+def _by_cell(lists: pa.ListArray, counts: Ints) -> NDArray[Any]:
+    """Return the number of each cell (C,), from lists as `_agreed` makes them."""
     values, sizes = lists.values.to_numpy(), np.diff(lists.offsets.to_numpy())
     if not values.any():
         return np.broadcast_to(0.0, int(counts.sum()))
@@ -311,8 +328,8 @@ def _told_apart(lists: pa.ListArray, counts: Ints) -> NDArray[Any]:
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
+    whole = column.combine_chunks()
+    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
 
 
 def _texts(column: pa.DictionaryArray) -> NDArray[Any]:

@@ -1,8 +1,8 @@
-"""The exact program in PuLP with HiGHS (model ¶9, ¶10): built from rows, always minimised, duals as prices.
+"""The exact program in PuLP with HiGHS (model ¶9, ¶10): built from rows, always minimised; its duals are prices.
 
 Minimising -value keeps the sign of the duals the same whatever the solver: a row that binds has a dual <= 0.
 Values are divided by the largest and budgets by their largest use, so that HiGHS's tolerances are relative to both.
-Limits are of work, never of the clock: how busy a machine is changes no plan (¶14).
+Limits count work, never seconds, so that a busy machine gives the same plan (¶14).
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import highspy
 import numpy as np
 import pulp
 
 from sendopt.allocation.exact.user_rows import Row
+from sendopt.allocation.statuses import ProgramStatus
 from sendopt.allocation.work import INTERRUPT, Meter
 from sendopt.errors import SolverError
 from sendopt.stats.arrays import Floats, Ints
 
 LARGEST = 1e3  # value in the program: its tolerances are absolute, about 1e-6
-
-Status = Literal["optimal", "gap_reached", "work_limit", "no_plan"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class CouplingRow:
 
 @dataclass(frozen=True)
 class Program:
-    """What to solve: the cells that may be used, their values, rows per user, rows across users."""
+    """The program to solve: cells that may be used, their values, rows per user, rows across users."""
 
     cells: Ints  # ascending
     values: Floats  # of those cells, > 0
@@ -47,20 +45,19 @@ class Program:
 
     @cached_property
     def size(self) -> int:
-        """Numbers in its rows."""
+        """The number of nonzeros in its rows."""
         return sum(len(row.cells) for row in self.rows) + sum(len(row.cells) for row in self.coupling)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`x` of each of the program's cells; `prices` >= 0 of its coupling rows and `objective` (value - penalty).
+    """HiGHS's answer: `x` by cell, `prices` >= 0 by coupling row, and `objective` (value - penalty).
 
-    `bound` is what HiGHS proves of every answer, inf where it proves nothing. `status` no_plan: the work was over
-    before anything was found, and only the bound means something. Prices are those of the relaxation; an integer answer
-    has none (zeros).
+    `bound` holds for every answer; it is inf where HiGHS proves nothing. With the status NO_PLAN only the bound means
+    something. A relaxation has prices; those of an integer answer are zeros.
     """
 
-    status: Status
+    status: ProgramStatus
     x: Floats
     prices: Floats
     objective: float
@@ -68,7 +65,7 @@ class Answer:
 
 
 class Model:
-    """A program as PuLP builds it, once, for its relaxation and for itself; both on one thread."""
+    """A program built in PuLP once, then solved as a relaxation and as integers; both on one thread."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -77,13 +74,13 @@ class Model:
             self._model, self._variables, self._constraints = _build(program, self._scale)
 
     def relaxed(self, iterations: int) -> Answer:
-        """The relaxation, in so many iterations of the simplex method at most."""
+        """Return the answer to the relaxation after at most this many iterations of the simplex method."""
         return self._solved(
             pulp.HiGHS(mip=False, msg=False, threads=1, random_seed=0, simplex_iteration_limit=iterations), False
         )
 
     def integer(self, relative_gap: float, checks: int) -> Answer:
-        """The best whole answer that so many checks of the tree pay for (`work.Meter`)."""
+        """Return the best integer answer after at most this many checks of the tree (`work.Meter`)."""
         solver = pulp.HiGHS(
             mip=True,
             msg=False,
@@ -96,7 +93,7 @@ class Model:
         return self._solved(solver, True)
 
     def _solved(self, solver: pulp.HiGHS, integer: bool) -> Answer:
-        """Raises SolverError (exit 5) if HiGHS ends in a way that is neither an answer nor a limit."""
+        """Return the answer; raise SolverError (exit 5) where HiGHS ends with neither an answer nor a limit."""
         n = len(self._program.cells)
         if n == 0:
             return _nothing_to_send(self._program)
@@ -111,9 +108,9 @@ class Model:
         bound = np.inf
         if integer and np.isfinite(info.mip_dual_bound):
             bound = -float(info.mip_dual_bound) * self._scale
-        elif status == "optimal":
+        elif status == ProgramStatus.OPTIMAL:
             bound = -float(info.objective_function_value) * self._scale
-        if status == "no_plan":
+        if status == ProgramStatus.NO_PLAN:
             return Answer(status, np.zeros(n), np.zeros(len(self._constraints)), -np.inf, bound)
         x = np.array([v.varValue for v in self._variables], dtype=np.float64)
         # HiGHS reports rows that never bind with a dual of a tiny wrong sign
@@ -126,14 +123,13 @@ def _nothing_to_send(program: Program) -> Answer:
     missed = np.array([row.shortfall_price or 0.0 for row in program.coupling], dtype=np.float64)
     room = np.array([row.room for row in program.coupling], dtype=np.float64)
     objective = -float(missed @ room)
-    return Answer("optimal", np.zeros(0), np.where(room > 0, missed, 0.0), objective, objective)
+    return Answer(ProgramStatus.OPTIMAL, np.zeros(0), np.where(room > 0, missed, 0.0), objective, objective)
 
 
 def _build(
     program: Program, scale: float
 ) -> tuple[pulp.LpProblem, list[pulp.LpVariable], list[tuple[pulp.LpConstraint, float]]]:
-    """The model, its variables by cell, and the coupling constraints, each with the factor from minus its dual to its
-    price."""
+    """Return (model, variable of each cell, coupling constraints with the factor from -dual to price)."""
     width = len(str(len(program.cells)))  # PuLP sorts by name: equal widths keep the order of the cells
     model = pulp.LpProblem("plan", pulp.LpMinimize)
     variables = [model.add_variable(f"x{i:0{width}d}", 0, 1, pulp.LpInteger) for i in range(len(program.cells))]
@@ -153,24 +149,24 @@ def _build(
         coupling.append(pulp.LpConstraint(pulp.LpAffineExpression(terms), sense, rhs=row.room / unit))
         constraints.append((coupling[-1], factor))
     model.setObjective(pulp.LpAffineExpression(objective))
-    for mine in program.rows:
-        weights = mine.coefficients or (1.0,) * len(mine.cells)
-        terms = [(of_cell[c], a) for c, a in zip(mine.cells, weights, strict=True)]
-        model.addConstraint(pulp.LpConstraint(pulp.LpAffineExpression(terms), pulp.LpConstraintLE, rhs=mine.limit))
+    for user_row in program.rows:
+        weights = user_row.coefficients or (1.0,) * len(user_row.cells)
+        terms = [(of_cell[c], a) for c, a in zip(user_row.cells, weights, strict=True)]
+        model.addConstraint(pulp.LpConstraint(pulp.LpAffineExpression(terms), pulp.LpConstraintLE, rhs=user_row.limit))
     for constraint in coupling:
         model.addConstraint(constraint)
     return model, variables, constraints
 
 
-def _status(highs: highspy.Highs, integer: bool, n: int) -> Status:
-    """The true status: PuLP reports "Optimal" at a limit, and HiGHS at a relative gap above 0."""
+def _status(highs: highspy.Highs, integer: bool, n: int) -> ProgramStatus:
+    """Return the true status: PuLP reports "Optimal" at a limit, HiGHS at a relative gap above 0."""
     status, info = highs.getModelStatus(), highs.getInfo()
     if status == highspy.HighsModelStatus.kOptimal:
-        return "gap_reached" if integer and info.mip_gap > 1e-9 else "optimal"
+        return ProgramStatus.GAP_REACHED if integer and info.mip_gap > 1e-9 else ProgramStatus.OPTIMAL
     if status not in (highspy.HighsModelStatus.kInterrupt, highspy.HighsModelStatus.kIterationLimit):
         raise SolverError(
             f"allocation: HiGHS ended a program of {n} cells as {highs.modelStatusToString(status)}; "
             "a plan without sends is always possible, so please report this with the problem's inputs"
         )
-    found = info.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
-    return "work_limit" if integer and found else "no_plan"
+    feasible = info.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
+    return ProgramStatus.WORK_LIMIT if integer and feasible else ProgramStatus.NO_PLAN

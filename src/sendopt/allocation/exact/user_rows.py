@@ -52,8 +52,8 @@ def user_rows(problem: Problem, affordable: NDArray[np.bool_] | None = None) -> 
     past = past_sends(problem)
     rows: list[list[Row]] = []
     for user, cells in enumerate(by_user):
-        mine, forbidden = _rows_of(problem, cells, past[user])
-        rows.append(mine)
+        of_user, forbidden = _rows_of(problem, cells, past[user])
+        rows.append(of_user)
         allowed[list(forbidden)] = False
     return UserRows(rows, allowed)
 
@@ -118,11 +118,11 @@ def _rows_of(problem: Problem, cells: list[_Cell], past: list[Send]) -> tuple[li
 
 def _exclusive(problem: Problem, message_of: dict[int, int]) -> dict[str, list[int]]:
     """Cells of each exclusive group: at most one of them is sent (¶9a)."""
-    found: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for c, message in message_of.items():
         if group := problem.messages.exclusive_group[message]:
-            found[str(group)].append(c)
-    return found
+            groups[str(group)].append(c)
+    return groups
 
 
 def _too_many_points(row: Row, k: int) -> frozenset[int]:

@@ -1,9 +1,9 @@
-"""Why a message is not in the plan, or not in a slot of more value: the first thing in its way, with its numbers."""
+"""The reason why a message is not in the plan, or not in a slot of more value, with the numbers of the rule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +13,26 @@ from sendopt.allocation.coupling import Coupling, coupling, rows_of, up_to
 from sendopt.allocation.exact.user_rows import past_sends, planned_send
 from sendopt.allocation.problem import Problem
 from sendopt.allocation.solution import Solution
+from sendopt.allocation.statuses import RowKind
 from sendopt.domain.limits import Limits
 from sendopt.domain.rules import broken_rule, detail
 from sendopt.stats.arrays import Floats, Ints, Texts
 
 _REASON_OF_KIND = {
-    "capacity": "capacity",
-    "campaign_max": "campaign_budget",
-    "opt_outs": "opt_out_budget",
-    "cost": "cost_budget",
+    RowKind.CAPACITY: "capacity",
+    RowKind.CAMPAIGN_MAX: "campaign_budget",
+    RowKind.OPT_OUTS: "opt_out_budget",
+    RowKind.COST: "cost_budget",
 }
 _EQUAL = 1e-9  # of a cell's value: at the optimum a cell at the margin is worth exactly its price
 
 
 @dataclass(frozen=True)
 class Why:
-    """A reason code of `sendopt.domain.reasons` and its numbers, JSON-ready.
+    """A reason code of `sendopt.domain.reasons` and its numbers, ready for JSON.
 
-    `detail` holds slot (the one looked at) and value; of a user's rule what `rules.detail` says; of a limit across
-    users rule (its row), used, limit, price (of one unit), needs (what the room of the slot costs in all).
+    `detail` holds the slot looked at and its value. For a user's rule it adds the keys of `rules.detail`, for a limit
+    across users rule (its row), used, limit, price (of one unit) and needs (the sum of prices that the slot costs).
     """
 
     reason: str
@@ -39,7 +40,7 @@ class Why:
 
 
 def unplanned_reasons(problem: Problem, solution: Solution) -> Texts:
-    """(M,) one code a message: planned, or why it is not (`why_unplanned`)."""
+    """Return a code for each message (M,): planned, or the reason of `why_unplanned`."""
     reasons = np.full(len(problem.messages.user), "planned", dtype=object)
     for message, why in why_unplanned(problem, solution, np.ones(len(reasons), np.bool_)).items():
         reasons[message] = why.reason
@@ -49,11 +50,12 @@ def unplanned_reasons(problem: Problem, solution: Solution) -> Texts:
 def why_unplanned(
     problem: Problem, solution: Solution, wanted: NDArray[np.bool_], configured: Limits | None = None
 ) -> dict[int, Why]:
-    """Why each of the messages `wanted` (M,) that is not sent is not, by its row, at the slot that suits it best.
+    """Return {message: reason} for those of `wanted` (M,) that are not sent, judged at their best slot.
 
     The code is not_eligible (no cells), negative_value (never worth a send), capacity, campaign_budget, opt_out_budget
-    or cost_budget (worth less than the room it needs, the dearest row named, or the row is full), user_cap, min_gap or
-    fatigue (the user's own rule), or displaced. `configured` are the limits of which the problem has only a part.
+    or cost_budget (the prices of its rows exceed its value, and the dearest row is named, or a row is full), user_cap,
+    min_gap or fatigue (a rule of the user), or displaced. `configured` are the whole limits where the problem has only
+    a part of them.
     """
     view = _View(problem, solution, configured)
     message = problem.cells.message
@@ -65,7 +67,7 @@ def why_unplanned(
 
 
 def why_lost(problem: Problem, solution: Solution, configured: Limits | None = None) -> dict[int, Why]:
-    """Why a sent message is not in the slot where it is worth most, by the cell that is sent; none where it is."""
+    """Return {sent cell: reason} for messages that are sent in a slot of less value than their best."""
     view = _View(problem, solution, configured)
     message, value = problem.cells.message, problem.cells.value
     sent_as = np.full(len(problem.messages.user), -1, np.int64)
@@ -80,7 +82,7 @@ def why_lost(problem: Problem, solution: Solution, configured: Limits | None = N
 
 
 class _View:
-    """A solved problem, asked about single cells."""
+    """A solved problem that answers for single cells."""
 
     def __init__(self, problem: Problem, solution: Solution, configured: Limits | None) -> None:
         self._problem = problem
@@ -101,7 +103,7 @@ class _View:
             self._sends[self._user(c)].append(planned_send(problem, c))
 
     def best(self, cells: Ints, score: Floats) -> Ints:
-        """Of the cells of each message the one of most `score` (C,), among those of positive value if there are."""
+        """Return the cell of largest `score` (C,) of each message, of positive value where it has one."""
         message, slot, value = (getattr(self._problem.cells, n)[cells] for n in ("message", "slot", "value"))
         order = np.lexsort((slot, -score[cells], value <= 0, message))
         first = np.ones(len(order), np.bool_)
@@ -109,7 +111,7 @@ class _View:
         return np.asarray(cells[order][first], np.int64)
 
     def why(self, cell: int, instead_of: int | None = None) -> Why:
-        """What keeps the message out of this cell; `instead_of` is the cell that it is sent in."""
+        """Return why the message is not sent in this cell; `instead_of` is the cell in which it is sent."""
         cells = self._problem.cells
         about: dict[str, object] = {"slot": int(cells.slot[cell]), "value": float(cells.value[cell])}
         if cells.value[cell] <= 0:
@@ -133,14 +135,14 @@ class _View:
         return int(self._problem.messages.user[self._problem.cells.message[cell]])
 
     def _uses(self, cell: int) -> Iterator[tuple[int, float]]:
-        """(row, use) of the maxima that a cell uses."""
+        """Yield (row, use) of each maximum that a cell uses."""
         span = slice(self._by_cell.indptr[cell], self._by_cell.indptr[cell + 1])
         for r, use in zip(self._by_cell.indices[span].tolist(), self._by_cell.data[span].tolist(), strict=True):
-            if self._rows.kinds[r] != "campaign_min":
+            if self._rows.kinds[r] != RowKind.CAMPAIGN_MIN:
                 yield r, use
 
     def _paid(self, cell: int, instead_of: int | None) -> list[tuple[float, int]]:
-        """(what the cell pays, row) of each row with a price; beside `instead_of` only what it pays more than that."""
+        """Return (price paid, row) for the rows that cost a cell something, beyond what `instead_of` pays already."""
         spared = {} if instead_of is None else dict(self._uses(instead_of))
         paid = [(float(self._prices[r]) * (use - spared.get(r, 0.0)), r) for r, use in self._uses(cell)]
         return [(pays, r) for pays, r in paid if pays > 0]
@@ -153,5 +155,5 @@ class _View:
 
 
 def _named_limits(problem: Problem, configured: Limits) -> tuple[tuple[str, ...], list[float]]:
-    rows = rows_of(Problem(**{**vars(problem), "limits": configured}))
+    rows = rows_of(replace(problem, limits=configured))
     return rows.names, rows.limit.tolist()

@@ -1,4 +1,4 @@
-"""Candidates and history from files into a problem, and a plan back into files (`sendopt solve`)."""
+"""Read candidates and history from files into a problem, and write a plan to files (`sendopt solve`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sendopt.allocation.build import CellColumns, HistoryColumns, MessageColumns, build_history, build_problem
 from sendopt.allocation.contract import require_feasible
 from sendopt.allocation.price_check import PriceCheck
-from sendopt.allocation.problem import Cells, History, Messages, Problem, empty_history
+from sendopt.allocation.problem import History, Problem, empty_history
 from sendopt.allocation.solution import Solution
 from sendopt.allocation.tables import columns, same_ids, tabular, unused
 from sendopt.allocation.tables.columns import CANDIDATES, CANDIDATES_MORE, HISTORY, HISTORY_MORE, Coded, More
@@ -32,14 +33,14 @@ from sendopt.stats.arrays import Ints, Texts
 BYTES_PER_CANDIDATE = 400  # of memory at the peak, measured on four million
 BYTES_PER_PAIR_OF_LIMITS = 25  # across users, at the peak, measured on six thousand
 _SHORTEST_ROW = 14  # bytes of a candidate as text
-_MOST_ZIPPED = 1032  # times smaller than its text is the smallest file of gzip
+_MOST_ZIPPED = 1032  # largest ratio of a text to its gzip file
 
 
 def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) -> Problem:
-    """The problem that the files state.
+    """Return the problem that the files state.
 
-    Raises InputNotReady for a missing file, ContractError naming file, column, count and first rows of what is wrong,
-    or when the candidates would not fit into memory: all before any work.
+    Raises InputNotReady for a missing file, ContractError naming file, column, count and first rows of a fault, or
+    where the candidates would not fit into memory: all before any work.
     """
     return read_checked(candidates, limits, history, Expectation())[0]
 
@@ -47,9 +48,9 @@ def read_problem(candidates: Path, limits: SolveLimits, history: Path | None) ->
 def read_checked(
     candidates: Path | Frame, limits: SolveLimits, history: Path | Frame | None, expect: Expectation
 ) -> tuple[Problem, list[str]]:
-    """(the problem of `read_problem`, a warning for each limit, column and history that matches nothing).
+    """Return (the problem of `read_problem`, a warning for each limit, column and history that matches nothing).
 
-    What `expect` takes for a mistake is raised instead: ConfigError for limits, ContractError for data.
+    A mistake according to `expect` is raised instead: ConfigError for limits, ContractError for data.
     """
     require_limits(limits)
     warnings = require_columns(candidates, limits, history, expect)
@@ -68,7 +69,7 @@ def problem_of(
     past: pa.Table | None,
     expect: Expectation,
 ) -> tuple[Problem, list[str]]:
-    """(the problem of these rows as `columns.typed` gives them, its warnings); the paths name them in messages.
+    """Return (the problem of these rows as `columns.typed` gives them, its warnings); messages name the paths.
 
     Raises what `read_checked` raises.
     """
@@ -79,69 +80,78 @@ def problem_of(
     message, first = columns.messages_of(candidates, text, tier)
     if len(bad := columns.repeated(message, slot)):
         columns.require_rows(candidates, "(user_id, message_id, slot)", "repeated", bad)
-    users = text["user_id"]
-    everyone, before = history_of(past, users)
+    all_users, past_sends = history_of(past, text["user_id"])
     require_days(candidates, limits, days is not None)
     require_days(history, limits, past is None or columns.days(past["local_day"]) is not None)
-    last = require_horizon(candidates, history, limits, int(slot.max()), float(before.minutes_before.min(initial=0.0)))
-    problem = Problem(
+    least = float(past_sends.minutes_before.min(initial=0.0))
+    problem = build_problem(
+        limits=limits,
         slot_minutes=limits.slot_minutes,
-        n_slots=last + 1,
-        users=everyone,
-        messages=Messages(
-            user=users.codes[first].astype(np.int64),
-            message_id=text["message_id"].at(first),
-            campaign=text["campaign_id"].at(first),
-            channel=text["channel"].at(first),
-            category=text["category"].at(first),
-            exclusive_group=text["exclusive_group"].at(first),
-            tier=tier[first].astype(np.int64),
+        n_slots=1 + require_horizon(candidates, history, limits, int(slot.max()), least),
+        users=all_users,
+        messages=MessageColumns(
+            user=text["user_id"].codes[first],
+            texts={name: coded.at(first) for name, coded in text.items() if name != "user_id"},
+            tier=tier[first],
         ),
-        cells=Cells(
+        cells=CellColumns(
             message=message,
             slot=slot,
-            value=np.require(value, requirements="W"),
+            value=value,
             p_opt_out=columns.numbers(cells["p_opt_out"]),
             cost=columns.numbers(cells["cost"]),
-            local_day=np.broadcast_to(np.int64(0), len(message)) if days is None else days,
+            local_day=days,
         ),
-        limits=Limits(**{name: getattr(limits, name) for name in Limits.model_fields}),
-        history=before,
+        history=past_sends,
     )
-    offered = _offered(text, slot, bool((value > 0).any()), past, before)
-    warnings = unused.require_used(problem.limits, offered, expect)
+    offered = _offered(text, slot, bool((value > 0).any()), past, past_sends)
+    return problem, _unused_warnings(problem.limits, offered, text["user_id"], history, past, expect)
+
+
+def _unused_warnings(
+    limits: Limits,
+    offered: Offered,
+    users: Coded,
+    history: Path | Frame | None,
+    past: pa.Table | None,
+    expect: Expectation,
+) -> list[str]:
+    """Return a warning for each limit that matches no candidate and for a history that does; see `unused`."""
+    warnings = unused.require_used(limits, offered, expect)
     alike = None if past is None else same_ids.alike(users.names, columns.coded(past["user_id"]).names)
-    otherwise = unused.require_same_form(history, alike, expect)
-    return problem, warnings + (otherwise or unused.require_history_used(history, offered, expect))
+    spelt_differently = unused.require_same_form(history, alike, expect)
+    return warnings + (spelt_differently or unused.require_history_used(history, offered, expect))
 
 
 def _texts(rows: pa.Table) -> dict[str, Coded]:
     return {name: columns.coded(rows[name]) for name in rows.column_names if pa.types.is_dictionary(rows[name].type)}
 
 
-def _offered(text: dict[str, Coded], slot: Ints, any_worth: bool, past: pa.Table | None, before: History) -> Offered:
-    there = {name: frozenset(text[name].names.to_pylist()) for name in ("channel", "category", "campaign_id")}
-    known = {} if past is None else {name: frozenset(codes.names.to_pylist()) for name, codes in _texts(past).items()}
+def _offered(text: dict[str, Coded], slot: Ints, any_worth: bool, past: pa.Table | None, history: History) -> Offered:
+    names = {name: frozenset(text[name].names.to_pylist()) for name in ("channel", "category", "campaign_id")}
+    past_names = (
+        {} if past is None else {name: frozenset(codes.names.to_pylist()) for name, codes in _texts(past).items()}
+    )
     none: frozenset[str] = frozenset()
     return Offered(
-        channels=there["channel"],
-        categories=there["category"],
-        campaigns=there["campaign_id"],
+        channels=names["channel"],
+        categories=names["category"],
+        campaigns=names["campaign_id"],
         last_slot=int(slot.max()),
-        history_channels=known.get("channel", none),
-        history_categories=known.get("category", none),
-        history_campaigns=known.get("campaign_id", none),
-        history_rows=len(before.user),
-        history_matched=int((before.user < len(text["user_id"].names)).sum()),
+        history_channels=past_names.get("channel", none),
+        history_categories=past_names.get("category", none),
+        history_campaigns=past_names.get("campaign_id", none),
+        history_rows=len(history.user),
+        history_matched=int((history.user < len(text["user_id"].names)).sum()),
         slots=columns.slots_by_channel(text["channel"], slot),
         any_worth=any_worth,
     )
 
 
 def require_limits(limits: SolveLimits) -> None:
-    """Nothing, or what is wrong with limits whatever they are for.
+    """Raise an error where the limits are wrong for any candidates.
 
-    Raises InfeasibleError (exit 4) for a contradiction, ContractError (exit 3) for a slot later than any plan goes.
+    That is InfeasibleError (exit 4) for a contradiction, ContractError (exit 3) for a slot beyond the longest plan.
     """
     require_feasible(limits)
     for channel, by_slot in limits.capacity.items():
@@ -150,7 +160,7 @@ def require_limits(limits: SolveLimits) -> None:
 
 
 def require_some(candidates: Path | Frame, rows: int) -> None:
-    """Nothing, or ContractError (exit 3) where there is no candidate."""
+    """Raise ContractError (exit 3) where there is no candidate."""
     if not rows:
         raise ContractError(f"{candidates}: no row; nothing can be planned, check what wrote it")
 
@@ -158,7 +168,7 @@ def require_some(candidates: Path | Frame, rows: int) -> None:
 def require_columns(
     candidates: Path | Frame, limits: Limits, history: Path | Frame | None, expect: Expectation
 ) -> list[str]:
-    """Warnings of files that are not read and of columns that are misspelt or that a budget lacks; see `unused`."""
+    """Return warnings of files that are not read, misspelt columns and budgets without a column; see `unused`."""
     warnings = []
     for source, known in ((candidates, (*CANDIDATES, *CANDIDATES_MORE)), (history, (*HISTORY, *HISTORY_MORE))):
         if source is not None:
@@ -170,7 +180,7 @@ def require_columns(
 def require_committed_counted(
     history: Path | Frame | None, limits: Limits, committed: bool, expect: Expectation
 ) -> list[str]:
-    """A warning for each budget that cannot count committed sends, because the history lacks its column."""
+    """Return a warning for each budget that cannot count committed sends because the history lacks its column."""
     if history is None or not committed:
         return []
     return unused.require_budgets_counted(limits, _written(history), expect, "committed sends")
@@ -180,10 +190,10 @@ def _written(source: Path | Frame) -> dict[Path | Frame, list[str]]:
     return {path: tabular.columns(path) for path in tabular.parts_of(source)}
 
 
-def require_days(where: Path | Frame | None, limits: Limits, told: bool) -> None:
-    """Nothing, or ContractError where a cap counts by local days and not all rows have theirs."""
+def require_days(where: Path | Frame | None, limits: Limits, known: bool) -> None:
+    """Raise ContractError where a cap counts by local days and they are not `known` for all rows."""
     calendar = [name for name, cap in sorted(limits.caps.items()) if cap.calendar]
-    if calendar and not told:
+    if calendar and not known:
         raise ContractError(
             f"{where}: column local_day is missing; caps.{calendar[0]} counts by local day or "
             "week, so each row needs its user's local day (days since 1970-01-01)"
@@ -197,9 +207,9 @@ def require_horizon(
     last_slot: int,
     least_minutes_before: float,
 ) -> int:
-    """The last slot that candidates, committed sends or the limits name.
+    """Return the last slot that candidates, committed sends or the limits name.
 
-    Raises ContractError (exit 3) beyond every plan, and where prices of so many limits would not fit into memory.
+    Raises ContractError (exit 3) for a slot beyond the longest plan, and where the prices would not fit into memory.
     """
     require_limits(limits)
     columns.require_slot(f"{candidates}, column slot", last_slot)
@@ -220,7 +230,7 @@ def require_horizon(
 
 
 def plan_of(problem: Problem, solution: Solution) -> pa.Table:
-    """The sends of a plan: user_id, message_id, slot, in this order of rows' keys: user_id, slot, message_id."""
+    """Return the sends of a plan: user_id, message_id, slot; sorted by user_id, slot, message_id."""
     message = problem.cells.message[solution.chosen]
     m = problem.messages
     plan = pd.DataFrame(
@@ -235,7 +245,7 @@ def plan_of(problem: Problem, solution: Solution) -> pa.Table:
 
 
 def write_solution(folder: Path, tables: Mapping[str, pa.Table], document: Mapping[str, Any]) -> None:
-    """`NAME.parquet` of each of `tables` and `solution.json` in `folder`, all or none; an earlier solve's go."""
+    """Write `NAME.parquet` for each of `tables` and `solution.json`, all or none; remove those of an earlier solve."""
     with both_or_neither(folder, MANIFEST, OUTPUT) as staged:
         for name, table in tables.items():
             pq.write_table(table, staged / f"{name}.parquet")
@@ -245,7 +255,7 @@ def write_solution(folder: Path, tables: Mapping[str, pa.Table], document: Mappi
 def as_json(
     solution: Solution, seconds: Mapping[str, float], checks: Sequence[PriceCheck] = (), warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What `solution.json` holds."""
+    """Return the document of `solution.json`."""
     stated = (
         "value",
         "penalty",
@@ -272,40 +282,41 @@ def as_json(
 
 
 def history_of(past: pa.Table | None, users: Coded) -> tuple[Texts, History]:
-    """(all users, those of the candidates first, their history): a past of others bounds nothing but shared rows.
+    """Return (all users, those of the candidates first; their history). `past` is as `columns.typed` gives it.
 
-    `past` is as `columns.typed` gives it.
+    Sends to users without a candidate count for the limits across users only.
     """
     if past is None:
         return users.texts, empty_history()
-    text, days = _texts(past), columns.days(past["local_day"])
-    people = text["user_id"]
-    known = pc.index_in(people.names, value_set=users.names)
-    other = np.asarray(known.is_null())
-    number = np.where(other, len(users.names) + np.cumsum(other) - 1, known.fill_null(0).to_numpy())
-    everyone = pa.concat_arrays([users.names, people.names.filter(pa.array(other))])
-    return everyone.to_numpy(zero_copy_only=False).astype(object), History(
-        user=number.astype(np.int64)[people.codes],
-        channel=text["channel"].at(slice(None)),
-        category=text["category"].at(slice(None)),
-        campaign=text["campaign_id"].at(slice(None)),
-        minutes_before=columns.numbers(past["minutes_before"]),
-        local_day=np.zeros(past.num_rows, np.int64) if days is None else days,
-        p_opt_out=columns.numbers(past["p_opt_out"]),
-        cost=columns.numbers(past["cost"]),
+    text = _texts(past)
+    past_users = text["user_id"]
+    index = pc.index_in(past_users.names, value_set=users.names)
+    is_new = np.asarray(index.is_null())
+    number = np.where(is_new, len(users.names) + np.cumsum(is_new) - 1, index.fill_null(0).to_numpy())
+    all_users = pa.concat_arrays([users.names, past_users.names.filter(pa.array(is_new))])
+    history = build_history(
+        HistoryColumns(
+            user=number.astype(np.int64)[past_users.codes],
+            texts={name: coded.at(slice(None)) for name, coded in text.items() if name != "user_id"},
+            minutes_before=columns.numbers(past["minutes_before"]),
+            local_day=columns.days(past["local_day"]),
+            p_opt_out=columns.numbers(past["p_opt_out"]),
+            cost=columns.numbers(past["cost"]),
+        )
     )
+    return all_users.to_numpy(zero_copy_only=False).astype(object), history
 
 
 def _read(path: Path | Frame, needed: dict[str, str], more: More) -> pa.Table:
-    """The rows of a file as `columns.typed` gives them."""
+    """Return the rows of a file as `columns.typed` gives them."""
     _require_memory(path)
     return columns.typed(path, tabular.read(path, columns.kinds_of(needed, more)), needed, more)
 
 
 def free_memory() -> int:
-    """Bytes that may be had: on Linux with what caches of files would give back."""
-    told = Path("/proc/meminfo")
-    for line in told.read_text().splitlines() if told.is_file() else ():
+    """Return the bytes of memory that are free, on Linux with file caches that can be given back."""
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.is_file() else ():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -23,7 +23,7 @@ def require_out(out: Path, inputs: Sequence[Path | None], *, in_parts: bool = Fa
     """
     try:
         place = _place(out)
-        for path in (one for one in inputs if one is not None):
+        for path in (path for path in inputs if path is not None):
             _require_apart(out, place, path)
         _require_own_output(out, place, in_parts)
         _try_to_write(place)

@@ -46,7 +46,7 @@ def _without_exponent(ids: pa.Array) -> pa.Array:
     large = pc.match_substring_regex(ids, _EXPONENT)
     if not pc.any(large).as_py():
         return ids
-    written_out = [f"{Decimal(one):f}" for one in ids.filter(large).to_pylist()]
+    written_out = [f"{Decimal(number):f}" for number in ids.filter(large).to_pylist()]
     return pc.replace_with_mask(ids, large, pa.array(written_out, pa.string()))
 
 

@@ -344,10 +344,10 @@ def _object(row: object, where: str) -> dict[str, Any]:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise ValueError("an object has a key twice; keep one")
-    return found
+    return entries
 
 
 def _opened(source: Source) -> IO[bytes]:

@@ -1,4 +1,4 @@
-"""Stage allocate: plan all arms of the night, audit them together, say why the rest is not sent (¶9 to ¶15)."""
+"""Stage allocate: plan all arms of the night, audit them together, give a reason for each other message (¶9 to ¶15)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 
 from sendopt import candidates
 from sendopt.allocation import audit_plan, check
+from sendopt.allocation.build import CellColumns, HistoryColumns, MessageColumns, build_history, build_problem
 from sendopt.allocation.coupling import rows_of
-from sendopt.allocation.problem import Cells, History, Messages, Problem
+from sendopt.allocation.problem import Problem
 from sendopt.domain import reasons
 from sendopt.domain.limits import Limits
 from sendopt.domain.tables import TABLES
@@ -34,7 +35,7 @@ class _Inputs:
     cells: pd.DataFrame  # eligible cells of all arms, sorted
     refused: (
         pd.DataFrame
-    )  # user_id, notification_id, campaign_id, arm, reason, detail of those without an eligible cell
+    )  # messages without an eligible cell: user_id, notification_id, campaign_id, arm, reason, detail
     past: pd.DataFrame  # sends of the users with cells: minutes_before, local_day, channel, category, campaign_id
     messages: int
 
@@ -68,8 +69,8 @@ def run(night: Night) -> StageResult:
     facts: dict[str, object] = {
         "plan_version": versions.plan_version,
         "gap": solution.gap,
-        "method": solution.method,
-        "termination": solution.termination,
+        "method": str(solution.method),
+        "termination": str(solution.termination),
         "value": solution.value,
         "shortfall": dict(solution.shortfall),
         "warnings": [*solution.warnings, *plan.warnings],
@@ -118,61 +119,57 @@ def _read(night: Night) -> _Inputs:
 
 
 def _problem(night: Night, cells: pd.DataFrame, past: pd.DataFrame, limits: Limits) -> Problem:
-    """The program's columns; users are those with cells, history is theirs."""
+    """Return the problem of the night. Its users are those with cells; the history of others is left out."""
     message, _keys = pd.factorize(pd.MultiIndex.from_frame(cells[MESSAGE]))
     first = cells.groupby(message).first() if len(cells) else cells
     users = np.array(sorted(cells["user_id"].unique()), dtype=object)
     number = pd.Series(np.arange(len(users)), index=users)
-    mine = past[past["user_id"].isin(users)]
-    texts = {name: first[column].to_numpy(object) for name, column in _TEXTS.items()}
-    return Problem(
+    past = past[past["user_id"].isin(users)]
+    names = ("campaign_id", "channel", "category")
+    texts = {name: first[name].to_numpy(object) for name in names}
+    return build_problem(
+        limits=limits,
         slot_minutes=night.settings.grid.slot_minutes,
         n_slots=night.n_slots,
         users=users,
-        messages=Messages(
-            user=number.loc[first["user_id"]].to_numpy(np.int64),
-            message_id=first["notification_id"].to_numpy(object),
-            exclusive_group=np.full(len(first), "", object),
-            tier=np.ones(len(first), np.int64),
-            **texts,
+        messages=MessageColumns(
+            user=number.loc[first["user_id"]].to_numpy(),
+            texts={**texts, "message_id": first["notification_id"].to_numpy(object)},
         ),
-        cells=Cells(
-            message=message.astype(np.int64),
-            slot=cells["slot"].to_numpy(np.int64),
+        cells=CellColumns(
+            message=message,
+            slot=cells["slot"].to_numpy(),
             value=cells["value"].to_numpy(float),
             p_opt_out=cells["p_opt_out"].to_numpy(float),
             cost=cells["cost"].to_numpy(float),
-            local_day=cells["local_day"].to_numpy(np.int64),
+            local_day=cells["local_day"].to_numpy(),
         ),
-        limits=limits,
-        history=History(
-            user=number.loc[mine["user_id"]].to_numpy(np.int64),
-            minutes_before=mine["minutes_before"].to_numpy(float),
-            local_day=mine["local_day"].to_numpy(np.int64),
-            p_opt_out=mine["p_opt_out"].to_numpy(float),
-            cost=np.zeros(len(mine)),
-            **{name: mine[column].to_numpy(object) for name, column in _TEXTS.items()},
+        history=build_history(
+            HistoryColumns(
+                user=number.loc[past["user_id"]].to_numpy(),
+                texts={name: past[name].to_numpy(object) for name in names},
+                minutes_before=past["minutes_before"].to_numpy(float),
+                local_day=past["local_day"].to_numpy(),
+                p_opt_out=past["p_opt_out"].to_numpy(float),
+            )
         ),
     )
 
 
-_TEXTS = {"campaign": "campaign_id", "channel": "channel", "category": "category"}
-
-
 def _drawn(cells: pd.DataFrame, problem: Problem) -> Flags:
-    """Users of `problem` whose times are drawn, shape (U,)."""
+    """Return which users of `problem` (U,) have their times drawn."""
     return np.isin(problem.users.astype(str), cells.loc[cells["arm"] == UNIFORM_TIME, "user_id"].unique().astype(str))
 
 
 def _allocation(cells: pd.DataFrame, plan: ArmsPlan) -> pd.DataFrame:
     sent = cells.loc[plan.chosen, [*MESSAGE, "slot", "arm"]]
-    lost = (plan.lost.get(c) for c in plan.chosen.tolist())
-    detail = [None if why is None else reasons.as_detail({"reason": why.reason, **why.detail}) for why in lost]
+    lost_slots = (plan.lost.get(c) for c in plan.chosen.tolist())
+    detail = [None if why is None else reasons.as_detail({"reason": why.reason, **why.detail}) for why in lost_slots]
     return sent.assign(pscore=plan.pscore, planned=True, reason=None, detail=np.array(detail, object))
 
 
 def _suppressed(inputs: _Inputs, problem: Problem, plan: ArmsPlan) -> pd.DataFrame:
-    """One row a message that is not planned, with its reason."""
+    """Return a row a message that is not planned, with its reason."""
     rows = sorted(plan.why)
     unplanned = pd.DataFrame(
         {
@@ -183,21 +180,21 @@ def _suppressed(inputs: _Inputs, problem: Problem, plan: ArmsPlan) -> pd.DataFra
         }
     )
     about = inputs.cells.drop_duplicates(MESSAGE).set_index(MESSAGE)[["campaign_id", "arm"]]
-    held = unplanned.join(about, on=MESSAGE)
-    table = pd.concat([p for p in (held, inputs.refused) if len(p)] or [held])
+    eligible = unplanned.join(about, on=MESSAGE)
+    table = pd.concat([rows for rows in (eligible, inputs.refused) if len(rows)] or [eligible])
     if strange := reasons.unknown(table["reason"].unique()):
         raise AuditError(f"reasons that the registry does not hold: {', '.join(strange)}; nothing was published")
     return table
 
 
 def _prices(problem: Problem, plan: ArmsPlan) -> pd.DataFrame:
-    """Limits and use of all arms together, with the prices of the program. Nothing is kept free beside what is used."""
+    """Return limits and use of all arms together with the prices of the program. No part of a limit is kept free."""
     rows = rows_of(problem)
     price = {p.row: p.price for p in plan.solution.prices}
     return pd.DataFrame(
         {
             "row": rows.names,
-            "kind": rows.kinds,
+            "kind": [str(kind) for kind in rows.kinds],
             "limit": rows.limit,
             "used": rows.used(problem, plan.chosen),
             "kept_free": 0.0,
@@ -207,8 +204,9 @@ def _prices(problem: Problem, plan: ArmsPlan) -> pd.DataFrame:
 
 
 def _certificate(plan: ArmsPlan) -> pd.DataFrame:
-    """The proof of the program under what the draws leave, and its size: users, messages and cells that it may send."""
-    stated = ("value", "penalty", "objective", "bound", "gap", "method", "termination")
+    """Return the proof of the program within the room left by the draws, and the sizes of the program."""
+    numbers = ("value", "penalty", "objective", "bound", "gap")
+    words = ("method", "termination")
     message = np.unique(plan.others.cells.message)
     sizes = {
         "users": len(np.unique(plan.others.messages.user[message])),
@@ -216,7 +214,9 @@ def _certificate(plan: ArmsPlan) -> pd.DataFrame:
         "cells": len(plan.others.cells.slot),
         "sends": len(plan.chosen),
     }
-    return pd.DataFrame([{**{name: getattr(plan.solution, name) for name in stated}, **sizes}])
+    stated = {name: getattr(plan.solution, name) for name in numbers}
+    stated |= {name: str(getattr(plan.solution, name)) for name in words}
+    return pd.DataFrame([{**stated, **sizes}])
 
 
 def _frame(night: Night, name: str, rows: pd.DataFrame) -> DataFrame:

@@ -1,4 +1,4 @@
-"""The sends that the rules of one user look back on, as the planner and the publisher count them (model ¶9)."""
+"""The past sends that count for the rules of one user, for the planner and for the publisher (model ¶9)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMMITTED = ("send_key", "user_id", "channel", "category", "campaign_id", "sent
 
 
 def local_days(night: Night) -> LocalDays:
-    """The local days of the night's slots and of past sends, for caps that count by the calendar."""
+    """Return the local days of the night's slots and of past sends, for caps that count by the calendar."""
     grid = night.plan_start, night.settings.grid.slot_minutes, night.n_slots
     return LocalDays(unknown_zone.plausible_zones(night), *grid)
 
@@ -31,10 +31,11 @@ def of_users(
     at: datetime,
     committed: DataFrame | None = None,
 ) -> pd.DataFrame:
-    """History of `users` (user_id) before `at` as far back as any limit looks, one row a send in a fixed order.
+    """Return the history of `users` (user_id) before `at`, as far back as any limit looks, one row a send, sorted.
 
-    Columns: those of `history.sends`, minutes_before (the plan's start), local_day. `cells` has user_id, timezone and
-    slot of what may be planned. `committed` are more sends, with the columns of `history.sends`: none twice.
+    Columns: those of `history.sends`, minutes_before (minutes from the send to the plan's start), local_day. `cells`
+    has user_id, timezone and slot of all cells. `committed` are more sends with the columns of `history.sends`; those
+    that the history holds already are not counted twice.
     """
     limits = night.settings.limits()
     minutes = [limits.min_gap_minutes, *(c.window_minutes or 14 * 24 * 60 for c in limits.caps.values())]
@@ -55,7 +56,7 @@ def of_users(
 
 
 def by_user(past: pd.DataFrame) -> dict[str, list[Send]]:
-    """The rows of `of_users` as the rules of one user take them."""
+    """Return the rows of `of_users` as `Send`s, by user."""
     sends: dict[str, list[Send]] = {}
     names = ["user_id", "minutes_before", "channel", "category", "campaign_id", "local_day"]
     for user, before, channel, category, campaign, day in zip(*(past[n].tolist() for n in names), strict=True):
@@ -64,8 +65,8 @@ def by_user(past: pd.DataFrame) -> dict[str, list[Send]]:
 
 
 def _days(past: pd.DataFrame, sent: pd.Series[pd.Timestamp], cells: pd.DataFrame, days: LocalDays) -> list[int]:
-    """Local day of each past send: by its own zone where the user's is known and the send has one, else the user's."""
-    own = dict(zip(cells["user_id"], cells["timezone"], strict=True))
+    """Return the local day of each past send, in its own time zone where user and send have one, else the user's."""
+    zone_of = dict(zip(cells["user_id"], cells["timezone"], strict=True))
     slots = cells.groupby("user_id")["slot"].agg(frozenset).to_dict()
-    found = zip(sent, past["user_id"], past["timezone"], strict=True)
-    return [days.of_past(at, zone if own[user] and zone else own[user], slots[user]) for at, user, zone in found]
+    rows = zip(sent, past["user_id"], past["timezone"], strict=True)
+    return [days.of_past(at, zone if zone_of[user] and zone else zone_of[user], slots[user]) for at, user, zone in rows]

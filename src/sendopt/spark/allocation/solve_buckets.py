@@ -56,7 +56,7 @@ def solve_folder(
     expect: Expectation = NOTHING_EXPECTED,
     control: Control = UNWATCHED,
 ) -> Planned:
-    """`sendopt.allocation.buckets.solve_folder` on a Spark master: the same plan, byte for byte.
+    """Run `sendopt.allocation.buckets.solve_folder` on a Spark master; the plan is equal byte for byte.
 
     Raises ConfigError (exit 2), before Spark starts, where a file is not Parquet.
     """
@@ -73,9 +73,9 @@ def solve_folder(
 
 
 def write_buckets(spark: SparkSession, source: Path, history: Path | None, folder: Path, buckets: int) -> None:
-    """What `sendopt.allocation.buckets.split` writes, byte for byte, by the workers; one shuffle.
+    """Write the bytes of `sendopt.allocation.buckets.split` from the workers, with one shuffle.
 
-    Raises what it raises.
+    Raises the errors of `split`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write = _Write(str(folder), buckets, str(source), None if history is None else str(history))
@@ -86,13 +86,13 @@ def write_buckets(spark: SparkSession, source: Path, history: Path | None, folde
         past = _rows(spark, history, {*HISTORY, *HISTORY_MORE}, buckets).groupBy("bucket")
         written = workers.map_pairs(cells, past, write, _WRITTEN)
     with as_ours():
-        done = {row.bucket for row in written.collect()}
-    for bucket in sorted({*range(buckets)} - done):
+        filled = {row.bucket for row in written.collect()}
+    for bucket in sorted({*range(buckets)} - filled):
         write_bucket(folder, bucket, buckets, no_rows(CANDIDATES, CANDIDATES_MORE), None, str(source))
 
 
 def over_buckets(spark: SparkSession, work: Callable[[int], Part], buckets: int) -> Iterable[Part]:
-    """The map of `solve_buckets` as one Spark job, a task a bucket."""
+    """Return the parts of all buckets from one Spark job with a task a bucket."""
     with as_ours():
         return list(spark.sparkContext.parallelize(range(buckets), buckets).map(workers.crossing(work)).collect())
 
@@ -115,7 +115,7 @@ def _rows(spark: SparkSession, source: Path, wanted: set[str], buckets: int) -> 
 
 @dataclass(frozen=True)
 class _Write:
-    """Writes one bucket from its rows, in a worker."""
+    """A function that writes one bucket from its rows, in a worker."""
 
     folder: str
     buckets: int
@@ -123,8 +123,8 @@ class _Write:
     history: str | None
 
     def __call__(self, cells: pa.Table, history: pa.Table | None = None) -> pa.Table:
-        some = cells if cells.num_rows or history is None else history
-        bucket = some["bucket"][0].as_py()
+        rows = cells if cells.num_rows or history is None else history
+        bucket = rows["bucket"][0].as_py()
         ready = typed(Path(self.source), cells, CANDIDATES, CANDIDATES_MORE)
         past = None
         if history is not None and self.history is not None:
