@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from sendopt.allocation.audit.parts import AuditPart, audit_part
 from sendopt.allocation.buckets.store import read_buckets
 from sendopt.allocation.coupling import Rows
-from sendopt.allocation.prices.column_generation import FEW_USERS
 from sendopt.allocation.prices.dual import size_of
 from sendopt.allocation.prices.engine import arrays, paced, solve
 from sendopt.allocation.prices.fit import better, fitted, objective
 from sendopt.allocation.prices.market import NONE, Market, Response
 from sendopt.allocation.prices.mixture import use_of_plan
+from sendopt.allocation.prices.params import DEFAULT_PARAMS
 from sendopt.allocation.problem import Problem
 from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import SolveLimits
@@ -124,7 +124,7 @@ def _plan(market: Market, prices: Floats, own_prices: bool) -> tuple[Response, I
     plan = market.empty_plan()
     common = market.respond(prices, plan=plan)
     plan = fitted(market, prices, plan, common.use)
-    few = market.n_users <= FEW_USERS
+    few = market.n_users <= DEFAULT_PARAMS.few_users
     wanted = GOOD_OF_FEW if few else GOOD
     if own_prices and common.bound - objective(market, plan) > wanted * size_of(market, common.value):
         own, _ = solve(market, wanted) if few else paced(market, plan, common, wanted)

@@ -1,1 +1,1 @@
-"""Allocation by prices."""
+"""Allocation by prices: the dual, best responses, subgradient steps, restricted master, repair and fill."""

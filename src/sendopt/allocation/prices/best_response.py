@@ -1,7 +1,9 @@
 """One user's best response to prices, exactly and in integers (model ¶11).
 
-An answer of the relaxation that keeps all rules is optimal; otherwise labels decide. Where they run out, what the open
-ones may still reach is a bound.
+An answer of the relaxation that keeps all rules is optimal; otherwise labels decide. Where labels run out, the most
+that open ones may still reach is a bound.
+
+In kernels: d instance, p prices, u user, w working memory; n items, i item, a place in the path.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ from sendopt.allocation.prices.scratch import FAST, TRACKED, Prices, Scratch
 from sendopt.allocation.prices.user_rules import may_join
 from sendopt.compiled import entry, kernel
 
-WIDEST = 200_000  # items times states of a table, where fatigue's relaxation has another way to tell messages apart
+WIDEST = 200_000  # items times states of a table, with fatigue: its relaxation tells messages apart by rents
 
 
 @entry(inline="always")
 def respond(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, float, int]:
-    """(sends, worth after prices, bound on it, path); cells in w.best.
+    """Return (sends, worth after prices, bound on it, path); cells are in w.best.
 
-    The path is FAST where the first relaxed answer stood, TRACKED where it took a wider one, SEARCHED, or CUT.
+    The path is FAST where the first relaxed answer keeps all rules, TRACKED where a wider one does, SEARCHED where
+    labels decide, CUT where labels run out.
     """
     n, worth, stands, first = 0, 0.0, False, FAST
     if d.most[u] == 2 and d.pairable[u]:
@@ -32,6 +35,7 @@ def respond(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, flo
 
 @kernel()
 def _respond_generally(d: Instance, p: Prices, u: int, w: Scratch, path: int) -> tuple[int, float, float, int]:
+    """Return what `respond` returns, for any number of sends; `path` is the least that it may name."""
     n, messages = gather(d, p, u, w)
     most = min(d.most[u], messages)
     if most <= 0:
@@ -61,7 +65,7 @@ def _respond_generally(d: Instance, p: Prices, u: int, w: Scratch, path: int) ->
 
 @kernel()
 def _path_keeps_rules(d: Instance, u: int, w: Scratch, length: int) -> bool:
-    """Also leaves the path's cells in w.best and its messages in w.place."""
+    """Return whether the path keeps all rules; its cells are then in w.best, its messages in w.place."""
     for a in range(length):
         i = w.path[a]
         if not may_join(d, u, w.cell[i], w.message[i], w.best, w.place, a):

@@ -1,13 +1,16 @@
-"""Plans for few users: prices by column generation, then a program in integers over their plans (model ¶11)."""
+"""Plans for few users: prices by column generation, then an integer program over their plans (model ¶11)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from sendopt.allocation.prices.dual import climb, size_of
+from sendopt.allocation.prices.dual import minimise_below_ceiling, size_of
 from sendopt.allocation.prices.fit import better, fitted, objective
 from sendopt.allocation.prices.market import Market, Response
 from sendopt.allocation.prices.mixture import use_of_plan
+from sendopt.allocation.prices.params import SolveParams
 from sendopt.allocation.prices.restricted_master import (
     Columns,
     columns_of,
@@ -19,95 +22,134 @@ from sendopt.allocation.prices.restricted_master import (
 from sendopt.allocation.prices.scratch import MOST_NARROW
 from sendopt.stats.arrays import Floats, Ints
 
-FEW_USERS = 3_000
-PASSES = 60  # of all users, to the first prices
-FEWER_PASSES = 25  # where the search of more than
-DEAR = 0.25  # of the users is cut: ...
-NARROW = 16  # ... so few plans under way are kept for them
-KEPT = 20  # of their answers, as plans to choose from
-TIMES = (0.3, 1.0, 8.0)  # the gap asked for: a plan within it has no user who loses more than it
-SHARES = (0.02, 0.1, 0.3, np.inf)  # of a user's mean worth: where that is not enough, what a user may lose at most
-ROUNDINGS = 3
-MOST_COLUMNS = 4_000  # of all programs in integers together
-NEAR, MOST_NEAR = 24, 2_000  # plans near the best of a user: at least, and where there are few users
-NODES = 20  # of one
+
+@dataclass(frozen=True)
+class _FirstPrices:
+    """Prices before any column is generated."""
+
+    best: Response  # of the least bound so far
+    answers: list[Ints]  # (U, width) plans of all users on the way
+    is_cut: bool  # many searches are cut, so answers are expensive
 
 
-def decide(market: Market, relative_gap: float) -> tuple[Ints, Response]:
-    """(plan (U, width), the response whose prices prove the bound)."""
-    course = market.course
-    course.enter("prices")
-    best, answers, dear = _first_prices(market)
-    course.enter("plan")
+def solve_by_columns(market: Market, relative_gap: float, params: SolveParams) -> tuple[Ints, Response]:
+    """Return (plan (U, width), the response whose prices prove the bound).
+
+    Steps: first prices, a fitted plan, columns, restricted master, choice in integers. Each may end the solve where the
+    plan is within `relative_gap` of the bound.
+    """
+    market.course.enter("prices")
+    first = _first_prices(market, params)
+    best = first.best
+    market.course.enter("plan")
+    plan = _first_plan(market, best, params)
+    allowed = relative_gap * size_of(market, best.value, params=params)
+    missed = best.bound - objective(market, plan)
+    if missed <= allowed:
+        return plan, best
+    answers = [*first.answers[-params.kept_answers :], plan]
+    columns = columns_of(market, np.tile(np.arange(market.n_users), len(answers)), np.vstack(answers))
+    mean_worth = float(_worth(market, best).mean())
+    if not first.is_cut:
+        slack = min(missed, params.slack_shares[0] * mean_worth)
+        columns = near_columns(market, columns, best, slack, _most_near_plans(market, params))
+    columns, best = generate(market, columns, best, params.master_tolerance * allowed, params)
+    if first.is_cut:
+        plan = _round(market, columns, best, plan, params)
+        market.scratch().limit[0] = MOST_NARROW  # once, for the proof
+        return plan, min(best, market.respond(best.prices), key=lambda response: response.bound)
+    market.course.enter("choice")
+    return _choose(market, columns, best, plan, allowed, mean_worth, params), best
+
+
+def _first_prices(market: Market, params: SolveParams) -> _FirstPrices:
+    """Return the least bound of a few quasi-Newton passes; where many searches are cut, of fewer and shorter ones."""
+    answers: list[Ints] = []
+    is_cut = market.respond(np.zeros(len(market.rows.names))).cut > params.cut_share * market.n_users
+    if is_cut:
+        market.scratch().limit[0] = params.cut_labels
+    passes = params.first_passes_cut if is_cut else params.first_passes
+    return _FirstPrices(minimise_below_ceiling(market, market.n_users, passes, params, answers)[-1], answers, is_cut)
+
+
+def _first_plan(market: Market, best: Response, params: SolveParams) -> Ints:
+    """Return the responses to the prices of `best`, made to fit."""
     plan = market.empty_plan()
     use = market.respond(best.prices, plan=plan).use
-    plan = fitted(market, best.prices, plan, use)
-    course.planned(plan, objective(market, plan))
-    wanted = relative_gap * size_of(market, best.value)
-    missed = best.bound - objective(market, plan)
-    if missed <= wanted:
-        return plan, best
-    answers = [*answers[-KEPT:], plan]
-    columns = columns_of(market, np.tile(np.arange(market.n_users), len(answers)), np.vstack(answers))
-    mean = float(_worth(market, best).mean())
-    most = max(NEAR, min(MOST_NEAR, MOST_COLUMNS // max(1, market.n_users)))
-    if not dear:
-        columns = near_columns(market, columns, best, min(missed, SHARES[0] * mean), most)
-    columns, best = generate(market, columns, best, 0.1 * wanted)
-    if dear:
-        plan = _rounded(market, columns, best, plan)
-        market.scratch().limit[0] = MOST_NARROW  # once, for the proof
-        return plan, min(best, market.respond(best.prices), key=lambda one: one.bound)
-    work = 0
-    course.enter("choice")
-    # a plan of which a user's part has a larger regret than the slack lies further below the bound than that
-    for slack in sorted([*(times * wanted for times in TIMES), *(share * mean for share in SHARES)]):
-        missed = best.bound - objective(market, plan)
-        if missed <= wanted:
-            break
-        columns = near_columns(market, columns, best, min(missed, slack), most)
-        regret = columns.regret(market, best, _worth(market, best))
-        largest = np.sort(regret)[:MOST_COLUMNS][-1]
-        some = columns.some(regret <= min(missed, slack, largest))
-        work += len(some.owner)
-        if work > MOST_COLUMNS and work > len(some.owner):
-            break
-        plan = _chosen(market, some, best, plan, 0.5 * wanted)
-        course.planned(plan, objective(market, plan))
-        if slack >= missed:
-            break
-    return plan, best
-
-
-def _rounded(market: Market, columns: Columns, best: Response, plan: Ints) -> Ints:
-    """The best of `plan` and some roundings of the program: one in integers takes too long where answers are dear."""
-    for seed in range(ROUNDINGS):
-        other = rounded(market, columns, seed)
-        if other is not None:
-            plan = better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))
+    plan = fitted(market, best.prices, plan, use, params)
+    market.course.planned(plan, objective(market, plan))
     return plan
 
 
-def _first_prices(market: Market) -> tuple[Response, list[Ints], bool]:
-    """(the response of the least bound so far, all answers on the way, are answers dear?)."""
-    answers: list[Ints] = []
-    dear = market.respond(np.zeros(len(market.rows.names))).cut > DEAR * market.n_users
-    if dear:
-        market.scratch().limit[0] = NARROW
-    return climb(market, market.n_users, FEWER_PASSES if dear else PASSES, answers)[-1], answers, dear
+def _choose(
+    market: Market,
+    columns: Columns,
+    best: Response,
+    plan: Ints,
+    allowed: float,
+    mean_worth: float,
+    params: SolveParams,
+) -> Ints:
+    """Return `plan` or a better one, by integer programs over columns of growing slack.
+
+    Slack is what a user's plan may be worth less than their best. A plan of which a user's part has a larger regret
+    than the slack lies further below the bound than that. Ends where the gap `allowed` is reached, where no further
+    column can help, or where the programs have had `most_columns`.
+    """
+    slacks = [*(times * allowed for times in params.slack_gaps), *(share * mean_worth for share in params.slack_shares)]
+    work = 0
+    for slack in sorted(slacks):
+        missed = best.bound - objective(market, plan)
+        if missed <= allowed:
+            break
+        columns = near_columns(market, columns, best, min(missed, slack), _most_near_plans(market, params))
+        regret = columns.regret(market, best, _worth(market, best))
+        largest = np.sort(regret)[: params.most_columns][-1]
+        candidates = columns.subset(regret <= min(missed, slack, largest))
+        work += len(candidates.owner)
+        if work > params.most_columns and work > len(candidates.owner):
+            break
+        plan = _choose_columns(market, candidates, best, plan, params.choice_gap * allowed, params)
+        market.course.planned(plan, objective(market, plan))
+        if slack >= missed:
+            break
+    return plan
+
+
+def _choose_columns(
+    market: Market, columns: Columns, best: Response, plan: Ints, gap: float, params: SolveParams
+) -> Ints:
+    """Return the best choice of `columns` to within `gap` units; or `plan` where that is worth more."""
+    answer = solve_columns(market, columns, params, integer=True, gap=gap)
+    if answer is None:
+        return plan
+    challenger, taken = market.empty_plan(), answer.x > 0.5
+    challenger[columns.owner[taken]] = columns.plans[taken]
+    return _better_fitted(market, best, plan, challenger, params)
+
+
+def _round(market: Market, columns: Columns, best: Response, plan: Ints, params: SolveParams) -> Ints:
+    """Return the best of `plan` and some roundings; an integer program takes too long where answers are expensive."""
+    for seed in range(params.roundings):
+        challenger = rounded(market, columns, seed, params)
+        if challenger is not None:
+            plan = _better_fitted(market, best, plan, challenger, params)
+    return plan
+
+
+def _better_fitted(market: Market, best: Response, plan: Ints, challenger: Ints, params: SolveParams) -> Ints:
+    """Return the better of `plan` and `challenger`, once the latter is made to fit at the prices of `best`."""
+    return better(market, plan, fitted(market, best.prices, challenger, use_of_plan(market, challenger), params))
+
+
+def _most_near_plans(market: Market, params: SolveParams) -> int:
+    """Return how many plans near the best one a user may add as columns."""
+    per_user = params.most_columns // max(1, market.n_users)
+    return max(params.near_plans, min(params.most_near_plans, per_user))
 
 
 def _worth(market: Market, best: Response) -> Floats:
+    """Return (U,) what each user's best response is worth at the prices of `best`."""
     worth = np.empty(market.n_users)
     market.respond(best.prices, worth=worth)
     return worth
-
-
-def _chosen(market: Market, columns: Columns, best: Response, plan: Ints, gap: float) -> Ints:
-    """The best choice of `columns` to within `gap`; or `plan` where that is worth more."""
-    answer = solve_columns(market, columns, integer=True, gap=gap, nodes=NODES)
-    if answer is None:
-        return plan
-    other, taken = market.empty_plan(), answer.x > 0.5
-    other[columns.owner[taken]] = columns.plans[taken]
-    return better(market, plan, fitted(market, best.prices, other, use_of_plan(market, other)))

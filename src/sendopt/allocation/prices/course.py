@@ -1,4 +1,4 @@
-"""The course of one solve by prices: the best so far, what the caller hears of it, and whether they want it to end."""
+"""The course of one solve by prices: the best so far, progress reports to the caller, and cancellation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Course:
-    """What a solve has reached. Sweeps report to it, and are ended by it (`Cancelled`) where the caller wants that."""
+    """What a solve has reached. Sweeps over users report to it; it raises `Cancelled` where the caller cancels."""
 
     def __init__(self, users: int, control: Control = UNWATCHED, unit: float = 1.0) -> None:
-        self.control, self.users, self.unit = control, users, unit  # the caller hears values times `unit`
+        self.control, self.users, self.unit = control, users, unit  # reports give values times `unit`
         self.phase = "prices"
         self.cut_short = False
         self.plan: Ints | None = None  # (U, width) the best so far
@@ -25,26 +25,26 @@ class Course:
         self._answers = 0
 
     def ask(self) -> None:
-        """Nothing, or Cancelled where the caller wants the solve to end and it is not being closed yet."""
+        """Raise Cancelled, once, where the caller cancels: the pass that closes the solve may then run."""
         if not self.cut_short and self.control.cancelled():
             self.cut_short = True
             raise Cancelled
 
     def enter(self, phase: str) -> None:
-        """Say which part of the solve begins."""
+        """Report that the part `phase` of the solve begins."""
         self.phase = phase
         self._report()
 
     def answered(self, users: int, response: Response | None) -> None:
-        """Note answers of so many users, and their `response` where it is one of the first `users`."""
-        before = self._answers // max(1, self.users)
+        """Note that `users` users have answered, with their `response` where those are the first in hash order."""
+        passes = self._answers // max(1, self.users)
         self._answers += users
         if response is not None and users == self.users:
             if self.best is None or response.bound < self.best.bound:
                 self.best = response
         elif response is not None and (self._sampled is None or response.bound < self._sampled.bound):
             self._sampled = response
-        if self._answers // max(1, self.users) > before:
+        if self._answers // max(1, self.users) > passes:
             self._report()
 
     def planned(self, plan: Ints, objective: float) -> None:
@@ -54,11 +54,12 @@ class Course:
             self._report()
 
     def prices(self, start: Floats) -> Floats:
-        """(R,) the best prices so far, `start` where no user has answered."""
-        known = self.best or self._sampled
-        return start if known is None else known.prices
+        """Return (R,) the best prices so far; `start` where no user has answered."""
+        best = self.best or self._sampled
+        return start if best is None else best.prices
 
     def _report(self) -> None:
+        """Tell the caller phase, passes, bound, objective and gap."""
         if self.control.progress is None:
             return
         bound = None if self.best is None else self.best.bound * self.unit

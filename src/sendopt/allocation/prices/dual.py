@@ -1,89 +1,72 @@
-"""Prices that minimise the bound D (model ¶11): L-BFGS-B on scaled prices, first on a hash sample, then on all."""
+"""The dual: prices of the least bound D (model ¶11), by L-BFGS-B on scaled prices, on a sample and on all users."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog, minimize
 
 from sendopt.allocation.prices.market import Market, Response
+from sendopt.allocation.prices.params import DEFAULT_PARAMS, Effort, SolveParams
 from sendopt.allocation.prices.scratch import LEAST
 from sendopt.stats.arrays import Floats, Ints
 
-MEMORY = 20
-TOLERANCE = 1e-10  # of the bound; a step may gain little and the next one much
-CORRECTION_PASSES = 30
-FIRST_STEP = 8.0  # the first step of all prices together is so long, in units times the square root of a row's sends
-CEILING = 16.0  # units: of a minimum's price, to begin with, and of what a user can be worth to a tolerance
-STEEPER = 8.0
-STUCK = 0.01
-CUTS = 80  # passes of cutting planes; only where a pass is cheap
 
+def size_of(market: Market, value: float, users: int | None = None, params: SolveParams = DEFAULT_PARAMS) -> float:
+    """Return what gaps and tolerances are relative to: `value`, yet no more than `price_ceiling` units a user.
 
-class Effort(NamedTuple):
-    """How many users answer how often."""
-
-    few: int  # users up to which all of them answer every time
-    few_passes: int
-    sample: int
-    sample_passes: int
-    rounds: int  # over all users, corrections of the sample's prices
-
-
-QUICK = Effort(20_000, 100, 50_000, 60, 2)  # a fraction of a microsecond an answer
-SLOW = Effort(1_000, 60, 5_000, 40, 0)  # tens of them
-
-
-def size_of(market: Market, value: float, users: int | None = None) -> float:
-    """What gaps and tolerances are relative to: the value, yet no more than CEILING units a user.
-
-    One value of another size would end all work on the rest; a bound may be near 0, or far below it where a minimum
-    cannot be met.
+    One value of another size would end all work on the rest. A bound would not do: it may be near 0, or far below it
+    where a minimum cannot be met.
     """
-    return max(min(value, CEILING * (market.n_users if users is None else users)), LEAST)
+    return max(min(value, params.price_ceiling * (market.n_users if users is None else users)), LEAST)
 
 
-def least_bound(market: Market, effort: Effort, tolerance: float) -> list[Response]:
-    """Responses of all users on the way to the least bound, the best last."""
-    if market.n_users <= effort.few:
-        return sharpen(market, climb(market, market.n_users, effort.few_passes), tolerance)
+def least_bound(market: Market, effort: Effort, tolerance: float, params: SolveParams) -> list[Response]:
+    """Return responses of all users on the way to the least bound, the best last."""
+    if market.n_users <= effort.all_users:
+        seen = minimise_below_ceiling(market, market.n_users, effort.all_passes, params)
+        return cutting_planes(market, seen, tolerance, params)
     sample = min(effort.sample, market.n_users // 2)
-    first = climb(market, sample, effort.sample_passes)[-1].prices
-    return correct(market, first, sample, effort.rounds, TOLERANCE)
+    prices = minimise_below_ceiling(market, sample, effort.sample_passes, params)[-1].prices
+    return correct_sample(market, prices, sample, effort.corrections, params)
 
 
-def least_bound_from(market: Market, effort: Effort, tolerance: float, start: Floats) -> list[Response]:
-    """The same from prices (R,) that are near already: the sample need not find them, only correct them."""
-    if market.n_users <= effort.few:
-        return sharpen(market, minimise(market, start, market.n_users, effort.few_passes, TOLERANCE), tolerance)
+def least_bound_from(
+    market: Market, effort: Effort, tolerance: float, start: Floats, params: SolveParams
+) -> list[Response]:
+    """Return what `least_bound` returns, from prices `start` (R,) near the least: the sample only corrects them."""
+    if market.n_users <= effort.all_users:
+        seen = minimise(market, start, market.n_users, effort.all_passes, params)
+        return cutting_planes(market, seen, tolerance, params)
     sample = min(effort.sample, market.n_users // 2)
-    if effort.rounds == 0:
-        start = minimise(market, start, sample, effort.sample_passes, TOLERANCE)[-1].prices
-    return correct(market, start, sample, effort.rounds, TOLERANCE)
+    if effort.corrections == 0:
+        start = minimise(market, start, sample, effort.sample_passes, params)[-1].prices
+    return correct_sample(market, start, sample, effort.corrections, params)
 
 
-def climb(market: Market, users: int, passes: int, plans: list[Ints] | None = None) -> list[Response]:
-    """Every response of the first `users` on the way from no prices to the least bound, which is the last.
+def minimise_below_ceiling(
+    market: Market, users: int, passes: int, params: SolveParams, plans: list[Ints] | None = None
+) -> list[Response]:
+    """Return every response of the first `users` on the way from prices of 0 to the least bound, which is the last.
 
-    A shortfall price may be a million times what a send is worth. A minimum that can be met needs no such price; one
-    that cannot drives its own price, and those of the rows that stand in its way, up in proportion. So minimums' prices
-    are held below a ceiling that rises only while some minimum is stuck at it, and each search starts where the last
-    two point to.
+    A shortfall price may be a million times what a send is worth. A minimum that can be met needs no such price. One
+    that cannot be met drives its own price up, and in proportion those of the rows that stand in its way. So minimums'
+    prices are held below a ceiling that rises only while some minimum is stuck at it, and each search starts where the
+    last two point to. `plans` as in `minimise`.
     """
-    rows, ceiling = market.rows, CEILING
-    start = before = np.zeros(len(rows.names))
+    rows, ceiling = market.rows, params.price_ceiling
+    start = previous = np.zeros(len(rows.names))
     seen: list[Response] = []
     while True:
-        seen += minimise(market, start, users, passes, TOLERANCE, ceiling=ceiling, plans=plans)
+        seen += minimise(market, start, users, passes, params, ceiling=ceiling, plans=plans)
         best = seen[-1].prices
-        stuck = rows.is_minimum & (best >= ceiling * (1 - STUCK)) & (market.most_price > ceiling)
+        near_ceiling = best >= ceiling * (1 - params.ceiling_slack)
+        stuck = rows.is_minimum & near_ceiling & (market.most_price > ceiling)
         if not stuck.any():
             return seen
-        ahead = best + (best - before) * (STEEPER if before.any() else 0.0)
-        ceiling *= STEEPER
+        ahead = best + (best - previous) * (params.ceiling_growth if previous.any() else 0.0)
+        ceiling *= params.ceiling_growth
         start = np.where(stuck, np.minimum(ceiling, market.most_price), np.clip(ahead, 0.0, market.most_price))
-        before = best
+        previous = best
 
 
 def minimise(
@@ -91,116 +74,145 @@ def minimise(
     start: Floats,
     users: int,
     passes: int,
-    tolerance: float,
+    params: SolveParams,
     tilt: Floats | None = None,
     ceiling: float = np.inf,
     plans: list[Ints] | None = None,
 ) -> list[Response]:
-    """Every response of the first `users` on the way, the best bound last.
+    """Return every response of the first `users` on the way from prices `start` (R,), the best bound last.
 
-    Stops where passes gain less than `tolerance` of what users earn. With a `tilt` (R,) the least of bound + tilt ·
-    prices. No minimum's price is above `ceiling`. What users answer is added to `plans`.
+    Stops where a step gains less than `bound_tolerance` of what users earn. With a `tilt` (R,) the function minimised
+    is bound + tilt · prices. No minimum's price is above `ceiling`. Plans that users answer with are added to `plans`.
     """
     rows = market.rows
-    share = users / max(1, market.n_users)
-    # rows of all sizes move alike
-    scale = np.sqrt(np.maximum(rows.room * market.mean_use, market.mean_use**2) * share) / FIRST_STEP
-    seen: list[Response] = []
-    totals: list[float] = []
-
-    def bound(y: Floats) -> tuple[float, Floats]:
-        plan = None if plans is None else market.empty_plan()
-        found = market.respond(market.on_grid(y / scale), users, plan)
-        seen.append(found)
-        if plans is not None and plan is not None:
-            plans.append(plan)
-        size = size_of(market, seen[0].value, users)
-        slope = market.sign * (rows.room * share - found.use)
-        total = found.bound
-        if tilt is not None:
-            slope = slope + tilt
-            total += float(tilt @ found.prices)
-        totals.append(total)
-        return (total - totals[0]) / size, slope / scale / size
-
     if len(rows.names) == 0:
         return [market.respond(np.zeros(0), users)]
+    dual = _ScaledDual(market, users, params, tilt, plans)
     top = np.where(rows.is_minimum, np.minimum(market.most_price, ceiling), np.inf)
-    limits = [(0.0, None if np.isinf(most) else most * s) for most, s in zip(top, scale, strict=True)]
+    limits = [(0.0, None if np.isinf(most) else most * s) for most, s in zip(top, dual.scale, strict=True)]
     minimize(
-        bound,
-        start * scale,
+        dual.evaluate,
+        start * dual.scale,
         jac=True,
         method="L-BFGS-B",
         bounds=limits,
-        options={"maxfun": passes, "maxiter": passes, "maxcor": MEMORY, "ftol": tolerance, "gtol": 0.0},
+        options={
+            "maxfun": passes,
+            "maxiter": passes,
+            "maxcor": params.memory,
+            "ftol": params.bound_tolerance,
+            "gtol": 0.0,
+        },
     )
-    best = min(range(len(seen)), key=lambda i: totals[i])
-    return [r for i, r in enumerate(seen) if i != best] + [seen[best]]
+    best = min(range(len(dual.seen)), key=lambda i: dual.totals[i])
+    return [r for i, r in enumerate(dual.seen) if i != best] + [dual.seen[best]]
 
 
-def correct(market: Market, prices: Floats, users: int, rounds: int, tolerance: float) -> list[Response]:
-    """Responses of all users, the best bound last: prices of the first `users`, corrected by what all make of them.
+class _ScaledDual:
+    """The bound of the first `users` as a function of scaled prices, and every response it has met."""
+
+    def __init__(
+        self, market: Market, users: int, params: SolveParams, tilt: Floats | None, plans: list[Ints] | None
+    ) -> None:
+        self.market, self.users, self.params, self.tilt, self.plans = market, users, params, tilt, plans
+        self.share = users / max(1, market.n_users)
+        # rows of all sizes move alike
+        sends = np.maximum(market.rows.room * market.mean_use, market.mean_use**2) * self.share
+        self.scale = np.sqrt(sends) / params.first_step  # (R,)
+        self.seen: list[Response] = []
+        self.totals: list[float] = []  # of each response: bound, with the tilt
+
+    def evaluate(self, y: Floats) -> tuple[float, Floats]:
+        """Return (bound, slope (R,)) at the scaled prices y (R,), relative to the first response."""
+        market = self.market
+        plan = None if self.plans is None else market.empty_plan()
+        response = market.respond(market.on_grid(y / self.scale), self.users, plan)
+        self.seen.append(response)
+        if self.plans is not None and plan is not None:
+            self.plans.append(plan)
+        size = size_of(market, self.seen[0].value, self.users, self.params)
+        slope = market.sign * (market.rows.room * self.share - response.use)
+        total = response.bound
+        if self.tilt is not None:
+            slope = slope + self.tilt
+            total += float(self.tilt @ response.prices)
+        self.totals.append(total)
+        return (total - self.totals[0]) / size, slope / self.scale / size
+
+
+def correct_sample(market: Market, prices: Floats, users: int, rounds: int, params: SolveParams) -> list[Response]:
+    """Return responses of all users, the best bound last: prices of the first `users`, corrected by all users.
 
     The sample's dual is solved again with its slope shifted by the difference to that of all, so that each pass over
     all gains what a Newton step would (Shamir, Srebro and Zhang 2014, "DANE").
     """
     rows, share = market.rows, users / market.n_users
-    found = [market.respond(prices)]
-    best = found[0]
+    seen = [market.respond(prices)]
+    best = seen[0]
     step = 1.0
     for _ in range(rounds):
         slope = market.sign * (rows.room - best.use)
-        mine = market.respond(best.prices, users)
-        tilt = slope * share - market.sign * (rows.room * share - mine.use)
-        target = minimise(market, best.prices, users, CORRECTION_PASSES, tolerance, tilt)[-1].prices
+        of_sample = market.respond(best.prices, users)
+        tilt = slope * share - market.sign * (rows.room * share - of_sample.use)
+        target = minimise(market, best.prices, users, params.correction_passes, params, tilt)[-1].prices
         at = market.on_grid(best.prices + step * (target - best.prices))
-        found.append(market.respond(at))
-        gain = best.bound - found[-1].bound
+        seen.append(market.respond(at))
+        gain = best.bound - seen[-1].bound
         if gain > 0:
-            best = found[-1]
+            best = seen[-1]
         else:
             step *= 0.5
-        if 0 <= gain <= tolerance * size_of(market, best.value):
+        if 0 <= gain <= params.bound_tolerance * size_of(market, best.value, params=params):
             break
-    return [r for r in found if r is not best] + [best]
+    return [r for r in seen if r is not best] + [best]
 
 
-def sharpen(market: Market, seen: list[Response], tolerance: float) -> list[Response]:
-    """`seen` and further responses, the best bound last: cutting planes, not far from the best so far.
+def cutting_planes(market: Market, seen: list[Response], tolerance: float, params: SolveParams) -> list[Response]:
+    """Return `seen` and further responses, the best bound last: least points of a model in a trust region.
 
     Where few users decide, the bound has kinks that a quasi-Newton step stalls on; a piecewise linear model does not.
+    Stops where the model promises a gain of less than `tolerance`, relative to `size_of`.
     """
-    rows, sign = market.rows, market.sign
-    found = list(seen)
-    best = found[-1]
+    seen = list(seen)
+    best = seen[-1]
     n = len(best.prices)
     if n == 0:
-        return found
-    share = 0.3
-    for _ in range(CUTS):
-        slopes = np.array([sign * (rows.room - r.use) for r in found])
-        at = np.array([r.prices for r in found])
-        bounds = np.array([r.bound for r in found])
-        of_send = np.minimum(best.prices * market.mean_use, CEILING)
-        radius = share * (of_send + 0.1 * of_send.max(initial=0.0) + 1e-6) / market.mean_use
-        box = [
-            (max(0.0, p - r), min(most, p + r))
-            for p, r, most in zip(best.prices, radius, market.most_price, strict=True)
-        ]
-        model = linprog(
-            np.r_[np.zeros(n), 1.0],
-            A_ub=np.column_stack([slopes, -np.ones(len(found))]),
-            b_ub=(slopes * at).sum(axis=1) - bounds,
-            bounds=[*box, (None, None)],
-            method="highs",
-        )
-        if model.x is None or best.bound - model.x[-1] <= tolerance * size_of(market, best.value):
+        return seen
+    region = params.trust_region
+    for _ in range(params.cuts):
+        least = _least_of_model(market, seen, best, region, params)
+        if least is None or best.bound - least[-1] <= tolerance * size_of(market, best.value, params=params):
             break
-        found.append(market.respond(market.on_grid(np.asarray(model.x[:n], np.float64))))
-        # trust the model further where it was right
-        kept = found[-1].bound < best.bound
-        share = min(1.0, share * 1.5) if kept else share * 0.6
-        if kept:
-            best = found[-1]
-    return [r for r in found if r is not best] + [best]
+        seen.append(market.respond(market.on_grid(np.asarray(least[:n], np.float64))))
+        if seen[-1].bound < best.bound:
+            best = seen[-1]
+            region = min(1.0, region * params.trust_growth)
+        else:
+            region *= params.trust_shrink
+    return [r for r in seen if r is not best] + [best]
+
+
+def _least_of_model(
+    market: Market, seen: list[Response], best: Response, region: float, params: SolveParams
+) -> Floats | None:
+    """Return (R + 1,) the prices of the model's least bound near `best`, then that bound; None where HiGHS fails.
+
+    The model is the greatest of the tangents at the prices of `seen`.
+    """
+    n = len(best.prices)
+    slopes = np.array([market.sign * (market.rows.room - r.use) for r in seen])
+    at = np.array([r.prices for r in seen])
+    bounds = np.array([r.bound for r in seen])
+    of_send = np.minimum(best.prices * market.mean_use, params.price_ceiling)
+    radius = region * (of_send + 0.1 * of_send.max(initial=0.0) + 1e-6) / market.mean_use
+    box = [
+        (max(0.0, p - r), min(most, p + r)) for p, r, most in zip(best.prices, radius, market.most_price, strict=True)
+    ]
+    model = linprog(
+        np.r_[np.zeros(n), 1.0],
+        A_ub=np.column_stack([slopes, -np.ones(len(seen))]),
+        b_ub=(slopes * at).sum(axis=1) - bounds,
+        bounds=[*box, (None, None)],
+        method="highs",
+    )
+    return None if model.x is None else np.asarray(model.x)

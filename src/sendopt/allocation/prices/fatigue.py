@@ -1,8 +1,10 @@
-"""A relaxation that knows fatigue in levels, and of each message's one send only a price for it (model ¶11).
+"""A relaxation of one user's best response that knows fatigue in levels (model ¶11).
 
-Dynamic programming over the user's cells in time order, with the level of fatigue as its state. That a message is sent
-once is priced, not kept: each identity has a rent >= 0 that its sends pay and that all plans get back once
-(Lagrangian relaxation, rents by Polyak's subgradient steps; they are kept for the user's next answer).
+Dynamic programming over the user's cells in time order, with the level of fatigue as its state. It prices the rule that
+a message is sent once, instead of keeping it: each identity has a rent >= 0 that its sends pay and that all plans get
+back once (Lagrangian relaxation). Rents come from Polyak's subgradient steps; they are kept for the user's next answer.
+
+In kernels: d instance, u user, w working memory; i item, g group of items, k identity or channel, m message.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from sendopt.allocation.prices.instance import Instance
 from sendopt.allocation.prices.scratch import LEAST, Scratch
 from sendopt.compiled import kernel
 
-NO_STEP = -(1 << 30)  # of someone who is not tired at all
+NO_STEP = -(1 << 30)  # the step of no fatigue
 
 
 @kernel()
 def step_of(d: Instance, points: float, slot: int) -> int:
-    """The step of `points` just after a send in `slot`."""
+    """Return the step of `points` just after a send in `slot`."""
     if d.rules.levels == 1 or points <= 0.0:
         return NO_STEP
     at = np.log2(points) + slot * d.rules.slot_minutes / d.rules.half_life
@@ -27,14 +29,14 @@ def step_of(d: Instance, points: float, slot: int) -> int:
 
 @kernel(inline="always")
 def level_in(d: Instance, step: int, slot: int) -> int:
-    """The level that `step` is in `slot`."""
+    """Return the level of `step` in `slot`."""
     level = step - d.rules.level_base[slot] + 1
     return min(max(level, 0), d.rules.levels - 1)
 
 
 @kernel()
 def identities_of(d: Instance, u: int) -> int:
-    """Number of the user's identities."""
+    """Return the number of the user's identities."""
     count = 0
     for m in range(d.message_start[u], d.message_start[u + 1]):
         count = max(count, d.identity[m] + 1)
@@ -43,9 +45,10 @@ def identities_of(d: Instance, u: int) -> int:
 
 @kernel()
 def tighten(d: Instance, u: int, w: Scratch, groups: int, most: int, known: float, turns: int) -> tuple[int, float]:
-    """(counted, bound): `w.tired` filled at the best rents of `turns` steps; `known` is the worth of a plan, or 0.
+    """Return (high, bound), with `w.tired` filled at the best rents of `turns` subgradient steps.
 
-    `counted` is by how many sends left the table tells states apart, and 1 where their number does not bind.
+    `known` is the worth of a plan, or 0. `high` is how many numbers of sends left the table tells apart: 1 where the
+    number does not bind.
     """
     start, count = d.message_start[u], identities_of(d, u)
     high = most + 1 if most < count else 1
@@ -81,9 +84,9 @@ def tighten(d: Instance, u: int, w: Scratch, groups: int, most: int, known: floa
 
 @kernel()
 def _fill(d: Instance, u: int, w: Scratch, groups: int, high: int) -> float:
-    """A bound on what the user can earn, of all rents together with what groups earn after them.
+    """Return a bound on what the user can earn: the sum of rents, and the most that groups earn after them.
 
-    tired[(g * levels + level) * high + left] is what groups g, g + 1, ... earn at most after rents.
+    tired[(g * levels + level) * high + left] is the most that groups g, g + 1, ... earn after rents.
     pick[g * channels + channel] is the group's item worth most after rents, -1 where there is none.
     """
     levels, channels, base = d.rules.levels, len(d.rules.points), d.rules.level_base
@@ -99,13 +102,7 @@ def _fill(d: Instance, u: int, w: Scratch, groups: int, high: int) -> float:
             skip = (g + 1) * width + max(level - skipped, 0) * high
             for left in range(high):
                 w.tired[row + level * high + left] = w.tired[skip + left]
-        for k in range(channels):
-            w.pick[g * channels + k] = -1
-        for i in range(w.first[g], w.first[g + 1]):
-            worth = w.worth[i] - w.rent[d.identity[w.message[i]]]
-            at = g * channels + d.channel[w.message[i]]
-            if worth > 0.0 and (w.pick[at] < 0 or worth > w.net[at]):
-                w.pick[at], w.net[at] = i, worth
+        _pick_items(d, w, g)
         for k in range(channels):
             if w.pick[g * channels + k] < 0:
                 continue
@@ -113,12 +110,12 @@ def _fill(d: Instance, u: int, w: Scratch, groups: int, high: int) -> float:
             for level in range(levels):
                 to = d.rules.next_level[moves + level]
                 if to < 0:
-                    break  # nor may anyone more tired
-                own, target = row + level * high, later + max(to - shift, 0) * high
+                    break  # higher levels are forbidden too
+                source, target = row + level * high, later + max(to - shift, 0) * high
                 if high == 1:
-                    w.tired[own] = max(w.tired[own], worth + w.tired[target])
+                    w.tired[source] = max(w.tired[source], worth + w.tired[target])
                 for left in range(1, high):
-                    w.tired[own + left] = max(w.tired[own + left], worth + w.tired[target + left - 1])
+                    w.tired[source + left] = max(w.tired[source + left], worth + w.tired[target + left - 1])
     total = 0.0
     for k in range(identities_of(d, u)):
         total += w.rent[k]
@@ -128,13 +125,27 @@ def _fill(d: Instance, u: int, w: Scratch, groups: int, high: int) -> float:
 
 
 @kernel()
+def _pick_items(d: Instance, w: Scratch, g: int) -> None:
+    """Fill w.pick and w.net of group g: the item of each channel worth most after its rent."""
+    channels = len(d.rules.points)
+    for k in range(channels):
+        w.pick[g * channels + k] = -1
+    for i in range(w.first[g], w.first[g + 1]):
+        worth = w.worth[i] - w.rent[d.identity[w.message[i]]]
+        at = g * channels + d.channel[w.message[i]]
+        if worth > 0.0 and (w.pick[at] < 0 or worth > w.net[at]):
+            w.pick[at], w.net[at] = i, worth
+
+
+@kernel()
 def _first_level(d: Instance, u: int, w: Scratch) -> int:
+    """Return the user's level of fatigue in the slot of the first group."""
     return level_in(d, step_of(d, d.fatigue[u], 0), w.slot[w.first[0]])
 
 
 @kernel()
 def _count(d: Instance, u: int, w: Scratch, groups: int, high: int, count: int) -> int:
-    """Number of the sends of the relaxation's answer; of each identity in w.times."""
+    """Return the number of sends of the relaxation's answer; those of each identity are in w.times."""
     levels, channels, base = d.rules.levels, len(d.rules.points), d.rules.level_base
     width = high * levels
     for k in range(count):

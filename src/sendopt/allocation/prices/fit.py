@@ -1,38 +1,40 @@
-"""A plan that keeps every limit, from one that need not, and what it is worth (model ¶11)."""
+"""A plan that keeps every limit, from one that need not: repair, fill, minimums; and its objective (model ¶11)."""
 
 from __future__ import annotations
 
 from sendopt.allocation.prices.market import NONE, Market
-from sendopt.allocation.prices.minimums import serve
+from sendopt.allocation.prices.minimums import serve_minimums
 from sendopt.allocation.prices.mixture import use_of_plan
-from sendopt.allocation.prices.repair import fill, make_fit
+from sendopt.allocation.prices.params import DEFAULT_PARAMS, SolveParams
+from sendopt.allocation.prices.repair import fill, repair
 from sendopt.stats.arrays import Floats, Ints
-
-SERVINGS = 3  # of minimums, a plan
 
 
 def objective(market: Market, plan: Ints) -> float:
-    """Value less the penalty of missing minimums, in the market's units."""
+    """Return the value of `plan` (U, width) less the penalty of missed minimums, in the market's units."""
     rows, use = market.rows, use_of_plan(market, plan)
     penalty = (rows.missing(rows.committed + use) * rows.shortfall_price).sum()
     return float(market.d.value[plan[plan != NONE]].sum() - penalty)
 
 
-def better(market: Market, plan: Ints, other: Ints) -> Ints:
-    """The plan that is worth more."""
-    return max(plan, other, key=lambda one: objective(market, one))
+def better(market: Market, plan: Ints, challenger: Ints) -> Ints:
+    """Return the plan of the larger objective; `plan` where they are equal."""
+    return max(plan, challenger, key=lambda candidate: objective(market, candidate))
 
 
-def fitted(market: Market, prices: Floats, plan: Ints, use: Floats) -> Ints:
-    """`plan`, changed: what overfills a row moved or dropped, room that is left filled, minimums served."""
-    fill(market, prices, plan, make_fit(market, prices, plan, use))
-    for _ in range(SERVINGS):
-        served = serve(market, prices, plan)
+def fitted(market: Market, prices: Floats, plan: Ints, use: Floats, params: SolveParams = DEFAULT_PARAMS) -> Ints:
+    """Return a plan that keeps every limit: overfull rows repaired, room filled, minimums served.
+
+    `prices` (R,) decide who moves; `use` (R,) is what `plan` (U, width) uses. `plan` is changed in place.
+    """
+    fill(market, prices, plan, repair(market, prices, plan, use, params), params)
+    for _ in range(params.minimum_rounds):
+        served = serve_minimums(market, prices, plan, params)
         if served is None:
             break
-        other, left = served
-        fill(market, prices, other, left)
-        if objective(market, other) <= objective(market, plan):
+        challenger, room = served
+        fill(market, prices, challenger, room, params)
+        if objective(market, challenger) <= objective(market, plan):
             break
-        plan = other
+        plan = challenger
     return plan

@@ -1,7 +1,10 @@
 """One user's best response where the relaxed answer breaks a rule: plans under way as labels, in time order (¶11).
 
-Label setting with dominance and bounds on what may still come (Irnich and Desaulniers 2005): a label is dropped where
-another may send whatever it may send and is worth no less, or where it cannot end above the best plan known.
+Label setting with dominance and bounds on further sends (Irnich and Desaulniers 2005). A label is dropped where another
+may send whatever it may send and is worth no less, or where it cannot end above the best plan known.
+
+In kernels: d instance, u user, w working memory, lab its labels; i item, g group, m message, j cap; a and b labels, k
+place in a label's plan, x and y places among the active labels.
 """
 
 from __future__ import annotations
@@ -14,17 +17,17 @@ from sendopt.allocation.prices.scratch import CUT, LEAST, MAX_LABELS, MOST_NARRO
 from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, caps_allow, counts_message, may_join
 from sendopt.compiled import kernel
 
-_BITS = 62
-BEAM = 8  # labels of the first pass
-FIRST_TURNS, TURNS = 2, 10  # of rents, before and after it
+_BITS = 62  # of an integer that holds identities
+BEAM = 8  # labels open at a time in the first pass
+FIRST_TURNS, TURNS = 2, 10  # subgradient steps of rents, before and after the first pass
 
 
 @kernel()
 def search(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> tuple[int, float, float, int]:
-    """(sends, worth, bound on it, SEARCHED; or CUT where labels ran out); cells in w.best.
+    """Return (sends, worth, bound on it, SEARCHED; or CUT where labels ran out); cells are in w.best.
 
     w.table is that of the relaxation, w.tired that of `fatigue`; a bound is the lesser of the two. A first pass keeps
-    few labels: a good plan early spares the second most of its labels.
+    few labels: a good plan early saves the second pass most of its labels.
     """
     caps, high, relaxed, narrow = _binding_caps(d, u, w), 1, np.inf, w.limit[0]
     if d.rules.levels > 1:
@@ -53,9 +56,9 @@ def _pass(
     length: int,
     best: float,
 ) -> tuple[int, float, float]:
-    """(sends, worth, bound on it). At most `wide` labels are open at a time, and `narrow` once so many were made.
+    """Return (sends, worth, bound on it). At most `wide` labels are open, and `narrow` once MAX_LABELS were made.
 
-    What those that had to go might have reached enters the bound.
+    The most that dropped labels might have reached enters the bound.
     """
     lab = w.labels
     past = d.past_start[u + 1] > d.past_start[u]
@@ -127,9 +130,9 @@ def _pass(
 
 @kernel()
 def _narrow(w: Scratch, n: int, width: int, free: int) -> float:
-    """The most that the labels reach that go, so that `width` of the first n active ones stay: those that reach most.
+    """Keep the `width` labels of the first n active ones that reach most; return the most that a dropped one reaches.
 
-    Those that go are free from place `free` on.
+    Dropped labels are in w.labels.free from place `free` on.
     """
     lab = w.labels
     low, high = lab.reach[0], lab.reach[0]
@@ -166,21 +169,21 @@ def _narrow(w: Scratch, n: int, width: int, free: int) -> float:
 
 @kernel(inline="always")
 def _bound(d: Instance, w: Scratch, a: int, g: int, groups: int, most: int, states: int, deep: int) -> float:
-    """The most that label a can still gain from group g on."""
+    """Return the most that label a can still gain from group g on."""
     lab = w.labels
     high = most + 1
     left = most - lab.sends[a]
-    found = w.table[(g * states + lab.state[a]) * high + left]
+    gain = w.table[(g * states + lab.state[a]) * high + left]
     if d.rules.levels > 1 and g < groups:
         level = level_in(d, lab.step[a], w.slot[w.first[g]])
         rest = w.tired[(g * d.rules.levels + level) * deep + (left if deep > 1 else 0)]
-        found = min(found, rest + lab.rent[a])
-    return found
+        gain = min(gain, rest + lab.rent[a])
+    return gain
 
 
 @kernel()
 def _binding_caps(d: Instance, u: int, w: Scratch) -> int:
-    """Number of the caps that can bind, in w.labels.caps."""
+    """Return the number of caps that can bind; they are in w.labels.caps."""
     r = d.rules
     past = d.past_start[u + 1] > d.past_start[u]
     messages = d.message_start[u + 1] - d.message_start[u]
@@ -202,7 +205,7 @@ def _binding_caps(d: Instance, u: int, w: Scratch) -> int:
 
 @kernel(inline="always")
 def _extend(d: Instance, u: int, w: Scratch, a: int, i: int, state: int, to: int, past: bool, caps: int) -> bool:
-    """May label a be followed by item i, which leads to `state`? Then label `to` is that plan."""
+    """Return whether item i, which leads to `state`, may follow label a; if so, label `to` is that plan."""
     lab, r = w.labels, d.rules
     m = w.message[i]
     bit = 1 << (d.identity[m] % _BITS)
@@ -239,6 +242,7 @@ def _extend(d: Instance, u: int, w: Scratch, a: int, i: int, state: int, to: int
 
 @kernel()
 def _has_identity(d: Instance, w: Scratch, a: int, identity: int) -> bool:
+    """Return whether label a sends this identity."""
     lab = w.labels
     for k in range(lab.sends[a]):  # noqa: SIM110  numba compiles loops, not generators
         if d.identity[w.message[lab.items[a, k]]] == identity:
@@ -248,7 +252,7 @@ def _has_identity(d: Instance, w: Scratch, a: int, identity: int) -> bool:
 
 @kernel(inline="always")
 def _dominates(d: Instance, w: Scratch, a: int, b: int, caps: int) -> bool:
-    """May label a send whatever label b may, and is it worth no less? Neither's first open group is before a's."""
+    """Return whether label a is worth no less than label b, and may send whatever label b may."""
     lab = w.labels
     if lab.value[a] < lab.value[b] or lab.sends[a] > lab.sends[b] or lab.next[a] > lab.next[b]:
         return False
@@ -269,7 +273,7 @@ def _dominates(d: Instance, w: Scratch, a: int, b: int, caps: int) -> bool:
 
 @kernel()
 def _counts_no_more(d: Instance, w: Scratch, a: int, b: int, j: int) -> bool:
-    """Of the sends that cap j counts, latest first: is each of a's matched by one of b's, no earlier?"""
+    """Return whether each send of a that cap j counts, latest first, is matched by one of b that is no earlier."""
     lab = w.labels
     m, n = lab.sends[a] - 1, lab.sends[b] - 1
     while True:
@@ -286,7 +290,7 @@ def _counts_no_more(d: Instance, w: Scratch, a: int, b: int, j: int) -> bool:
 
 @kernel()
 def _keep(w: Scratch, a: int) -> int:
-    """Label a's cells to w.best; their number."""
+    """Write the cells of label a to w.best; return their number."""
     lab = w.labels
     n = lab.sends[a]
     for k in range(n):

@@ -1,6 +1,9 @@
-"""Every plan of a user that is worth nearly as much as the best one: what an integer program chooses among (model ¶11).
+"""All plans of a user worth nearly as much as the best one: the columns of an integer program (model ¶11).
 
-Depth first in time order; a branch is left where what may still come cannot lift it to the worth asked for.
+The search goes depth first in time order. It leaves a branch where further sends cannot raise it to the worth asked
+for.
+
+In kernels: d instance, p prices, u user, w working memory; i item, g group, m message, k place in a plan.
 """
 
 from __future__ import annotations
@@ -18,14 +21,14 @@ from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, may_join
 from sendopt.compiled import entry, kernel
 from sendopt.stats.arrays import Floats, Ints
 
-MOST_NODES = 20_000  # sends tried, a user
-TURNS = 12  # of rents
+MOST_NODES = 20_000  # sends tried for a user
+TURNS = 12  # subgradient steps of rents
 
 
 def near_best(market: Market, by_row: Floats, slack: float, most: int) -> tuple[Ints, Ints]:
-    """(users (N,) ascending, plans (N, width)): whole plans within `slack` of a user's best at prices `by_row`.
+    """Return (users (N,) ascending, plans (N, width)): plans within `slack` of a user's best at prices `by_row` (R,).
 
-    A user who has more than `most` of them is asked again for those within half of the slack, and so on.
+    Where a user has more than `most` of them, the slack is halved until there are no more.
     """
     size = market.n_users * most
     owner, plans = np.empty(size, np.int64), np.full((size, market.width), NONE, np.int64)
@@ -39,6 +42,7 @@ def near_best(market: Market, by_row: Floats, slack: float, most: int) -> tuple[
 
 @entry()
 def _sweep(d: Instance, p: Prices, open_: Prices, slack: float, most: int, w: Scratch, owner: Ints, plans: Ints) -> int:
+    """Return the number of plans of all users, written to `plans` with their users in `owner`."""
     n = 0
     for u in range(len(d.most)):
         _, worth, _, _ = respond(d, p, u, w)
@@ -67,17 +71,17 @@ def _list(
     most_plans: int,
     plans: Ints,
 ) -> int:
-    """Number of the plans worth `least` or more, in `plans` from row `first` on; -1 where more than asked for."""
+    """Return the number of plans worth `least` or more, in `plans` from row `first` on; -1 where over `most_plans`."""
     items, messages = gather(d, open_, u, w)
     for i in range(items):
         w.worth[i] -= slack
     most = min(d.most[u], messages)
-    found = 0
+    n_plans = 0
     if least <= 0.0:
         _write(plans, first, w.path, 0)
-        found = 1
+        n_plans = 1
     if most <= 0:
-        return found
+        return n_plans
     groups = find_groups(d, w, items)
     find_moves(d, u, w, 0, 1)
     fill_table(d, u, w, groups, most, 0, 1)
@@ -123,21 +127,23 @@ def _list(
             lab.rent[depth] = lab.rent[depth - 1] - w.rent[d.identity[m]]
         lab.active[depth] = w.first[w.after[g]] if w.after[g] < groups else items
         if value >= least:
-            if found == most_plans:
+            if n_plans == most_plans:
                 return -1
-            _write(plans, first + found, w.path, depth)
-            found += 1
-    return found
+            _write(plans, first + n_plans, w.path, depth)
+            n_plans += 1
+    return n_plans
 
 
 @kernel()
 def _write(plans: Ints, row: int, cells: NDArray[np.int64], n: int) -> None:
+    """Write the first n cells to `row` of `plans`."""
     for k in range(plans.shape[1]):
         plans[row, k] = cells[k] if k < n else NONE
 
 
 @kernel()
 def _repeats(d: Instance, w: Scratch, depth: int, m: int) -> bool:
+    """Return whether the plan of `depth` sends has the identity of message m already."""
     for k in range(1, depth + 1):  # noqa: SIM110  numba compiles loops, not generators
         if d.identity[w.message[w.labels.item[k]]] == d.identity[m]:
             return True
@@ -146,7 +152,7 @@ def _repeats(d: Instance, w: Scratch, depth: int, m: int) -> bool:
 
 @kernel()
 def _reaches(d: Instance, w: Scratch, depth: int, g: int, most: int, high: int, least: float) -> bool:
-    """Can the plan of `depth` sends be worth `least` with further ones from group g on?"""
+    """Return whether the plan of `depth` sends can be worth `least` with further ones from group g on."""
     lab, left = w.labels, most - depth
     if lab.value[depth] + w.table[g * (most + 1) + left] < least:
         return False

@@ -1,4 +1,8 @@
-"""The best two sends of one user, a gap apart: what most users need, in one look at each cell (model ¶11)."""
+"""The best two sends of one user, a gap apart: enough for most users, in one look at each cell (model ¶11).
+
+In kernels: d instance, p prices, u user, w working memory; m message, c cell, s slot; k number of messages kept, a and
+b messages among them.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from sendopt.stats.arrays import Floats
 
 @kernel(inline="always")
 def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
-    """(sends, worth, does it keep the rules?): the best two messages, by the best worth of each up to each slot.
+    """Return (sends, worth, whether they keep the rules): the best two messages, by the worth of each up to a slot.
 
-    Inlined into its callers: handing an instance over costs more than the answer. Its loops are those of vectors.
+    Inlined into its callers: to pass an instance costs more than the answer. The loops over slots are vectorised.
     """
     slots = d.rules.n_slots
     gap = int(-(-d.rules.spacing_minutes // d.rules.slot_minutes))
@@ -43,7 +47,7 @@ def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
             k += 1
     if alone < 0:
         return 0, 0.0, True
-    best, one, two = top, alone, -1
+    best, early_k, late_k = top, alone, -1
     for a in range(k):
         from_a, ready = a * slots, False
         for b in range(k):
@@ -58,24 +62,24 @@ def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
                         so_far = value
                     early[from_a + s] = so_far
             from_b = b * slots + gap
-            found = -np.inf
+            of_both = -np.inf
             for s in range(slots - gap):
                 value = early[from_a + s] + dense[from_b + s]
-                if value > found:
-                    found = value
-            if found > best:
-                best, one, two = found, a, b
-    if two < 0:
-        w.best[0] = _cell_at(d, kept[one], _slot_of(dense, one, slots, top, 0))
-        return 1, best, d.plain[u] or may_join(d, u, w.best[0], kept[one], w.best, w.place, 0)
+                if value > of_both:
+                    of_both = value
+            if of_both > best:
+                best, early_k, late_k = of_both, a, b
+    if late_k < 0:
+        w.best[0] = _cell_at(d, kept[early_k], _slot_of(dense, early_k, slots, top, 0))
+        return 1, best, d.plain[u] or may_join(d, u, w.best[0], kept[early_k], w.best, w.place, 0)
     late = 0
-    while early[one * slots + late] + dense[two * slots + gap + late] != best:
+    while early[early_k * slots + late] + dense[late_k * slots + gap + late] != best:
         late += 1
-    w.best[0] = _cell_at(d, kept[one], _slot_of(dense, one, slots, early[one * slots + late], 0))
-    w.best[1] = _cell_at(d, kept[two], gap + late)
+    w.best[0] = _cell_at(d, kept[early_k], _slot_of(dense, early_k, slots, early[early_k * slots + late], 0))
+    w.best[1] = _cell_at(d, kept[late_k], gap + late)
     if d.plain[u]:
         return 2, best, True
-    first, second = kept[one], kept[two]
+    first, second = kept[early_k], kept[late_k]
     w.place[0] = first
     return (
         2,
@@ -86,6 +90,7 @@ def pair(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, float, bool]:
 
 @kernel()
 def _slot_of(dense: Floats, k: int, slots: int, worth: float, first: int) -> int:
+    """Return the first slot, from `first` on, in which message k has this worth."""
     s = first
     while dense[k * slots + s] != worth:
         s += 1
@@ -94,6 +99,7 @@ def _slot_of(dense: Floats, k: int, slots: int, worth: float, first: int) -> int
 
 @kernel()
 def _cell_at(d: Instance, m: int, slot: int) -> int:
+    """Return the cell of message m in `slot`."""
     c = d.cell_start[m]
     while d.slot[c] != slot:
         c += 1

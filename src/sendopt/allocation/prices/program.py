@@ -1,4 +1,4 @@
-"""A linear or integer program of columns as the price engine asks HiGHS for it: one core, the same answer each time."""
+"""Linear and integer programs for HiGHS: one core, the same solution each time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from scipy.sparse import csc_matrix
 from sendopt.allocation.work import INTERRUPT, Meter
 from sendopt.stats.arrays import Floats
 
-WHOLE = 1e-6  # of a send: room of a row that counts sends, beyond what is whole
-
 
 class Program(NamedTuple):
-    """Least `cost` of x in [0, top] with lower <= matrix x <= upper, the first `whole` of x integers."""
+    """Minimise cost · x over 0 <= x <= top with lower <= matrix x <= upper; the first `whole` of x are integers."""
 
     cost: Floats  # (N,)
     top: Floats  # (N,)
@@ -26,13 +24,15 @@ class Program(NamedTuple):
 
 
 class Least(NamedTuple):
+    """The solution of a program."""
+
     x: Floats  # (N,)
-    dual: Floats  # (M,) of the rows; of no meaning where x has integers
+    dual: Floats  # (M,) of the rows; without meaning where x has integers
     cost: float
 
 
 def least_cost(program: Program, options: dict[str, float], meter: Meter | None = None) -> Least | None:
-    """The best x that HiGHS finds under its `options`, until `meter` stops it; None where it finds none."""
+    """Return the best solution that HiGHS finds under `options`, until `meter` stops it; None where it finds none."""
     matrix, n = program.matrix, len(program.cost)
     lp = highspy.HighsLp()
     lp.num_row_, lp.num_col_ = matrix.shape

@@ -2,6 +2,9 @@
 
 Dynamic programming over the user's cells in time order. Identity of messages and caps of a narrower scope enter its
 state only once its answer breaks them (decremental state space, Righini and Salani 2008).
+
+In kernels: d instance, p prices, u user, w working memory; m message, c cell, s slot, j cap, h past send; i item (a
+cell worth more than its prices), g group of items, a and b places in a path.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from sendopt.compiled import kernel
 
 @kernel()
 def gather(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, int]:
-    """(items, messages among them): the user's cells worth more than their prices, by slot, then message."""
+    """Return (items, messages among them): the user's cells worth more than their prices, by slot, then message."""
     slots = d.rules.n_slots
     n = 0
     messages = 0
@@ -54,7 +57,7 @@ def gather(d: Instance, p: Prices, u: int, w: Scratch) -> tuple[int, int]:
 
 @kernel()
 def _sort_by_slot(w: Scratch, n: int, slots: int) -> None:
-    """Counting sort; the table's memory holds the copies."""
+    """Sort n items by slot, by counting; the table's memory holds the copies."""
     low, high = slots, 0
     for i in range(n):
         low = min(low, w.slot[i])
@@ -86,7 +89,7 @@ def _sort_by_slot(w: Scratch, n: int, slots: int) -> None:
 
 @kernel()
 def find_groups(d: Instance, w: Scratch, n: int) -> int:
-    """Number of groups; of a group at most one item is sent."""
+    """Return the number of groups; at most one item of a group is sent."""
     step = int(-(-d.rules.spacing_minutes // d.rules.slot_minutes))
     groups = 0
     for i in range(n):
@@ -108,6 +111,7 @@ def find_groups(d: Instance, w: Scratch, n: int) -> int:
 
 @kernel()
 def find_moves(d: Instance, u: int, w: Scratch, tracked: int, states: int) -> None:
+    """Fill w.moves: the state after each message in each state."""
     start = d.message_start[u]
     for m in range(start, d.message_start[u + 1]):
         at = (m - start) * states
@@ -126,64 +130,64 @@ def find_moves(d: Instance, u: int, w: Scratch, tracked: int, states: int) -> No
 
 @kernel()
 def fill_table(d: Instance, u: int, w: Scratch, groups: int, most: int, tracked: int, states: int) -> None:
-    """table[(g * states + state) * (most + 1) + left]: most worth of groups g, g + 1, ... with `left` sends left."""
+    """Fill table[(g * states + state) * (most + 1) + left]: the most worth of groups g, g + 1, ... by `left` sends."""
     high = most + 1
     width = high * states
     for x in range(width):
         w.table[groups * width + x] = 0.0
     start = d.message_start[u]
     for g in range(groups - 1, -1, -1):
-        here, skip, then = g * width, (g + 1) * width, w.after[g] * width
+        row, skip, then = g * width, (g + 1) * width, w.after[g] * width
         if tracked == 0:
             worth = 0.0
             for i in range(w.first[g], w.first[g + 1]):
                 worth = max(worth, w.worth[i])
-            w.table[here] = 0.0
+            w.table[row] = 0.0
             for left in range(1, high):
-                w.table[here + left] = max(w.table[skip + left], worth + w.table[then + left - 1])
+                w.table[row + left] = max(w.table[skip + left], worth + w.table[then + left - 1])
             continue
         for x in range(width):
-            w.table[here + x] = w.table[skip + x]
+            w.table[row + x] = w.table[skip + x]
         for i in range(w.first[g], w.first[g + 1]):
             moves, worth = (w.message[i] - start) * states, w.worth[i]
             for state in range(states):
                 to = w.moves[moves + state]
                 if to < 0:
                     continue
-                own, target = here + state * high, then + to * high
+                source, target = row + state * high, then + to * high
                 for left in range(1, high):
-                    w.table[own + left] = max(w.table[own + left], worth + w.table[target + left - 1])
+                    w.table[source + left] = max(w.table[source + left], worth + w.table[target + left - 1])
 
 
 @kernel()
 def trace(d: Instance, u: int, w: Scratch, groups: int, most: int, states: int) -> int:
-    """Length of the relaxation's answer, its items in w.path in time order."""
+    """Return the length of the relaxation's answer; its items are in w.path in time order."""
     high = most + 1
     width = high * states
     start = d.message_start[u]
-    found, g, left, state = 0, 0, most, 0
+    length, g, left, state = 0, 0, most, 0
     while g < groups and left > 0:
-        here = w.table[g * width + state * high + left]
-        if here <= 0.0:
+        worth = w.table[g * width + state * high + left]
+        if worth <= 0.0:
             break
-        if here > w.table[(g + 1) * width + state * high + left]:
+        if worth > w.table[(g + 1) * width + state * high + left]:
             for i in range(w.first[g], w.first[g + 1]):
                 to = w.moves[(w.message[i] - start) * states + state]
-                if to >= 0 and w.worth[i] + w.table[w.after[g] * width + to * high + left - 1] == here:
-                    w.path[found] = i
-                    found += 1
+                if to >= 0 and w.worth[i] + w.table[w.after[g] * width + to * high + left - 1] == worth:
+                    w.path[length] = i
+                    length += 1
                     state = to
                     break
             left -= 1
             g = w.after[g]
         else:
             g += 1
-    return found
+    return length
 
 
 @kernel()
 def _room_of(d: Instance, u: int, j: int) -> int:
-    """What the past leaves of cap j in every window that a planned send of the horizon may lie in."""
+    """Return how many sends the past leaves of cap j in every window that a planned send may lie in."""
     r = d.rules
     last = float((r.n_slots - 1) * r.slot_minutes)
     room = r.cap_max[j]
@@ -197,9 +201,9 @@ def _room_of(d: Instance, u: int, j: int) -> int:
 def track_broken(
     d: Instance, u: int, w: Scratch, length: int, tracked: int, states: int, high: int
 ) -> tuple[int, int, bool]:
-    """(tracked, states, does the path break identity or a wide cap?) with what it breaks added as far as it fits.
+    """Return (tracked, states, whether the path breaks identity or a wide cap); the broken are tracked if they fit.
 
-    `high` is by how much the table is larger than `states`.
+    The table has `high` entries a state.
     """
     broken = False
     for a in range(length):
@@ -222,6 +226,7 @@ def track_broken(
 
 @kernel()
 def _track(w: Scratch, key: int, radix: int, tracked: int, states: int, high: int) -> tuple[int, int]:
+    """Return (tracked, states) with `key` tracked too, where it fits; a key counts from 0 to radix - 1."""
     for i in range(tracked):
         if w.tracked[i] == key:
             return tracked, states

@@ -1,8 +1,9 @@
-"""Where few users decide: a program over whole plans of each user, for prices and for the plan (model ¶11).
+"""The restricted master over whole plans of each user, for prices and for the plan of few users (model ¶11).
 
-Column generation (Dantzig and Wolfe 1960): the linear program over the plans known gives prices, users answer them with
-further plans, until no answer lifts it: then its prices are those of the least bound. The same program in integers
-chooses the plan. Its plans are all answers on the way, and every plan that is worth nearly as much as a user's best.
+Column generation (Dantzig and Wolfe 1960): the linear program over the known plans gives prices, and users answer them
+with further plans, until no answer raises its optimum. Then its prices are those of the least bound. The same program
+in integers chooses the plan. Its columns are all answers on the way, and every plan worth nearly as much as a user's
+best one.
 """
 
 from __future__ import annotations
@@ -11,23 +12,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 
 from sendopt.allocation.prices.market import NONE, Market, Response
 from sendopt.allocation.prices.mixture import uses_of_plans
 from sendopt.allocation.prices.near_best import near_best
-from sendopt.allocation.prices.program import WHOLE, Program, least_cost
-from sendopt.stats.arrays import Floats, Ints
-
-ROUNDS = 30  # of prices from a program
-IDLE = 3  # rounds that gain nothing
-TINY = 1e-9  # a share that is none
+from sendopt.allocation.prices.params import SolveParams
+from sendopt.allocation.prices.program import Program, least_cost
+from sendopt.stats.arrays import Flags, Floats, Ints
 
 
 @dataclass(frozen=True)
 class Columns:
-    """N plans of users, each once, by user."""
+    """N distinct plans of users, ordered by user."""
 
     owner: Ints  # (N,)
     plans: Ints  # (N, width)
@@ -35,23 +32,24 @@ class Columns:
     use: csr_matrix  # (N, R)
 
     def regret(self, market: Market, best: Response, worth: Floats) -> Floats:
-        """(N,) what each plan is worth less than its user's best (U,) at the prices of `best`."""
+        """Return (N,) the worth of each plan less than its user's best, `worth` (U,), at the prices of `best`."""
         return worth[self.owner] - (self.value - self.use @ (market.sign * best.prices))
 
-    def some(self, keep: NDArray[np.bool_]) -> Columns:
+    def subset(self, keep: Flags) -> Columns:
+        """Return the columns that `keep` (N,) marks."""
         return Columns(self.owner[keep], self.plans[keep], self.value[keep], self.use[keep])
 
 
 class Answer(NamedTuple):
-    """Of a program over columns."""
+    """The solution of a program over columns."""
 
-    x: Floats  # (N,)
-    prices: Floats  # (R,), zeros where it is one of integers
+    x: Floats  # (N,) share of each column, 0 to 1
+    prices: Floats  # (R,), zeros for an integer program
     objective: float
 
 
 def columns_of(market: Market, owner: Ints, plans: Ints) -> Columns:
-    """The columns of these plans, without repeats."""
+    """Return the columns of `plans` (N, width) of the users `owner` (N,), without repeats."""
     distinct = np.unique(np.column_stack([owner, plans]), axis=0)
     owner, plans = distinct[:, 0], distinct[:, 1:]
     row, column, amount = uses_of_plans(market, plans)
@@ -61,21 +59,26 @@ def columns_of(market: Market, owner: Ints, plans: Ints) -> Columns:
 
 
 def joined(market: Market, columns: Columns, owner: Ints, plans: Ints) -> Columns:
-    """`columns` and those of further plans."""
+    """Return `columns` and those of further plans."""
     return columns_of(market, np.r_[columns.owner, owner], np.vstack([columns.plans, plans]))
 
 
-def solve_columns(market: Market, columns: Columns, integer: bool, gap: float = 0.0, nodes: int = 0) -> Answer | None:
-    """The best choice of at most one column a user, of integers to within `gap`; None where the nodes end first."""
+def solve_columns(
+    market: Market, columns: Columns, params: SolveParams, *, integer: bool, gap: float = 0.0
+) -> Answer | None:
+    """Return the best choice of at most one column a user; None where HiGHS ends without a solution.
+
+    The linear program is solved to optimality, the integer program to within `gap` units or `choice_nodes` nodes.
+    """
     rows, n = market.rows, len(columns.owner)
     ids, of_user = np.unique(columns.owner, return_inverse=True)
     several = np.bincount(of_user) > 1
     one_each = csr_matrix((np.ones(n), (of_user, np.arange(n))), shape=(len(ids), n))[several]
     short = np.flatnonzero(rows.is_minimum)
-    lack = csr_matrix((np.ones(len(short)), (short, np.arange(len(short)))), shape=(len(rows.names), len(short)))
+    shortfall = csr_matrix((np.ones(len(short)), (short, np.arange(len(short)))), shape=(len(rows.names), len(short)))
     none = csr_matrix((one_each.shape[0], len(short)))
-    matrix = csc_matrix(vstack([hstack([columns.use.T, lack]), hstack([one_each, none])]))
-    whole = np.where(rows.counts_sends & integer, WHOLE, 0.0)
+    matrix = csc_matrix(vstack([hstack([columns.use.T, shortfall]), hstack([one_each, none])]))
+    whole = np.where(rows.counts_sends & integer, params.whole_slack, 0.0)
     program = Program(
         cost=np.r_[-columns.value, rows.shortfall_price[short]],
         top=np.r_[np.ones(n), np.full(len(short), np.inf)],
@@ -84,24 +87,27 @@ def solve_columns(market: Market, columns: Columns, integer: bool, gap: float = 
         upper=np.r_[np.where(rows.is_minimum, np.inf, rows.room + whole), np.ones(one_each.shape[0])],
         whole=n if integer else 0,
     )
-    options = {"mip_rel_gap": 0.0, "mip_abs_gap": max(gap, 1e-6)}
-    found = least_cost(program, options | ({"mip_max_nodes": nodes} if integer else {}))
-    if found is None:
+    options = {"mip_rel_gap": 0.0, "mip_abs_gap": max(gap, params.least_choice_gap)}
+    least = least_cost(program, options | ({"mip_max_nodes": params.choice_nodes} if integer else {}))
+    if least is None:
         return None
-    dual = np.zeros(len(rows.names)) if integer else found.dual[: len(rows.names)]
-    return Answer(found.x[:n], np.maximum(0.0, -market.sign * dual), -found.cost)
+    dual = np.zeros(len(rows.names)) if integer else least.dual[: len(rows.names)]
+    return Answer(least.x[:n], np.maximum(0.0, -market.sign * dual), -least.cost)
 
 
 def generate(
-    market: Market, columns: Columns, best: Response, tolerance: float, rounds: int = ROUNDS
+    market: Market, columns: Columns, best: Response, tolerance: float, params: SolveParams
 ) -> tuple[Columns, Response]:
-    """(columns, the response of the least bound) within `tolerance` of the least that prices can prove."""
+    """Return (columns, the response of the least bound) within `tolerance` units of the least that prices can prove.
+
+    Prices asked for are between those of the program and those of the best bound: a program with few plans strays.
+    """
     everyone = np.arange(market.n_users)
     reached, idle = -np.inf, 0
-    pull = 0.5  # towards the prices of the best bound: those of a program with few plans stray
-    for _ in range(rounds):
-        program = solve_columns(market, columns, integer=False)
-        if program is None or best.bound - program.objective <= tolerance or idle == IDLE:
+    pull = params.pull
+    for _ in range(params.master_rounds):
+        program = solve_columns(market, columns, params, integer=False)
+        if program is None or best.bound - program.objective <= tolerance or idle == params.idle_rounds:
             break
         idle = 0 if program.objective > reached + tolerance else idle + 1
         reached = max(reached, program.objective)
@@ -112,34 +118,34 @@ def generate(
         if answer.bound < best.bound:
             idle = idle if answer.bound > best.bound - tolerance else 0
             best = answer
-            pull = min(0.8, pull + 0.1)
+            pull = min(params.pull_most, pull + params.pull_growth)
         else:
-            pull = max(0.0, pull - 0.15)
+            pull = max(0.0, pull - params.pull_drop)
     return columns, best
 
 
 def near_columns(market: Market, columns: Columns, best: Response, slack: float, most: int) -> Columns:
-    """`columns` and the plans within `slack` of a user's best at the prices of `best`, at most so many a user."""
+    """Return `columns` and the plans within `slack` of a user's best at the prices of `best`, at most `most` a user."""
     return joined(market, columns, *near_best(market, best.prices, slack, most))
 
 
-def rounded(market: Market, columns: Columns, seed: int) -> Ints | None:
-    """A plan (U, width), which may overfill rows: of each user one column, drawn by its share in the linear program.
+def rounded(market: Market, columns: Columns, seed: int, params: SolveParams) -> Ints | None:
+    """Return a plan (U, width), which may overfill rows: of each user one column, drawn by its share in the program.
 
-    With `seed` 0 the column of the largest share.
+    With `seed` 0 it is the column of the largest share. None where the linear program has no solution.
     """
-    program = solve_columns(market, columns, integer=False)
+    program = solve_columns(market, columns, params, integer=False)
     if program is None:
         return None
     draw = np.random.default_rng(seed)
     chance = np.maximum(program.x, 0.0)
     # the least of exponential clocks of these rates is a draw by share
     clock = np.ones(len(chance)) if seed == 0 else draw.exponential(size=len(chance))
-    clock /= np.maximum(chance, TINY)
+    clock /= np.maximum(chance, params.least_share)
     order = np.lexsort((clock, columns.owner))
     first = np.ones(len(order), np.bool_)
     first[1:] = columns.owner[order][1:] != columns.owner[order][:-1]
-    chosen = order[first & (chance[order] > TINY)]
+    chosen = order[first & (chance[order] > params.least_share)]
     plan = market.empty_plan()
     plan[columns.owner[chosen]] = columns.plans[chosen]
     return plan

@@ -1,4 +1,7 @@
-"""One user's rules (model ¶9a to ¶9d), asked for one send more: the kernels of the price engine."""
+"""One user's rules (model ¶9a to ¶9d) for one send more, as kernels of the price engine.
+
+In kernels: d instance, r its rules; u user, m message, c cell, h past send, j cap; n planned sends so far.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from numpy.typing import NDArray
 from sendopt.allocation.prices.instance import ALL, CATEGORY, CHANNEL, DAY, ROLLING, Instance, Rules
 from sendopt.compiled import entry, kernel
 
-POINTS_TOLERANCE = 1e-9
+POINTS_TOLERANCE = 1e-9  # points of fatigue
 _WEEK_OFFSET = 3  # 1970-01-01 was a Thursday
 
 
 @kernel()
 def counts(r: Rules, j: int, channel: int, category: int, campaign: int) -> bool:
-    """Does cap j count such a send?"""
+    """Return whether cap j counts such a send."""
     scope = r.cap_scope[j]
     if scope == ALL:
         return True
@@ -27,31 +30,37 @@ def counts(r: Rules, j: int, channel: int, category: int, campaign: int) -> bool
 
 @kernel(inline="always")
 def opt_out_of(d: Instance, c: int, m: int) -> float:
+    """Return the expected opt-outs of cell c of message m."""
     return d.p_opt_out[c if d.opt_out_by_cell else m]
 
 
 @kernel(inline="always")
 def cost_of(d: Instance, c: int, m: int) -> float:
+    """Return the cost of cell c of message m."""
     return d.cost[c if d.cost_by_cell else m]
 
 
 @kernel()
 def counts_message(d: Instance, j: int, m: int) -> bool:
+    """Return whether cap j counts message m."""
     return counts(d.rules, j, d.channel[m], d.category[m], d.campaign[m])
 
 
 @kernel()
 def counts_past(d: Instance, j: int, h: int) -> bool:
+    """Return whether cap j counts past send h."""
     return counts(d.rules, j, d.past_channel[h], d.past_category[h], d.past_campaign[h])
 
 
 @kernel()
 def period(week: bool, day: int) -> int:
+    """Return the number of the calendar day, or of its week; `day` counts from 1970-01-01."""
     return (day + _WEEK_OFFSET) // 7 if week else day
 
 
 @kernel()
 def _decay(r: Rules, minutes: float) -> float:
+    """Return the share of points left after `minutes`."""
     return 2.0 ** (-minutes / r.half_life)
 
 
@@ -59,7 +68,7 @@ def _decay(r: Rules, minutes: float) -> float:
 def may_join(
     d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
-    """May cell c of message m join the user's n planned sends, none of which is later? Gap and identity not asked."""
+    """Return whether caps and fatigue let cell c of message m join the user's n planned sends, none later."""
     return caps_allow(d, u, c, m, cells, messages, n) and _is_rested(d, u, c, m, cells, messages, n)
 
 
@@ -67,7 +76,7 @@ def may_join(
 def caps_allow(
     d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
-    """The caps' part of `may_join`."""
+    """Return whether caps let the cell join: their part of `may_join`."""
     r = d.rules
     minute = float(d.slot[c]) * r.slot_minutes
     first, last = d.past_start[u], d.past_start[u + 1]
@@ -97,15 +106,15 @@ def caps_allow(
 def full_period(
     d: Instance, u: int, c: int, j: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
-    """Does the calendar day or week of cap j hold too many with cell c beside the n planned sends?"""
+    """Return whether the calendar day or week of cap j holds too many with cell c beside the n planned sends."""
     week = d.rules.cap_period[j] != DAY
-    own = period(week, d.local_day[c])
+    wanted = period(week, d.local_day[c])
     count = 1
     for i in range(n):
-        if period(week, d.local_day[cells[i]]) == own and counts_message(d, j, messages[i]):
+        if period(week, d.local_day[cells[i]]) == wanted and counts_message(d, j, messages[i]):
             count += 1
     for h in range(d.past_start[u], d.past_start[u + 1]):
-        if period(week, d.past_day[h]) == own and counts_past(d, j, h):
+        if period(week, d.past_day[h]) == wanted and counts_past(d, j, h):
             count += 1
     return bool(count > d.rules.cap_max[j])
 
@@ -114,6 +123,7 @@ def full_period(
 def _is_rested(
     d: Instance, u: int, c: int, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
+    """Return whether fatigue lets the cell join: its part of `may_join`."""
     r = d.rules
     if r.max_points == np.inf:
         return True
@@ -131,7 +141,7 @@ def _is_rested(
 def crowded(
     d: Instance, u: int, j: int, minute: float, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> bool:
-    """Does a window of cap j that holds `minute` hold too many? It starts at one of the sends, some of them later."""
+    """Return whether a window of cap j that holds `minute` holds too many; it starts at a send, perhaps a later one."""
     r = d.rules
     first, last = d.past_start[u], d.past_start[u + 1]
     for s in range(n + 1 + last - first):
@@ -161,7 +171,7 @@ def crowded(
 def points_at(
     d: Instance, u: int, at: float, minute: float, m: int, cells: NDArray[np.int64], messages: NDArray[np.int64], n: int
 ) -> float:
-    """Fatigue at `at` if message m is sent at `minute`, of the n planned sends those that are no later."""
+    """Return fatigue at minute `at` if message m is sent at `minute`; of the n planned sends those up to `at`."""
     r = d.rules
     total = d.fatigue[u] * _decay(r, at) + r.points[d.channel[m]] * _decay(r, at - minute)
     for i in range(n):
@@ -176,7 +186,7 @@ def points_at(
 
 @entry()
 def strike_out(d: Instance, everyone: bool, none: NDArray[np.int64]) -> None:
-    """Cells that the past, or a limit below one send, forbids on their own get value -inf; `none` is any array."""
+    """Set the value of cells that the past, or a limit below one send, forbids alone to -inf; `none` is any array."""
     r = d.rules
     for u in range(len(d.most)):
         first, last = d.past_start[u], d.past_start[u + 1]
