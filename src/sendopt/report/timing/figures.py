@@ -107,34 +107,34 @@ def _intervals(
     return intervals(name, label, items, axis, _EMPTY, zero=True, widths=widths)
 
 
-def losses(found: Mapping[str, float]) -> Markup:
-    """Log loss of each success model, best first."""
+def losses(by_model: Mapping[str, float]) -> Markup:
+    """Return the log loss of each success model, best first."""
     items = [
         Interval(LOSSES.get(key, key), value, None, None, f"{value:.4f}", "c0" if key == "personal" else "quiet")
-        for key, value in sorted(found.items(), key=lambda pair: pair[1])
+        for key, value in sorted(by_model.items(), key=lambda pair: pair[1])
     ]
     return intervals("timing-log-loss", "Log loss of each success model", items, "nats a decision", _EMPTY)
 
 
-def curves(found: Sequence[Row], slots: Sequence[str]) -> Markup:
+def curves(panels: Sequence[Row], slots: Sequence[str]) -> Markup:
     """Return a panel a curve: fitted rates by slot, the common curve behind them, and the observed rates."""
-    common = found[0]["fitted"]
-    seen = [r for c in found for r, n in zip(c["observed"], c["sends"], strict=True) if r is not None and n >= 3]
-    marks = ticks(0, max([*seen, *(r for c in found for r in c["fitted"])], default=1.0))
-    most = max((n for c in found[1:] for n in c["sends"]), default=1)
+    common = panels[0]["fitted"]
+    seen = [r for c in panels for r, n in zip(c["observed"], c["sends"], strict=True) if r is not None and n >= 3]
+    marks = ticks(0, max([*seen, *(r for c in panels for r in c["fitted"])], default=1.0))
+    most = max((n for c in panels[1:] for n in c["sends"]), default=1)
 
     def draw(width: int) -> Svg:
         columns = 4 if width > 900 else 2 if width > 400 else 1
         gap, height = 30, 196
-        panel = (width - gap * (columns - 1)) / columns
-        svg = Svg(width, height * -(-len(found) // columns) + 4)
-        for i, curve in enumerate(found):
-            left, top = (i % columns) * (panel + gap), (i // columns) * height
-            _panel(svg, curve, common if i else None, slots, marks, (left, top, panel, height), most if i else 0)
+        panel_width = (width - gap * (columns - 1)) / columns
+        svg = Svg(width, height * -(-len(panels) // columns) + 4)
+        for i, curve in enumerate(panels):
+            left, top = (i % columns) * (panel_width + gap), (i // columns) * height
+            _panel(svg, curve, common if i else None, slots, marks, (left, top, panel_width, height), most if i else 0)
         return svg
 
     return figure(
-        "slot-curves", "Fitted success rates by slot, for all and for a few people", found, draw, FULL, _EMPTY
+        "slot-curves", "Fitted success rates by slot, for all and for a few people", panels, draw, FULL, _EMPTY
     )
 
 
