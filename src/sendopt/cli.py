@@ -1,4 +1,4 @@
-"""The `sendopt` command line: what each command takes. `sendopt.commands` does the work; errors end as sentences."""
+"""The `sendopt` command line: options and help only; `sendopt.commands` does the work. Errors end as sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 from sendopt.config.loader import load
-from sendopt.errors import ConfigError
 from sendopt.night import runtime
 from sendopt.process import ending, output
 
@@ -28,7 +27,7 @@ Env = Annotated[str, typer.Option(help="name of env/NAME.yaml in that folder", e
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output instead of prose")]
 PlanDate = Annotated[str, typer.Option(help="the date to plan, YYYY-MM-DD")]
 Now = Annotated[
-    str | None, typer.Option(help="the time to take for now, like 2026-03-28T23:10:00Z; default: the real time")
+    str | None, typer.Option(help="the time to use as now, like 2026-03-28T23:10:00Z; default: the real time")
 ]
 
 
@@ -83,10 +82,12 @@ def ingest(
 @app.command()
 def init(
     log: Annotated[Path, typer.Option("--from", help="log of sends: a file (CSV, JSON, Parquet, .gz) or a folder")],
-    out: Annotated[Path | None, typer.Option(help="new folder of settings; default: called like the log")] = None,
+    out: Annotated[Path | None, typer.Option(help="new folder of settings; default: the log's name")] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="braze | customerio | firebase | iterable | onesignal | segment | sendgrid; default: seen"),
+        typer.Option(
+            help="braze | customerio | firebase | iterable | onesignal | segment | sendgrid; default: from the log"
+        ),
     ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="ROLE=COLUMN where a guess is wrong: user_id, sent_at_utc, open …")
@@ -94,7 +95,7 @@ def init(
     zone: Annotated[str | None, typer.Option(help="where people live, if the log does not say: Europe/Berlin")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the proposal as JSON instead of prose")] = False,
 ) -> None:
-    """Propose mapping, source and the smallest settings for a log of your own, from what it holds."""
+    """Propose a mapping, a source and minimal settings for your own log, from its content."""
     _exit(lambda: _command("init").init(log, out, preset, zone, column or [], as_json))
 
 
@@ -117,7 +118,7 @@ def explain(
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
-    """Why this person gets what, when: chosen slot, what looked better and lost, the rule that decided, its price."""
+    """Explain what a person gets and when: the slot, the slot that looked better and lost, the rule and its price."""
 
     def work() -> None:
         day = runtime.parse_date(plan_date) if plan_date else None
@@ -136,72 +137,75 @@ def report(
     """Write the report of a planned night, and the index of all nights, from the tables of the lake."""
 
     def work() -> None:
-        page = runtime.write_report(load(conf, env), runtime.parse_date(plan_date) if plan_date else None)
-        index = page.with_name("index.html")
-        if as_json:
-            output.document({"report": str(page), "index": str(index)})
-            return
-        sys.stdout.write(f"Report: {page}; all nights: {index}\n")
+        settings = load(conf, env)
+        _command("report").report(runtime.parse_date(plan_date) if plan_date else None, settings, as_json)
 
     _exit(work)
+
+
+# Options of `solve`
+History = Annotated[
+    Path | None, typer.Option(help="sends made, or committed (minutes_before <= 0); Parquet, CSV or JSON")
+]
+Buckets = Annotated[
+    int | None, typer.Option(help="for a folder: number of parts solved separately; default: by its rows")
+]
+Gap = Annotated[float | None, typer.Option(help="share of the objective, 0 to 0.1, at which the search may stop")]
+StartPrices = Annotated[Path | None, typer.Option(help="solution.json of an earlier solve: its prices save passes")]
+Reasons = Annotated[
+    bool, typer.Option("--reasons", help="write reasons.parquet: why each message that is not sent is not")
+]
+CheckPrices = Annotated[
+    int, typer.Option(min=0, help="number of limits, dearest first, to check by solving again with each a tenth wider")
+]
+AllowUnused = Annotated[
+    bool, typer.Option("--allow-unused", help="only warn about limits and columns that match nothing")
+]
+MinHistoryMatch = Annotated[
+    float, typer.Option(min=0, max=1, help="share of history rows whose user must have a candidate, else exit 3")
+]
 
 
 @app.command()
 def solve(
     candidates: Annotated[
-        Path, typer.Argument(help="Parquet, CSV, JSON or a folder of them; one row a (user, message, slot) that may go")
+        Path, typer.Argument(help="Parquet, CSV, JSON or a folder of them; one row for each (user, message, slot)")
     ],
     limits: Annotated[Path, typer.Option(help="YAML: caps, gap, fatigue, capacity, campaigns, budgets")],
     out: Annotated[Path, typer.Option(help="folder for plan.parquet and solution.json")],
-    history: Annotated[
-        Path | None, typer.Option(help="Parquet, CSV or JSON, sends made, or committed (minutes_before <= 0)")
-    ] = None,
+    history: History = None,
     method: Annotated[str, typer.Option(help="exact | prices | auto (by size)")] = "auto",
-    buckets: Annotated[int | None, typer.Option(help="of a folder: parts solved apart; default: by its rows")] = None,
-    spark: Annotated[str | None, typer.Option(help="of a folder: Spark master that solves its buckets")] = None,
-    gap: Annotated[
-        float | None, typer.Option(help="share of the objective, 0 to 0.1, at which the search may stop")
-    ] = None,
-    start_prices: Annotated[
-        Path | None, typer.Option(help="solution.json of an earlier solve: its prices save passes")
-    ] = None,
-    reasons: Annotated[
-        bool, typer.Option("--reasons", help="write reasons.parquet: why each message that is not sent is not")
-    ] = False,
-    check_prices: Annotated[
-        int, typer.Option(min=0, help="solve again with so many of the limits worth most a tenth wider")
-    ] = 0,
-    allow_unused: Annotated[
-        bool, typer.Option("--allow-unused", help="warn of limits and columns that match nothing, as a template's may")
-    ] = False,
-    min_history_match: Annotated[
-        float, typer.Option(min=0, max=1, help="share of history rows whose user must have a candidate, else exit 3")
-    ] = 0.0,
+    buckets: Buckets = None,
+    spark: Annotated[str | None, typer.Option(help="for a folder: the Spark master that solves its buckets")] = None,
+    gap: Gap = None,
+    start_prices: StartPrices = None,
+    reasons: Reasons = False,
+    check_prices: CheckPrices = 0,
+    allow_unused: AllowUnused = False,
+    min_history_match: MinHistoryMatch = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Plan scored candidates of your own under limits, with a proof of how good the plan is."""
+    """Plan your own scored candidates under limits, with a proof of how good the plan is."""
 
     def work() -> None:
         command = _command("solve")
         call = command.SolveCall(
-            candidates,
-            limits,
-            out,
-            history,
-            method,
-            gap,
-            start_prices,
-            reasons,
-            allow_unused,
-            min_history_match,
-            as_json,
+            candidates=candidates,
+            limits=limits,
+            out=out,
+            history=history,
+            method=method,
+            gap=gap,
+            start_prices=start_prices,
+            reasons=reasons,
+            allow_unused=allow_unused,
+            min_history_match=min_history_match,
+            check_prices=check_prices,
+            buckets=buckets,
+            spark=spark,
+            as_json=as_json,
         )
-        if candidates.is_dir() and check_prices == 0:
-            command.solve_folder(call, buckets, spark)
-        elif not candidates.is_dir() and (buckets is not None or spark is not None):
-            raise ConfigError(f"--buckets and --spark are for a folder of Parquet, and {candidates} is none")
-        else:
-            command.solve(call, check_prices)
+        command.solve(call)
 
     _exit(work)
 
@@ -255,27 +259,16 @@ def rollback(
 ) -> None:
     """Make the good model before this one champion again; the next night is scored with it."""
 
-    def work() -> None:
-        from sendopt.tracking import registries
-
-        settings = load(conf, env)
-        before, after = registries.roll_back(settings.mlflow, model, settings.objective.goals, to)
-        if as_json:
-            output.document({"from": before, "to": after})
-            return
-        sys.stdout.write(
-            f"Champion was {before}, now is {after}. The next night uses it; nothing is retrained by this.\n"
-        )
-
-    _exit(work)
+    _exit(lambda: _command("rollback").rollback(model, to, load(conf, env), as_json))
 
 
 def _command(name: str) -> ModuleType:
-    """Its module, loaded when a command runs, so that help and errors of the command line come at once."""
+    """Return a command's module, loaded only when the command runs: help and errors of the command line stay fast."""
     return import_module(f"sendopt.commands.{name}")
 
 
 def _exit(work: Callable[[], None]) -> None:
+    """Run the work of a command; an error ends the process with its sentence and its exit code."""
     code = runtime.guarded(work)
     if code:
         raise typer.Exit(code)

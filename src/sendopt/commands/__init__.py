@@ -1,1 +1,4 @@
-"""What the commands do, a file each: ask the modules below for a result and print it, as a document or in words."""
+"""The work of each command, one file each; every function can also be called from a notebook.
+
+A function asks the modules below for a result and prints it: in words, or as one JSON document with `as_json`.
+"""

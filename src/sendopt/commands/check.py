@@ -1,4 +1,4 @@
-"""`sendopt check`: what a folder of settings means, or what is wrong with it."""
+"""`sendopt check`: whether a folder of settings is sound, and what it means for a night."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sendopt.night import runtime
 from sendopt.process import output
 
 
-def check(conf: Path, env: str | None, as_json: bool) -> None:
+def check(conf: Path, env: str | None = None, as_json: bool = False) -> None:
+    """Check the settings in `conf` and print what they mean; raise ConfigError with every fault in them."""
     checked = settings_check.check(conf, env, runtime.machine_time().date())
     if as_json:
         output.document(asdict(checked))

@@ -19,7 +19,8 @@ DEMO_DATE = date(2026, 3, 29)  # Europe's clocks change on it
 DEMO_DAYS = 60
 
 
-def demo(users: int, nights: int, conf: Path, env: str, as_json: bool) -> None:
+def demo(users: int, nights: int, conf: Path, env: str, as_json: bool = False) -> None:
+    """Simulate a world of `users` people, plan `nights` nights in a row, and print what came of each."""
     settings = demo_world.at_its_own_time(load(conf, env))
     source = settings.sources.get("demo")
     if source is None:

@@ -1,4 +1,4 @@
-"""`sendopt evaluate`: is personal timing worth it on a log of decisions?"""
+"""`sendopt evaluate`: whether personal timing is worth it, from a log of decisions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from sendopt.process import output
 
 
 def evaluate(
-    decisions: Path, source: Path, out: Path, label: str, window_hours: float, shares: dict[str, float], as_json: bool
+    decisions: Path,
+    source: Path,
+    out: Path,
+    label: str,
+    window_hours: float,
+    shares: dict[str, float],
+    as_json: bool = False,
 ) -> None:
+    """Evaluate a log of decisions, write `evaluation.json` and `evaluation.html` to `out`, and print the verdict.
+
+    `shares` are the limits of `Ingest` on refused rows, by name. Raises ConfigError for a value out of its range.
+    """
     from sendopt.timing import evaluation
 
     if label not in ("open", "click", "goal"):

@@ -1,4 +1,4 @@
-"""`sendopt ingest`: raw logs into tables."""
+"""`sendopt ingest`: raw logs read into tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from sendopt.night import runtime
 from sendopt.process import output
 
 
-def ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, as_json: bool) -> None:
+def ingest(source: Path, data: Path, settings: Settings, times: runtime.Times, as_json: bool = False) -> None:
+    """Read the raw logs in `data` by the mapping `source` into the silver tables, and print the row counts."""
     from sendopt.ingest import load_mapping
-    from sendopt.spark.ingest.ingest import ingest as read
+    from sendopt.spark.ingest.ingest import ingest as ingest_logs
 
     mapping = load_mapping(source)
     with runtime.lake_of(settings) as lake:
-        result = read(lake, mapping, data, settings, times.clock(settings, None).received_utc)
+        result = ingest_logs(lake, mapping, data, settings, times.clock(settings, None).received_utc)
     if as_json:
         output.document(
             {

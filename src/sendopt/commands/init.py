@@ -1,4 +1,4 @@
-"""`sendopt init`: mapping and settings proposed from a log."""
+"""`sendopt init`: a mapping and settings proposed from a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from sendopt.night import runtime
 from sendopt.process import output
 
 
-def init(log: Path, out: Path | None, preset: str | None, zone: str | None, columns: list[str], as_json: bool) -> None:
+def init(
+    log: Path,
+    out: Path | None,
+    preset: str | None,
+    zone: str | None,
+    columns: list[str],
+    as_json: bool = False,
+) -> None:
+    """Write a proposed folder of settings for `log` and print what was read from it; `columns` are `ROLE=COLUMN`."""
     from sendopt.ingest import proposal
 
     proposed = proposal.propose(log, out, runtime.machine_time(), preset, zone, columns)

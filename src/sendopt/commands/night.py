@@ -20,15 +20,15 @@ from sendopt.night import runtime
 def night(
     day: date, settings: Settings, conf: Path, times: runtime.Times, train: bool, as_json: bool
 ) -> dict[str, Any]:
-    """The night as a document; prints its summary unless `as_json`."""
+    """Run the stages of a night, write its report, and return both as a document; print a summary unless `as_json`."""
     console = Console(stderr=True, highlight=False)
     columns, reports = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()), []
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         stages = iter(CATALOGUE)
         task = progress.add_task(f"{day}: {next(stages).story}", total=None)
-        for done in runtime.run(day, settings, conf, retrain=train, times=times):
-            reports.append(vars(done))
-            console.print(printable(summary.stage_line(done), keep="\n"), markup=False, soft_wrap=True)
+        for stage in runtime.run(day, settings, conf, retrain=train, times=times):
+            reports.append(vars(stage))
+            console.print(printable(summary.stage_line(stage), keep="\n"), markup=False, soft_wrap=True)
             if following := next(stages, None):
                 progress.update(task, description=f"{day}: {following.story}")
         progress.update(task, description="writing the report")
@@ -41,5 +41,6 @@ def night(
 
 
 def report_of(day: date, settings: Settings) -> Path:
+    """Write the report of a night and return its copy at `paths.out`/report.html."""
     page = runtime.write_report(settings, day)
     return write_whole(Path(settings.paths.out) / "report.html", page.read_text("utf-8"))

@@ -9,6 +9,6 @@ from sendopt.domain.outside_text import printable
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines with what names and ids from outside may hide in them escaped."""
+    """Print lines; characters that names and ids from outside could hide in them are escaped."""
     for line in lines:
         sys.stdout.write(printable(line, keep="\n") + "\n")

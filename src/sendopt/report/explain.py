@@ -1,4 +1,4 @@
-"""Why a person gets what, when: chosen slot, the slot that looked better and lost, the rule that decided, its price."""
+"""Which messages a person gets and why: the slot, the slot that looked better and lost, the rule and its price."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ARM_WORDS = {
 
 @dataclass(frozen=True)
 class SlotWorth:
-    """A slot with what a send there would bring; `net` is the value after the prices of shared limits."""
+    """What a send in a slot would bring; `net` is its value minus the prices of shared limits."""
 
     slot: int
     at: str
@@ -43,7 +43,7 @@ class SlotWorth:
 
 @dataclass(frozen=True)
 class Decision:
-    """Why something is not so: a code of docs/reasons.md, its words, its numbers, and the numbers as a clause."""
+    """A reason against a send: its code in docs/reasons.md, its texts, its numbers, and the numbers as a clause."""
 
     code: str
     name: str
@@ -54,11 +54,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class Message:
-    """One message: sent in a slot with a probability, or not, with the reason.
+    """One message: its slot and the probability of it where it is sent, else the reason why not.
 
-    `best` is the slot of most value after prices; of a message that is not sent the one that its reason is about.
-    `better` is the slot of most value where the message is sent in another, with why it lost. `refused` counts the
-    slots that no plan may use, by reason.
+    `best` is the slot of most value after prices; for a message that is not sent, the slot of its reason. `better` is
+    the slot of most value where the message is sent in another one, and `better_lost` says why it lost. `refused`
+    counts the slots that no plan may use, by reason.
     """
 
     notification_id: str
@@ -77,7 +77,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A user's night."""
+    """The decisions of a night about one user."""
 
     user: str
     plan_date: str
@@ -85,11 +85,12 @@ class Explanation:
     arm: str | None
     messages: tuple[Message, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
+        """Return the explanation as a JSON document."""
         return asdict(self)
 
     def lines(self) -> Iterator[str]:
-        """The same for a terminal."""
+        """Return the explanation as lines for a terminal."""
         arm = f"; arm {self.arm}" if self.arm else ""
         yield f"{self.user} on {self.plan_date} ({self.timezone or 'zone unknown'}{arm})"
         if self.arm in _ARM_WORDS:
@@ -109,7 +110,7 @@ def explain_user(
     slot_minutes: int,
     costs: Mapping[str, float] = MappingProxyType({}),
 ) -> Iterator[str]:
-    """Lines about every message (or one) of a user on a plan date; raises as `explain` does."""
+    """Return lines about every message of a user on a plan date, or about one; raise as `explain` does."""
     return explain(data_root, user, message, day, slot_minutes, costs).lines()
 
 
@@ -121,15 +122,15 @@ def explain(
     slot_minutes: int,
     costs: Mapping[str, float] = MappingProxyType({}),
 ) -> Explanation:
-    """Every message (or one) of a user on a plan date, by default the last planned one.
+    """Return the decisions about every message of a user, or about one, on a plan date; default: the last one.
 
-    `costs` is the money of one send by channel. Raises InputNotReady where there is no plan, ConfigError for a user or
-    a message that the tables do not hold.
+    `costs` is the money of one send by channel. Raises InputNotReady where there is no plan, and ConfigError for a user
+    or a message that the tables do not hold.
     """
     day = day or _last_date(data_root)
     cells = read_table(data_root, "candidates", day, user=user)
-    known = read_table(data_root, "users", user=user)
-    if cells.empty and known.empty:
+    profile = read_table(data_root, "users", user=user)
+    if cells.empty and profile.empty:
         raise ConfigError(
             "--user: the tables hold no such user id; expected one as the raw logs write it, with the same case and "
             "without spaces around it"
@@ -142,20 +143,20 @@ def explain(
             raise ConfigError(
                 f"--message: that user has no candidate message of that id on {day}; leave --message out to see all"
             )
-    zone = None if known.empty or not known["timezone"].iloc[0] else str(known["timezone"].iloc[0])
+    zone = None if profile.empty or not profile["timezone"].iloc[0] else str(profile["timezone"].iloc[0])
     night = _Night(data_root, user, day, _Clock(day, zone, slot_minutes), costs)
-    groups = sorted(cells.groupby("notification_id"), key=lambda g: (g[1]["campaign_id"].iloc[0], g[0]))
+    groups = sorted(cells.groupby("notification_id"), key=lambda pair: (pair[1]["campaign_id"].iloc[0], pair[0]))
     return Explanation(
         user=user,
         plan_date=str(day),
         timezone=zone,
         arm=None if cells.empty else str(cells["arm"].iloc[0]),
-        messages=tuple(night.message(str(notification), own) for notification, own in groups),
+        messages=tuple(night.message(str(notification), its_cells) for notification, its_cells in groups),
     )
 
 
 class _Night:
-    """What a night decided for one user."""
+    """The tables of a night about one user."""
 
     def __init__(self, data_root: str, user: str, day: date, clock: _Clock, costs: Mapping[str, float]) -> None:
         self._clock, self._costs = clock, costs
@@ -164,17 +165,18 @@ class _Night:
         self._prices = read_table(data_root, "shadow_prices", day).set_index("row")["price"]
 
     def message(self, notification: str, cells: pd.DataFrame) -> Message:
+        """Return the decision about a message; `cells` are its candidate slots."""
         row = cast("pd.Series[Any]", self._sent.loc[notification]) if notification in self._sent.index else None
         published = notification not in self._held.index  # publishing may have left out what was planned
         sent = row is not None and bool(row["planned"]) and published
         ranked = self._ranked(cells[cells["eligible"]])
-        by_slot = {w.slot: w for w in ranked}
+        by_slot = {worth.slot: worth for worth in ranked}
         chosen = by_slot[int(row["slot"])] if row is not None and sent else None
         lost = reasons.from_detail(row.get("detail")) if row is not None and sent else {}
-        others = [w for w in ranked if w is not chosen]
+        runner_up = next((worth for worth in ranked if worth is not chosen), None)
         drawn = sent and bool((cells["arm"] == UNIFORM_TIME).any())
         reason = None if sent else self._reason(notification)
-        looked_at = by_slot.get(int(cast(int, reason.detail.get("slot", -1)))) if reason else None
+        slot_of_reason = by_slot.get(int(cast(int, reason.detail.get("slot", -1)))) if reason else None
         return Message(
             notification_id=notification,
             campaign=str(cells["campaign_id"].iloc[0]),
@@ -183,11 +185,11 @@ class _Night:
             pscore=float(row["pscore"]) if row is not None and sent else None,
             drawn=drawn,
             reason=reason,
-            best=looked_at or (ranked[0] if ranked else None),
+            best=slot_of_reason or (ranked[0] if ranked else None),
             better=by_slot.get(int(cast(int, lost["slot"]))) if lost else None,
             better_lost=self._decision(str(lost["reason"]), lost) if lost else None,
-            runner_up=others[0] if others else None,
-            refused={str(k): int(v) for k, v in cells.loc[~cells["eligible"], "reason"].value_counts().items()},
+            runner_up=runner_up,
+            refused={str(code): int(n) for code, n in cells.loc[~cells["eligible"], "reason"].value_counts().items()},
         )
 
     def _reason(self, notification: str) -> Decision:
@@ -201,78 +203,86 @@ class _Night:
         return Decision(code, reasons.name(code), reasons.sentence(code), detail, facts)
 
     def _ranked(self, cells: pd.DataFrame) -> list[SlotWorth]:
-        """Every slot that rules allow, most value after prices first."""
+        """Return the slots that the rules allow, the most value after prices first."""
         if cells.empty:
             return []
         campaign, channel = cells["campaign_id"].iloc[0], cells["channel"].iloc[0]
         fixed = self._price(f"campaign_max:{campaign}") - self._price(f"campaign_min:{campaign}")
         fixed += self._price("cost") * self._costs.get(str(channel), 0.0)
-        found = []
-        for c in cells.to_dict("records"):
-            price = fixed + self._price("opt_outs") * c["p_opt_out"] + self._price(f"capacity:{channel}:{c['slot']}")
-            found.append(
+        worths = []
+        for cell in cells.to_dict("records"):
+            price = fixed + self._price("opt_outs") * cell["p_opt_out"]
+            price += self._price(f"capacity:{channel}:{cell['slot']}")
+            worths.append(
                 SlotWorth(
-                    slot=int(c["slot"]),
-                    at=self._clock.at(int(c["slot"])),
-                    p_open=float(c["p_open"]),
-                    p_goals=dict(_pairs(c.get("p_goals"))),
-                    p_opt_out=float(c["p_opt_out"]),
-                    value=float(c["value"]),
-                    net=float(c["value"] - price),
+                    slot=int(cell["slot"]),
+                    at=self._clock.at(int(cell["slot"])),
+                    p_open=float(cell["p_open"]),
+                    p_goals=dict(_pairs(cell.get("p_goals"))),
+                    p_opt_out=float(cell["p_opt_out"]),
+                    value=float(cell["value"]),
+                    net=float(cell["value"] - price),
                 )
             )
-        return sorted(found, key=lambda w: (-w.net, w.slot))
+        return sorted(worths, key=lambda worth: (-worth.net, worth.slot))
 
     def _price(self, row: str) -> float:
         return float(self._prices.get(row, 0.0))
 
 
-def _lines(m: Message) -> Iterator[str]:
-    if m.refused and (m.reason is None or m.best is not None or len(m.refused) > 1):
-        yield f"  slots refused before the plan: {reason_words.slots(m.refused)}"
-    if m.reason is not None:
-        yield f"  not sent: {m.reason.name.lower()}. {m.reason.sentence}"
-        if m.reason.facts and "slots" not in m.reason.detail:
-            yield f"    {_capital(m.reason.facts)}."
-        if m.best is not None:
-            yield f"    best slot {m.best.at}: {_worth(m.best)}"
-        return
-    assert m.sent is not None
-    if m.drawn:
-        yield f"  sent {m.sent.at}, drawn by lot among {round(1 / (m.pscore or 1.0))} slots: {_worth(m.sent)}"
-        if m.best is not None and m.best is not m.sent:
-            yield f"  without the lot, the slot of most value after prices is {m.best.at}: {_worth(m.best)}"
-        return
-    yield f"  sent {m.sent.at}: {_worth(m.sent)}"
-    if m.better is not None and m.better_lost is not None:
-        facts = m.better_lost.facts or m.better_lost.sentence[0].lower() + m.better_lost.sentence[1:].rstrip(".")
-        yield f"  {m.better.at} it would be worth {amount(m.better.value, 3)}, but {facts}"
-    if m.runner_up is not None and m.runner_up != m.better:
-        yield f"  runner-up {m.runner_up.at}: {_worth(m.runner_up)}"
+def _lines(message: Message) -> Iterator[str]:
+    if message.refused and (message.reason is None or message.best is not None or len(message.refused) > 1):
+        yield f"  slots refused before the plan: {reason_words.slots(message.refused)}"
+    if message.reason is not None:
+        yield from _unsent_lines(message, message.reason)
+    elif message.sent is not None:
+        yield from _sent_lines(message, message.sent)
 
 
-def _worth(w: SlotWorth) -> str:
-    goals = "".join(f"{name} with p = {p:.3f}, " for name, p in w.p_goals.items())
-    outs = f"opts out with p = {w.p_opt_out:.4f}"
-    text = f"opens with p = {w.p_open:.3f}, {goals}{outs}, worth {amount(w.value, 3)}"
-    return text + (
-        f", {amount(w.net, 3)} after the prices of shared limits and minimums"
-        if abs(w.value - w.net) > 1e-9 * abs(w.value)
-        else ""
-    )
+def _unsent_lines(message: Message, reason: Decision) -> Iterator[str]:
+    yield f"  not sent: {reason.name.lower()}. {reason.sentence}"
+    if reason.facts and "slots" not in reason.detail:
+        yield f"    {_capital(reason.facts)}."
+    if message.best is not None:
+        yield f"    best slot {message.best.at}: {_worth(message.best)}"
+
+
+def _sent_lines(message: Message, sent: SlotWorth) -> Iterator[str]:
+    if message.drawn:
+        yield f"  sent {sent.at}, drawn by lot among {round(1 / (message.pscore or 1.0))} slots: {_worth(sent)}"
+        if message.best is not None and message.best is not sent:
+            best = message.best
+            yield f"  without the lot, the slot of most value after prices is {best.at}: {_worth(best)}"
+        return
+    yield f"  sent {sent.at}: {_worth(sent)}"
+    if message.better is not None and message.better_lost is not None:
+        lost = message.better_lost
+        facts = lost.facts or lost.sentence[0].lower() + lost.sentence[1:].rstrip(".")
+        yield f"  {message.better.at} it would be worth {amount(message.better.value, 3)}, but {facts}"
+    if message.runner_up is not None and message.runner_up != message.better:
+        yield f"  runner-up {message.runner_up.at}: {_worth(message.runner_up)}"
+
+
+def _worth(worth: SlotWorth) -> str:
+    goals = "".join(f"{name} with p = {p:.3f}, " for name, p in worth.p_goals.items())
+    opt_out = f"opts out with p = {worth.p_opt_out:.4f}"
+    text = f"opens with p = {worth.p_open:.3f}, {goals}{opt_out}, worth {amount(worth.value, 3)}"
+    if abs(worth.value - worth.net) <= 1e-9 * abs(worth.value):
+        return text
+    return f"{text}, {amount(worth.net, 3)} after the prices of shared limits and minimums"
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _pairs(goals: Any) -> list[tuple[str, float]]:
-    """A map column as Arrow gives it: pairs, or nothing."""
+def _pairs(goals: object) -> list[tuple[str, float]]:
+    """Return the pairs of a map column as Arrow gives them; none where it is null."""
     return list(goals) if isinstance(goals, list) else []
 
 
 class _Clock:
-    """Slots as the person's wall clock reads them."""
+    """The person's wall clock: slots as local times."""
 
     def __init__(self, day: date, zone: str | None, slot_minutes: int) -> None:
         self._start, self._zone, self.slot_minutes = pd.Timestamp(day, tz="UTC"), zone, slot_minutes
@@ -281,7 +291,7 @@ class _Clock:
         return self.at_minute(slot * self.slot_minutes)
 
     def at_minute(self, minute: float) -> str:
-        """Minutes after plan start; times before it say so many hours."""
+        """Return the time `minute` minutes after the plan's start; for a time before it, the hours before it."""
         if minute < 0:
             return f"{-minute / 60:.1f} h before the plan starts"
         start = (self._start + pd.Timedelta(minutes=minute)).to_pydatetime()

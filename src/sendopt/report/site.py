@@ -1,4 +1,4 @@
-"""The reports of all nights: a page a night and an index over them, made of what the pages say of themselves."""
+"""The reports of all nights: a page a night, and an index made from what each page says of itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import date
-from html import escape, unescape
+from html import unescape
 from pathlib import Path
+
+from markupsafe import Markup
 
 from sendopt.lake.files import write_whole
 from sendopt.report.data import ReportData
 from sendopt.report.kit import parts, words
+from sendopt.report.kit.document import document
+from sendopt.report.kit.rendering import fill
 from sendopt.report.night import page as night_page
 from sendopt.report.night import plan_sections
 
@@ -19,7 +23,8 @@ FOLDER = "reports"
 INDEX = "index.html"
 _PAGE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _META = re.compile(r'<meta name="sendopt-night" content="([^"]*)">')
-_HEAD_BYTES = 65_536  # the line of a night stands in the page's first bytes
+_META_BYTES = 65_536  # the meta element of a night is in the page's first bytes
+_HEAD = ("Night", "Sends", "Candidates", "People", "Value", "Gap", "Warnings")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class NightLine:
 
 
 def write(data: ReportData, out: str | Path) -> Path:
-    """The night's page, `<out>/reports/DATE.html`; the index beside it is written with it, each atomically."""
+    """Write the night's page and the index beside it, each atomically; return the page, `<out>/reports/DATE.html`."""
     folder = Path(out) / FOLDER
     page = folder / f"{data.plan_date.isoformat()}.html"
     write_whole(page, night_page.render(data, head=_meta(line_of(data))))
@@ -46,7 +51,10 @@ def write(data: ReportData, out: str | Path) -> Path:
 
 
 def write_index(folder: Path) -> Path:
-    """The index of the pages in `folder`, newest night first; written again where another page came meanwhile."""
+    """Write the index of the pages in `folder` and return its path.
+
+    The index is written again where another process added a page in the meantime.
+    """
     index = folder / INDEX
     while True:
         pages = _pages(folder)
@@ -56,9 +64,9 @@ def write_index(folder: Path) -> Path:
 
 
 def line_of(data: ReportData) -> NightLine:
-    """The night in a line, from what its report shows."""
+    """Return the night's line of the index, from what its report shows."""
     proof = None if data.certificate.empty else data.certificate.iloc[0]
-    warnings = [sentence for kind, sentence in plan_sections.notices(data) if kind == "warn"]
+    warnings = [notice.text for notice in plan_sections.notices(data) if notice.tone == parts.Tone.WARN]
     return NightLine(
         sends=len(data.plan),
         candidates=data.candidates,
@@ -72,41 +80,27 @@ def line_of(data: ReportData) -> NightLine:
 
 
 def render_index(nights: dict[date, NightLine]) -> str:
-    """The index as one HTML document; equal nights give equal text."""
-    rows = "".join(_row(day, nights[day]) for day in sorted(nights, reverse=True))
-    head = "".join(
-        f"<th{' class=n' if numeric else ''}>{name}</th>"
-        for name, numeric in (
-            ("Night", False),
-            ("Sends", True),
-            ("Candidates", True),
-            ("People", True),
-            ("Value", True),
-            ("Gap", True),
-            ("Warnings", False),
-        )
+    """Return the index as one HTML document, newest night first; equal nights give equal text."""
+    rows = [_row(day, nights[day]) for day in sorted(nights, reverse=True)]
+    body = fill(
+        "templates/nights.html.jinja",
+        title=words.plural(len(nights), "night"),
+        lead="The newest night comes first. The gap is what the best possible plan could still add, at most.",
+        table=parts.table(_HEAD, rows, numeric=range(1, 6), stack=True),
     )
-    lead = "The newest night comes first. The gap is what the best possible plan could still add, at most."
-    body = (
-        f'<header><p class="eyebrow">Send plans</p><h1>{words.plural(len(nights), "night")}</h1>'
-        f"{parts.paragraph(lead, 'headline second')}</header>"
-        '<section id="nights"><div class="card"><div class="scroll stack" tabindex="0"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></div></section>"
-    )
-    return night_page.document("Send plans, night by night", body)
+    return document("Send plans, night by night", body)
 
 
-def _row(day: date, night: NightLine) -> str:
-    link = f'<a class="night" href="{day.isoformat()}.html">{day.strftime("%a")} {day.isoformat()}</a>'
-    cells = [
-        ("Sends", _count(night.sends)),
-        ("Candidates", _count(night.candidates)),
-        ("People", _count(night.people)),
-        ("Value", "–" if night.value is None else f"{night.value:,.1f}"),
-        ("Gap", "–" if night.gap is None else words.gap_words(night.gap)),
-    ]
-    numbers = "".join(f'<td class="n" data-label="{name}">{escape(text)}</td>' for name, text in cells)
-    return f'<tr><td data-label="Night">{link}</td>{numbers}<td data-label="Warnings">{_warnings(night)}</td></tr>'
+def _row(day: date, night: NightLine) -> tuple[str, ...]:
+    return (
+        fill("templates/night_link.html.jinja", day=day.isoformat(), weekday=day.strftime("%a")),
+        _count(night.sends),
+        _count(night.candidates),
+        _count(night.people),
+        "–" if night.value is None else f"{night.value:,.1f}",
+        "–" if night.gap is None else words.gap_words(night.gap),
+        _warnings(night),
+    )
 
 
 def _warnings(night: NightLine) -> str:
@@ -115,15 +109,15 @@ def _warnings(night: NightLine) -> str:
     if not night.warnings:
         return "none"
     more = f" (+{night.warnings - 1:,} more)" if night.warnings > 1 else ""
-    return escape(f"{night.first_warning}{more}")
+    return f"{night.first_warning}{more}"
 
 
-def _count(number: int | None) -> str:
-    return "–" if number is None else words.count(number)
+def _count(value: int | None) -> str:
+    return "–" if value is None else words.count(value)
 
 
-def _meta(night: NightLine) -> str:
-    return f'<meta name="sendopt-night" content="{escape(json.dumps(asdict(night), sort_keys=True))}">'
+def _meta(night: NightLine) -> Markup:
+    return fill("templates/night_meta.html.jinja", line=json.dumps(asdict(night), sort_keys=True))
 
 
 def _pages(folder: Path) -> dict[date, Path]:
@@ -138,12 +132,12 @@ def _is_day(text: str) -> bool:
 
 
 def _line(page: Path) -> NightLine:
-    """What the page says of its night; a line of nothing where it is no page of ours."""
+    """Return what the page says of its night; an empty line where sendopt did not write the page."""
     with page.open("rb") as file:
-        meta = _META.search(file.read(_HEAD_BYTES).decode("utf-8", "replace"))
+        meta = _META.search(file.read(_META_BYTES).decode("utf-8", "replace"))
     try:
         night = NightLine(**json.loads(unescape(meta.group(1)))) if meta else NightLine()
-        _row(date.min, night)
+        _row(date.min, night)  # raises where a value has another type
     except (ValueError, TypeError):
         return NightLine()
     return night

@@ -1,76 +1,110 @@
-"""The bricks of the page: sections, tables, tiles and notes, with every text escaped here and nowhere else."""
+"""The parts of a page: sections, cards, tables, tiles and notices, as markup from `templates/parts.html.jinja`.
+
+Every text is escaped. Blocks are markup that another part returned; an empty block shows nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
-from sendopt.report.kit.escaping import escape
+from markupsafe import Markup
 
+from sendopt.report.kit.rendering import NOTHING, macros
 
-def paragraph(words_: str, css: str = "") -> str:
-    return f'<p class="{css}">{escape(words_)}</p>' if css else f"<p>{escape(words_)}</p>"
-
-
-def missing(words_: str) -> str:
-    return paragraph(words_, "missing")
+_PARTS = macros("kit/templates/parts.html.jinja")
 
 
-def section(anchor: str, title: str, lead: str, *blocks: str) -> str:
-    intro = paragraph(lead, "lead") if lead else ""
-    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{intro}{"".join(blocks)}</section>'
+class Tone(StrEnum):
+    """How a notice is shown; the value is its CSS class."""
+
+    INFO = "info"
+    WARN = "warn"
 
 
-def card(title: str, *blocks: str, note: str = "") -> str:
-    """A framed block whose title states the finding."""
-    foot = paragraph(note, "note") if note else ""
-    return f'<div class="card"><h3>{escape(title)}</h3>{"".join(blocks)}{foot}</div>'
+@dataclass(frozen=True)
+class Notice:
+    """A sentence that stands out."""
+
+    tone: Tone
+    text: str
 
 
-def pair(*cards: str) -> str:
-    return f'<div class="pair">{"".join(cards)}</div>'
+def paragraph(text: str, css: str = "") -> Markup:
+    """Return a paragraph.
+
+    >>> print(paragraph("5 < 7", "note"))
+    <p class="note">5 &lt; 7</p>
+    """
+    return _part("paragraph", text, css)
 
 
-def tile(value: str, name: str, note: str = "") -> str:
-    foot = f"<small>{escape(note)}</small>" if note else ""
-    return f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span>{foot}</div>'
+def missing(text: str) -> Markup:
+    """Return a framed sentence that stands where data is missing."""
+    return paragraph(text, "missing")
 
 
-def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """`entries` of (css class of the swatch, words)."""
-    return (
-        '<p class="legend">'
-        + "".join(f'<span><i class="{css}"></i>{escape(text)}</span>' for css, text in entries)
-        + "</p>"
-    )
+def section(anchor: str, title: str, lead: str, *blocks: Markup) -> Markup:
+    """Return a section of the page; `anchor` is its id, and `lead` the sentence under its title."""
+    return _part("section", anchor, title, lead, blocks)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = (), stack: bool = False) -> str:
-    """A table in its own box; columns in `numeric` are set right; with `stack` a phone shows each row as a block."""
-
-    def cell(i: int, text: str) -> str:
-        css = ' class="n"' if i in numeric else ""
-        return f'<td{css} data-label="{escape(head[i])}">{escape(text)}</td>'
-
-    heads = "".join(f"<th{' class=n' if i in numeric else ''}>{escape(text)}</th>" for i, text in enumerate(head))
-    body = "".join(f"<tr>{''.join(cell(i, text) for i, text in enumerate(row))}</tr>" for row in rows)
-    return (
-        f'<div class="scroll{" stack" if stack else ""}" tabindex="0"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+def card(title: str, *blocks: Markup, note: str = "") -> Markup:
+    """Return a framed block whose title states the finding."""
+    return _part("card", title, blocks, note)
 
 
-def definitions(rows: Sequence[tuple[str, str]], css: str = "") -> str:
-    inner = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in rows)
-    return f'<dl class="{css}">{inner}</dl>' if css else f"<dl>{inner}</dl>"
+def pair(*cards: Markup) -> Markup:
+    """Return two cards side by side; one below the other on a narrow screen."""
+    return _part("pair", cards)
 
 
-def details(summary: str, *blocks: str) -> str:
-    return f"<details><summary>{escape(summary)}</summary>{''.join(blocks)}</details>"
+def tile(value: str, name: str, note: str = "") -> Markup:
+    """Return a number in large type with its name."""
+    return _part("tile", value, name, note)
 
 
-def callouts(notes: Sequence[tuple[str, str]]) -> str:
-    """`notes` of (kind, sentence): kind `warn` or `info`."""
-    if not notes:
-        return ""
-    inner = "".join(f'<li class="{kind}">{escape(text)}</li>' for kind, text in notes)
-    return f'<ul class="callouts">{inner}</ul>'
+def tiles(*tiles_: Markup) -> Markup:
+    """Return a row of tiles."""
+    return _part("tiles", tiles_)
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> Markup:
+    """Return a figure's legend from pairs (CSS class of the swatch, text)."""
+    return _part("legend", entries)
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Collection[int] = (), stack: bool = False
+) -> Markup:
+    """Return a table in a box of its own.
+
+    Columns whose index is in `numeric` are right-aligned; with `stack` a phone shows each row as a block.
+    """
+    return _part("table", head, rows, numeric, stack)
+
+
+def definitions(rows: Sequence[tuple[str, str]], css: str = "") -> Markup:
+    """Return a list of pairs (name, text)."""
+    return _part("definitions", rows, css)
+
+
+def details(summary: str, *blocks: Markup) -> Markup:
+    """Return blocks that are hidden until the reader opens them."""
+    return _part("details", summary, blocks)
+
+
+def callouts(notices: Sequence[Notice]) -> Markup:
+    """Return the notices as a list; nothing where there is none."""
+    return _part("callouts", notices) if notices else NOTHING
+
+
+def figure(name: str, marks: int, drawings: Sequence[Markup]) -> Markup:
+    """Return a figure of `drawings`, one for each screen width, with the number of data marks in each."""
+    return _part("figure", name, marks, drawings)
+
+
+def _part(macro: str, *values: object) -> Markup:
+    markup: Markup = getattr(_PARTS, macro)(*values)
+    return markup

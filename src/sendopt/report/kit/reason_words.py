@@ -1,4 +1,4 @@
-"""What a reason's `detail` says, in words: which rule, how full, at what price."""
+"""A reason's `detail` in words: the rule, how full it is, and its price."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ Clock = Callable[[float], str]  # minutes after plan start -> "at 11:30 local"
 
 
 def rule(code: str, detail: Detail) -> str:
-    """The rule's name in the settings, as far as a team can change it: a cap, channel or campaign; else nothing."""
+    """Return the name of the rule in the settings: a cap, channel or campaign; empty for a rule without a name.
+
+    >>> rule("capacity", {"rule": "capacity:push:17"})
+    'push'
+    """
     kind, _, rest = str(detail.get("rule", "")).partition(":")
     if code == "user_cap":
         return rest
@@ -23,7 +27,7 @@ def rule(code: str, detail: Detail) -> str:
 
 
 def facts(code: str, detail: Detail, clock: Clock, slot_minutes: int) -> str:
-    """A clause with the numbers, like `price_drop is planned at 11:30 local and the gap is 4 h`; empty without any."""
+    """Return a clause like `price_drop is planned at 11:30 local and the gap is 4 h`; empty without any numbers."""
     if not detail:
         return ""
     if code == "user_cap":
@@ -43,13 +47,17 @@ def facts(code: str, detail: Detail, clock: Clock, slot_minutes: int) -> str:
 
 
 def slots(counts: Mapping[str, int]) -> str:
-    """How many slots each reason refuses, most first."""
+    """Return how many slots each reason refuses, the largest number first."""
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{n} {reasons.name(code).lower()}" for code, n in ordered)
 
 
 def hours(minutes: float) -> str:
-    """Minutes as people say them: 45 min, 4 h, 7 days."""
+    """Return minutes as people say them.
+
+    >>> hours(45), hours(240), hours(10080)
+    ('45 min', '4 h', '7 days')
+    """
     if minutes % 1440 == 0 and minutes > 1440:
         return f"{count(minutes / 1440)} days"
     return f"{count(minutes / 60)} h" if minutes % 60 == 0 else f"{count(minutes)} min"
@@ -57,8 +65,8 @@ def hours(minutes: float) -> str:
 
 def _cap(detail: Detail) -> str:
     window = f"in {hours(detail['window_minutes'])}" if "window_minutes" in detail else f"a {detail['calendar']}"
-    kind, _, what = str(detail["scope"]).partition(":")
-    counted = {"all": "", "channel": f" by {what}", "category": f" about {what}", "campaign": f" of {what}"}[kind]
+    scope, _, value = str(detail["scope"]).partition(":")
+    counted = {"all": "", "channel": f" by {value}", "category": f" about {value}", "campaign": f" of {value}"}[scope]
     name = str(detail["rule"]).partition(":")[2]
     used, planned = detail["used"], detail["planned"]
     part = "" if planned == used else f", {count(planned)} by this plan" if planned else " before"
@@ -68,11 +76,11 @@ def _cap(detail: Detail) -> str:
 
 def _limit(detail: Detail, clock: Clock, slot_minutes: int) -> str:
     kind, _, rest = str(detail["rule"]).partition(":")
-    what = {"campaign_max": f"the maximum of {rest}", "opt_outs": "the opt-out budget", "cost": "the money budget"}
+    names = {"campaign_max": f"the maximum of {rest}", "opt_outs": "the opt-out budget", "cost": "the money budget"}
     if kind == "capacity":
         channel, _, slot = rest.rpartition(":")
-        what[kind] = f"{channel} {clock(int(slot) * slot_minutes)}"
-    full = f"{what[kind]} has {_number(detail['used'])} of {_number(detail['limit'])} in use"
+        names[kind] = f"{channel} {clock(int(slot) * slot_minutes)}"
+    full = f"{names[kind]} has {_number(detail['used'])} of {_number(detail['limit'])} in use"
     if detail["price"] <= 0:
         return full
     return f"{full} at a price of {amount(detail['price'])} for one more; the message needs {amount(detail['needs'])}"

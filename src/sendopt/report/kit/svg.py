@@ -1,6 +1,7 @@
-"""The small drawing kit of the report: SVG marks that are counted, text that is escaped, axes with round ticks.
+"""A builder of SVG drawings: marks that are counted, text that is escaped, axes with round ticks.
 
-Colours come from CSS classes (`c0` to `c5`, `ink`, `grid`, …), so that one drawing serves light and dark pages.
+Colours come from CSS classes (`c0` to `c5`, `ink`, `grid`, …), so that one drawing serves light and dark pages. A
+drawing is no template: each of its elements is a row of computed numbers, which a call says more shortly.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ import math
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
+from sendopt.report.kit import parts
 from sendopt.report.kit.escaping import escape
+from sendopt.report.kit.rendering import NOTHING
 
 CHARACTER = 6.9  # width of a character at the 12 px of labels, pixels; generous, since system fonts differ
 THINNEST = 1.2  # pixels of the smallest bar
@@ -24,7 +29,7 @@ class Svg:
 
     width: float
     height: float
-    parts: list[str] = field(default_factory=list)
+    elements: list[Markup] = field(default_factory=list)
     marks: int = 0
 
     def rect(self, x: float, y: float, w: float, h: float, css: str, tip: str = "", radius: float = 0) -> None:
@@ -32,56 +37,60 @@ class Svg:
         if w <= 0 or h <= 0:
             return
         w, y, h = max(w, THINNEST), y - max(0.0, THINNEST - h), max(h, THINNEST)
-        self._mark(f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}" rx="{_n(radius)}"', css, tip)
+        self._mark("rect", css, tip, x=x, y=y, width=w, height=h, rx=radius)
 
     def dot(self, x: float, y: float, r: float, css: str, tip: str = "") -> None:
         """Draw a data mark."""
-        self._mark(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(r)}"', css, tip)
+        self._mark("circle", css, tip, cx=x, cy=y, r=r)
 
     def area(self, x: float, y: float, w: float, h: float, css: str) -> None:
         """Draw a background; not a data mark."""
         if w > 0 and h > 0:
-            self.parts.append(f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}" class="{css}"/>')
+            self.elements.append(_element("rect", css, x=x, y=y, width=w, height=h))
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
-        self.parts.append(f'<line x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}" class="{css}"/>')
+        """Draw a line; not a data mark."""
+        self.elements.append(_element("line", css, x1=x1, y1=y1, x2=x2, y2=y2))
 
     def path(self, points: Sequence[tuple[float, float]], css: str) -> None:
+        """Draw a line through two points (x, y) or more; not a data mark."""
         if len(points) > 1:
-            steps = "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
-            self.parts.append(f'<path d="M{steps}" class="{css}"/>')
+            steps = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
+            self.elements.append(_element("path", css, d=f"M{steps}"))
 
     def text(self, x: float, y: float, words: str, css: str = "", anchor: str = "start") -> None:
-        self.parts.append(f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" class="{css}">{escape(words)}</text>')
+        """Draw text; `anchor` says which end of it stands at `x`: start, middle or end."""
+        self.elements.append(_element("text", css, escape(words), x=x, y=y, text_anchor=anchor))
 
-    def _mark(self, start: str, css: str, tip: str) -> None:
-        self.marks += 1
-        inner = f"<title>{escape(tip)}</title>" if tip else ""
-        self.parts.append(f'{start} class="mark {css}">{inner}</{start[1:].split(" ", 1)[0]}>')
-
-    def markup(self, css: str, label: str) -> str:
-        return (
-            f'<svg class="{css}" role="img" aria-label="{escape(label)}" '
-            f'viewBox="0 0 {_n(self.width)} {_n(self.height)}" width="{_n(self.width)}" height="{_n(self.height)}">'
-            f"{''.join(self.parts)}</svg>"
+    def markup(self, css: str, label: str) -> Markup:
+        """Return the drawing as an `<svg>` element; `label` is what a screen reader says of it."""
+        view = f"0 0 {_number(self.width)} {_number(self.height)}"
+        inner = NOTHING.join(self.elements)
+        return _element(
+            "svg", css, inner, role="img", aria_label=label, viewBox=view, width=self.width, height=self.height
         )
+
+    def _mark(self, tag: str, css: str, tip: str, **numbers: float) -> None:
+        self.marks += 1
+        title = _element("title", "", escape(tip)) if tip else NOTHING
+        self.elements.append(_element(tag, f"mark {css}", title, **numbers))
 
 
 def figure(
     name: str, label: str, rows: Sized, draw: Callable[[int], Svg], widths: tuple[int, int, int], empty: str
-) -> str:
+) -> Markup:
     """Return a `<figure>` with one drawing of `rows` per screen width; the sentence `empty` if it has no mark."""
     if not len(rows):
-        return f'<p class="missing">{escape(empty)}</p>'
+        return parts.missing(empty)
     by_width: dict[int, list[str]] = {}
     for view, width in zip(VIEWS, widths, strict=True):
         by_width.setdefault(width, []).append(view)
     drawings = {width: draw(width) for width in by_width}
     marks = {drawing.marks for drawing in drawings.values()}
     if 0 in marks:
-        return f'<p class="missing">{escape(empty)}</p>'
-    inner = "".join(drawings[width].markup(" ".join(views), label) for width, views in by_width.items())
-    return f'<figure data-figure="{escape(name)}" data-marks="{min(marks)}">{inner}</figure>'
+        return parts.missing(empty)
+    shown = [drawings[width].markup(" ".join(views), label) for width, views in by_width.items()]
+    return parts.figure(name, min(marks), shown)
 
 
 @dataclass(frozen=True)
@@ -114,5 +123,16 @@ def fit(words: str, pixels: float) -> str:
     return words if len(words) <= room else words[: room - 1].rstrip() + "…"
 
 
-def _n(value: float) -> str:
+def _element(tag: str, css: str, inner: Markup = NOTHING, **attributes: float | str) -> Markup:
+    """Return an element around `inner`; `_` in a name of `attributes` stands for `-`."""
+    named = {name.replace("_", "-"): value for name, value in attributes.items()}
+    if css:
+        named["class"] = css
+    texts = {name: value if isinstance(value, str) else _number(value) for name, value in named.items()}
+    written = "".join(f' {name}="{escape(text)}"' for name, text in texts.items())
+    return Markup(f"<{tag}{written}>{inner}</{tag}>")
+
+
+def _number(value: float) -> str:
+    """Return a length with at most one decimal."""
     return f"{value:.1f}".rstrip("0").rstrip(".") or "0"

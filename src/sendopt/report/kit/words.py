@@ -1,10 +1,9 @@
-"""How the report says things: numbers as people read them, reasons, prices and endings of the solver in words."""
+"""The report's texts: numbers as people read them; arms, prices and endings of the solver in words."""
 
 from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any
 
 from sendopt.domain import stages
 from sendopt.domain.tables import TABLES
@@ -48,7 +47,7 @@ TABLE_STAGES: dict[str, str] = {
 }
 
 
-def number(value: Any) -> float | None:
+def number(value: object) -> float | None:
     """Return a finite float, or None for anything that is not one."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
@@ -72,12 +71,21 @@ def expected(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def plural(value: float, one: str, many: str | None = None) -> str:
-    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+def plural(value: float, singular: str, plural_form: str | None = None) -> str:
+    """Return a number with its noun.
+
+    >>> plural(1, "send"), plural(2013, "send"), plural(2, "person", "people")
+    ('1 send', '2,013 sends', '2 people')
+    """
+    return f"{count(value)} {singular if value == 1 else plural_form or singular + 's'}"
 
 
 def amount(value: float, digits: int = 2) -> str:
-    """Return `digits` significant digits without an exponent where that stays readable: 0.031, 2.1, 140."""
+    """Return `digits` significant digits, without an exponent where that is readable.
+
+    >>> amount(0.0312), amount(2.14), amount(140.2), amount(2e-6)
+    ('0.031', '2.1', '140', '2.0e-06')
+    """
     if value == 0:
         return "0"
     if abs(value) < 1e-5:
@@ -87,10 +95,12 @@ def amount(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, decimals: int) -> str:
+    """Return a number with its sign; the minus is the typographic one."""
     return f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def percent(fraction: float, digits: int = 1) -> str:
+    """Return a share of 1 in percent with `digits` decimals: `12.5 %`."""
     return f"{100 * fraction:.{digits}f} %"
 
 
@@ -120,7 +130,7 @@ def clock(slot: int, slot_minutes: int | None) -> str:
 
 
 def use(used: float, limit: float, kept_free: float = 0.0) -> str:
-    """Return how much of a limit is used, and what of it is kept for the sends at random times."""
+    """Return how much of a limit is used and how much is kept for the sends at random times."""
     kept = f", {count(kept_free)} kept for random times" if kept_free >= 0.5 else ""
     return f"{count(used)} of {count(limit)}{kept}"
 

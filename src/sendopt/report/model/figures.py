@@ -4,51 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from markupsafe import Markup
 
 from sendopt.report.kit import words
 from sendopt.report.kit.svg import HALF, Scale, Svg, figure, ticks
+from sendopt.report.model.evaluation import Gain, HourRate, PlaceboRate, Rate, Verdict
 from sendopt.report.night.plan_figures import Interval, bars, intervals
 from sendopt.stats.intervals import wilson
 
-Row = Mapping[str, Any]
+FEATURES_SHOWN = 12
+_VERDICT_COLOURS = {Verdict.BETTER: "c2", Verdict.NOT_SHOWN: "quiet", Verdict.WORSE: "c1"}
 
 
-def records(rows: Any) -> list[Row]:
-    """Return the mappings among `rows`; none if `rows` is no list, as in an incomplete evaluation."""
-    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
-
-
-def clean(rows: Any, *fields: str) -> list[dict[str, float]]:
-    """Return the rows whose `fields` are all finite numbers, as floats; others cannot be drawn."""
-    kept = []
-    for row in records(rows):
-        values = {name: words.number(row.get(name)) for name in fields}
-        if all(value is not None for value in values.values()):
-            kept.append({name: value for name, value in values.items() if value is not None})
-    return kept
-
-
-def verdict(low: float | None, high: float | None) -> str:
-    """Return what an interval of a gain shows: better, worse, or not shown when it holds 0 or is unknown."""
-    if low is not None and low > 0:
-        return "better"
-    if high is not None and high < 0:
-        return "worse"
-    return "not shown"
-
-
-def gains(rows: Sequence[Row]) -> str:
-    """Gain of the model in log loss over each baseline, with its interval and verdict."""
-    colours = {"better": "c2", "worse": "c1", "not shown": "quiet"}
-    items = []
-    for row in rows:
-        gain, low, high = (words.number(row.get(key)) for key in ("gain", "low", "high"))
-        if gain is None:
-            continue
-        said = verdict(low, high)
-        name = words.BASELINES.get(str(row.get("baseline")), str(row.get("baseline")))
-        items.append(Interval(name, gain, low, high, f"{said}: {words.signed(gain, 4)}", colours[said]))
+def gains(rows: Sequence[Gain]) -> Markup:
+    """Return the model's gain in log loss over each baseline, with its interval and verdict."""
+    items = [
+        Interval(
+            row.name,
+            row.gain,
+            row.low,
+            row.high,
+            f"{row.verdict}: {words.signed(row.gain, 4)}",
+            _VERDICT_COLOURS[row.verdict],
+        )
+        for row in rows
+        if row.gain is not None
+    ]
     return intervals(
         "gain-over-baselines",
         "Gain in log loss over each baseline with 95 % interval",
@@ -59,12 +41,11 @@ def gains(rows: Sequence[Row]) -> str:
     )
 
 
-def log_loss(losses: Mapping[str, Any]) -> str:
-    """Log loss of the model and each baseline, best first."""
-    found = [(key, value) for key, raw in losses.items() if (value := words.number(raw)) is not None]
+def log_loss(losses: Mapping[str, float]) -> Markup:
+    """Return the log loss of the model and each baseline, best first."""
     items = [
         Interval(words.BASELINES.get(key, key), value, None, None, f"{value:.4f}", "c0" if key == "model" else "quiet")
-        for key, value in sorted(found, key=lambda pair: pair[1])
+        for key, value in sorted(losses.items(), key=lambda pair: pair[1])
     ]
     return intervals(
         "log-loss",
@@ -75,11 +56,10 @@ def log_loss(losses: Mapping[str, Any]) -> str:
     )
 
 
-def calibration(rows: Any) -> str:
-    """Observed against expected rate by bin, with the diagonal and 95 % intervals."""
-    points = clean(rows, "expected", "observed", "n")
-    spans = [wilson(p["observed"], p["n"]) for p in points]
-    top = ticks(0, max([0.01, *(p["expected"] for p in points), *(high for _, high in spans)]))
+def calibration(rates: Sequence[Rate]) -> Markup:
+    """Return observed against expected rate by bin, with the diagonal and 95 % intervals."""
+    spans = [wilson(rate.observed, rate.sends) for rate in rates]
+    top = ticks(0, max([0.01, *(rate.expected for rate in rates), *(high for _, high in spans)]))
 
     def draw(width: int) -> Svg:
         side = min(width - 52, 310)
@@ -94,51 +74,29 @@ def calibration(rows: Any) -> str:
         svg.line(x(0), y(0), x(top[-1]), y(top[-1]), "limit dashed")
         svg.text(0, 11, "observed rate", "small")
         svg.text(46 + side, side + 56, "expected rate", "small", "end")
-        for point, (low, high) in zip(points, spans, strict=True):
-            svg.line(x(point["expected"]), y(low), x(point["expected"]), y(high), "bar c0-line")
+        for rate, (low, high) in zip(rates, spans, strict=True):
+            svg.line(x(rate.expected), y(low), x(rate.expected), y(high), "bar c0-line")
             tip = (
-                f"expected {words.percent(point['expected'])}, observed {words.percent(point['observed'])}, "
-                f"{words.plural(point['n'], 'send')}"
+                f"expected {words.percent(rate.expected)}, observed {words.percent(rate.observed)}, "
+                f"{words.plural(rate.sends, 'send')}"
             )
-            svg.dot(x(point["expected"]), y(point["observed"]), 4.5, "c0", tip)
+            svg.dot(x(rate.expected), y(rate.observed), 4.5, "c0", tip)
         return svg
 
     return figure(
         "calibration",
         "Observed against expected rate by bin of expected rate",
-        points,
+        rates,
         draw,
         HALF,
         "No calibration to show: the evaluation holds no calibration bins.",
     )
 
 
-def slot_lift(rows: Any) -> str:
-    """Observed rate by local hour with 95 % interval, and what the model expected there."""
-    points = sorted(clean(rows, "local_hour", "observed", "expected", "n"), key=lambda p: p["local_hour"])
-    points = [p for p in points if p["n"] > 0]
-    spans = [wilson(p["observed"], p["n"]) for p in points]
-    return _hour_lines(
-        "slot-lift",
-        "Observed and expected rate by local hour",
-        points,
-        "observed",
-        "expected",
-        spans,
-        "No rates by hour to show: the evaluation holds no slot lift.",
-    )
-
-
-def _hour_lines(
-    name: str,
-    label: str,
-    points: list[dict[str, float]],
-    dots: str,
-    line: str,
-    spans: list[tuple[float, float]],
-    empty: str,
-) -> str:
-    top = ticks(0, max([0.01, *(p[line] for p in points), *(high for _, high in spans)]))
+def slot_lift(rates: Sequence[HourRate]) -> Markup:
+    """Return the observed rate by local hour with 95 % interval, and the rate that the model expected there."""
+    spans = [wilson(rate.observed, rate.sends) for rate in rates]
+    top = ticks(0, max([0.01, *(rate.expected for rate in rates), *(high for _, high in spans)]))
 
     def draw(width: int) -> Svg:
         svg = Svg(width, 300)
@@ -148,63 +106,60 @@ def _hour_lines(
             svg.text(40, y(tick) + 4, words.percent(tick, 1 if top[-1] < 0.04 else 0), "label", "end")
         for hour in range(0, 24, 3 if width > 400 else 6):
             svg.text(x(hour), 274, f"{hour:02d}", "label", "middle")
-        svg.path([(x(p["local_hour"]), y(p[line])) for p in points], "expected")
-        for point, (low, high) in zip(points, spans, strict=True):
-            at = x(point["local_hour"])
+        svg.path([(x(rate.hour), y(rate.expected)) for rate in rates], "expected")
+        for rate, (low, high) in zip(rates, spans, strict=True):
+            at = x(rate.hour)
             svg.line(at, y(low), at, y(high), "bar c0-line")
             tip = (
-                f"{int(point['local_hour']):02d}:00 local: {dots} {words.percent(point[dots])}, {line} "
-                f"{words.percent(point[line])}, {words.plural(point['n'], 'send')}"
+                f"{int(rate.hour):02d}:00 local: observed {words.percent(rate.observed)}, expected "
+                f"{words.percent(rate.expected)}, {words.plural(rate.sends, 'send')}"
             )
-            svg.dot(at, y(point[dots]), 4, "c0", tip)
+            svg.dot(at, y(rate.observed), 4, "c0", tip)
         svg.text(0, 11, "success rate", "small")
         svg.text(width, 294, "local hour", "small", "end")
         return svg
 
-    return figure(name, label, points, draw, HALF, empty)
+    return figure(
+        "slot-lift",
+        "Observed and expected rate by local hour",
+        rates,
+        draw,
+        HALF,
+        "No rates by hour to show: the evaluation holds no slot lift.",
+    )
 
 
-def importance(rows: Any, most: int = 12) -> str:
-    """The features that move the log-odds most, by their share of it."""
-    pairs = [(str(row.get("feature")), words.number(row.get("share"))) for row in records(rows)]
-    found = sorted(((name, share) for name, share in pairs if share is not None and share > 0), key=lambda p: -p[1])
-    shares = [(name, share, words.percent(share)) for name, share in found[:most]]
+def importance(shares: Sequence[tuple[str, float]]) -> Markup:
+    """Return the features that move the log-odds most; `shares` are pairs (feature, share), largest first."""
     return bars(
         "feature-importance",
         "Share of what moves the log-odds, by feature",
-        shares,
+        [(name, share, words.percent(share)) for name, share in shares[:FEATURES_SHOWN]],
         "No feature importance to show: the model is a baseline, or the evaluation holds none.",
     )
 
 
-def placebo(rows: Any) -> str:
-    """Success by slot, sent beside not sent, joined by a line: its length is what sending adds."""
-    points = []
-    for row in records(rows):
-        sent, not_sent = words.number(row.get("sent")), words.number(row.get("not_sent"))
-        if sent is not None and not_sent is not None:
-            counts = [words.number(row.get("n_sent")) or 0.0, words.number(row.get("n_not_sent")) or 0.0]
-            points.append((str(row.get("slot")), sent, not_sent, counts))
-    rates = [rate for _, sent, not_sent, _ in points for rate in (sent, not_sent)]
-    top = ticks(0, max([0.01, *rates]))
+def placebo(rates: Sequence[PlaceboRate]) -> Markup:
+    """Return the success rate by slot, sent beside not sent; the line between them is what sending adds."""
+    top = ticks(0, max([0.01, *(rate.sent for rate in rates), *(rate.not_sent for rate in rates)]))
 
     def draw(width: int) -> Svg:
         svg = Svg(width, 300)
-        step = (width - 50) / len(points)
+        step = (width - 50) / len(rates)
         y = Scale(0, top[-1], 256, 22)
         for tick in top:
             svg.line(44, y(tick), width, y(tick), "grid")
             svg.text(40, y(tick) + 4, words.percent(tick, 0), "label", "end")
-        every = max(1, math.ceil(44 * len(points) / (width - 50)))
-        for i, (slot, sent, not_sent, counts) in enumerate(points):
+        every = max(1, math.ceil(44 * len(rates) / (width - 50)))
+        for i, rate in enumerate(rates):
             at = 48 + (i + 0.5) * step
-            svg.line(at, y(sent), at, y(not_sent), "axis")
-            svg.dot(
-                at, y(not_sent), 5, "hollow", f"{slot}: not sent {words.percent(not_sent)} of {words.count(counts[1])}"
-            )
-            svg.dot(at, y(sent), 5, "c0", f"{slot}: sent {words.percent(sent)} of {words.count(counts[0])}")
+            svg.line(at, y(rate.sent), at, y(rate.not_sent), "axis")
+            not_sent = f"not sent {words.percent(rate.not_sent)} of {words.count(rate.not_sent_count)}"
+            svg.dot(at, y(rate.not_sent), 5, "hollow", f"{rate.slot}: {not_sent}")
+            sent = f"sent {words.percent(rate.sent)} of {words.count(rate.sent_count)}"
+            svg.dot(at, y(rate.sent), 5, "c0", f"{rate.slot}: {sent}")
             if i % every == 0:
-                svg.text(at, 274, slot[:8], "label", "middle")
+                svg.text(at, 274, rate.slot[:8], "label", "middle")
         svg.text(0, 11, "success rate", "small")
         svg.text(width, 294, "slot", "small", "end")
         return svg
@@ -212,7 +167,7 @@ def placebo(rows: Any) -> str:
     return figure(
         "placebo",
         "Success rate by slot, sent beside not sent",
-        points,
+        rates,
         draw,
         HALF,
         "No placebo to show: the log holds no decision points that were not sent.",

@@ -2,119 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
 
 from sendopt.report.data import ReportData
 from sendopt.report.kit import parts, words
+from sendopt.report.kit.rendering import NOTHING
 from sendopt.report.model import figures
+from sendopt.report.model.evaluation import SHUFFLED, Gain, Gate, ModelEvaluation, Placebo, Split, Verdict
 from sendopt.report.night import goal_parts
+from sendopt.report.night.anchors import Anchor
 
-SHUFFLED = "model_shuffled_slots"
 PLACEBO_WORDS = "this shows when people walk/are active unless sent minus not sent shows more"
 SECTIONS = "Baselines, calibration, the hours' lift, the shuffle check, importance and the placebo"
 
 
-def model(data: ReportData) -> str:
+_KINDS = {"lightgbm": "LightGBM trees", "baseline": "a simple baseline"}
+_VERDICT_SENTENCES = {
+    Verdict.BETTER: "Shown to be better than {}.",
+    Verdict.NOT_SHOWN: "Not shown to be better than {}: the interval holds 0.",
+    Verdict.WORSE: "Worse than {}.",
+}
+
+
+def model(data: ReportData) -> Markup:
+    """Return the section about the model and its goals."""
     title = "Is the model any good?"
-    evaluation = data.evaluation
-    if not evaluation:
+    evaluation = data.model
+    if evaluation is None:
         why = (
             f"The model's evaluation is missing: training wrote none for this night, or it was not found. {SECTIONS} "
             "appear here once a model has been trained and evaluated."
         )
-        return parts.section("model", title, "", parts.missing(why), goal_parts.card(data))
+        return parts.section(Anchor.MODEL, title, "", parts.missing(why), goal_parts.card(data))
     return parts.section(
-        "model",
+        Anchor.MODEL,
         title,
-        _split_words(evaluation),
-        parts.pair(_gains(evaluation), _calibration(evaluation)),
+        _model_and_split(evaluation),
+        parts.pair(_gains(evaluation.gains), _calibration(evaluation)),
         parts.pair(_losses(evaluation), _slot_lift(evaluation)),
-        parts.pair(_importance(evaluation), _placebo(evaluation)),
-        _gate(evaluation),
+        parts.pair(_importance(evaluation), _placebo(evaluation.placebo)),
+        _gate(evaluation.gate),
         goal_parts.card(data),
     )
 
 
-def _split_words(evaluation: Mapping[str, Any]) -> str:
-    kind = {"lightgbm": "LightGBM trees", "baseline": "a simple baseline"}.get(
-        str(evaluation.get("kind")), str(evaluation.get("kind", "of unknown kind"))
-    )
-    name = f"Model {evaluation.get('model_version') or 'of unknown version'}: {kind}"
-    split = evaluation.get("split")
-    if not isinstance(split, Mapping):
+def _model_and_split(evaluation: ModelEvaluation) -> str:
+    kind = _KINDS.get(evaluation.kind, evaluation.kind)
+    name = f"Model {evaluation.model_version or 'of unknown version'}: {kind}"
+    if evaluation.split is None:
         return f"{name}. How its sends were split in time is missing from the evaluation."
+    return f"{name}. {_split(evaluation.split)}"
+
+
+def _split(split: Split) -> str:
     sizes = ", ".join(
         f"{words.count(size)} to {use}"
-        for key, use in (("train", "learn and calibrate"), ("test", "test"))
-        if (size := words.number(split.get(key))) is not None
+        for size, use in ((split.train, "learn and calibrate"), (split.test, "test"))
+        if size is not None
     )
     period = (
-        f"; tested on sends from {split['test_from']} to {split['test_to']}, all later than those it learned from"
-        if split.get("test_from")
+        f"; tested on sends from {split.test_from} to {split.test_to}, all later than those it learned from"
+        if split.test_from
         else ""
     )
-    return f"{name}. Sends used: {sizes or 'not given'}{period}."
+    return f"Sends used: {sizes or 'not given'}{period}."
 
 
-def _gains(evaluation: Mapping[str, Any]) -> str:
-    rows = figures.records(evaluation.get("gains"))
-    said: dict[str, list[str]] = {"better": [], "not shown": [], "worse": []}
-    for row in rows:
-        if words.number(row.get("gain")) is not None and row.get("baseline") != SHUFFLED:
-            name = words.BASELINES.get(str(row.get("baseline")), str(row.get("baseline")))
-            low, high = words.number(row.get("low")), words.number(row.get("high"))
-            said[figures.verdict(low, high)].append(name.lower())
-    total = sum(map(len, said.values()))
-    finding = f"Better than {len(said['better'])} of {total} simple rules" if total else "Against simple rules"
-    sentences = {
-        "better": "Shown to be better than {}.",
-        "not shown": "Not shown to be better than {}: the interval holds 0.",
-        "worse": "Worse than {}.",
-    }
-    note = " ".join(sentences[key].format("; ".join(names)) for key, names in said.items() if names)
+def _gains(gains: Sequence[Gain]) -> Markup:
+    names: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
+    for row in gains:
+        if row.gain is not None and row.baseline != SHUFFLED:
+            names[row.verdict].append(row.name.lower())
+    total = sum(map(len, names.values()))
+    finding = f"Better than {len(names[Verdict.BETTER])} of {total} simple rules" if total else "Against simple rules"
+    note = " ".join(_VERDICT_SENTENCES[verdict].format("; ".join(of)) for verdict, of in names.items() if of)
     intervals = " Intervals: 95 %, resampling people." if total else ""
-    return parts.card(finding, figures.gains(rows), note=note + intervals)
+    return parts.card(finding, figures.gains(gains), note=note + intervals)
 
 
-def _calibration(evaluation: Mapping[str, Any]) -> str:
-    ratio = words.number(evaluation.get("observed_over_expected"))
-    success = words.unit(str(evaluation.get("label"))).replace("units of value", "successes")
+def _calibration(evaluation: ModelEvaluation) -> Markup:
+    success = words.unit(evaluation.label).replace("units of value", "successes")
     title = (
-        f"{100 * ratio:.0f} {success} seen for every 100 expected"
-        if ratio is not None
+        f"{100 * evaluation.ratio:.0f} {success} seen for every 100 expected"
+        if evaluation.ratio is not None
         else "Calibration (observed / expected is missing)"
     )
     note = "On the dashed line, what was expected is what happened. Bars: 95 % intervals of the observed rate."
-    return parts.card(title, figures.calibration(evaluation.get("calibration")), note=note)
+    return parts.card(title, figures.calibration(evaluation.calibration), note=note)
 
 
-def _losses(evaluation: Mapping[str, Any]) -> str:
-    losses = evaluation.get("log_loss")
-    losses = losses if isinstance(losses, Mapping) else {}
-    title, note = _shuffle_check(losses, figures.records(evaluation.get("gains")))
-    return parts.card(title, figures.log_loss(losses), note=note)
+def _losses(evaluation: ModelEvaluation) -> Markup:
+    title, note = _shuffle_check(evaluation.losses, evaluation.gains)
+    return parts.card(title, figures.log_loss(evaluation.losses), note=note)
 
 
-def _shuffle_check(losses: Mapping[str, Any], gains: list[Mapping[str, Any]]) -> tuple[str, str]:
-    """Title and note: does the model lose anything when its hours are shuffled (¶17)?"""
-    real, shuffled = words.number(losses.get("model")), words.number(losses.get(SHUFFLED))
+def _shuffle_check(losses: Mapping[str, float], gains: Sequence[Gain]) -> tuple[str, str]:
+    """Return title and note about whether the model loses anything when its hours are shuffled (¶17)."""
+    real, shuffled = losses.get("model"), losses.get(SHUFFLED)
     if real is None or shuffled is None:
         missing = "The shuffle check is missing: the evaluation holds no log loss with shuffled hours."
         return "Do the hours carry information?", missing
-    row = next((row for row in gains if row.get("baseline") == SHUFFLED), {})
-    low, high = words.number(row.get("low")), words.number(row.get("high"))
-    said = figures.verdict(low, high) == "better"
+    gain = next((row for row in gains if row.baseline == SHUFFLED), Gain(SHUFFLED, None, None, None))
     span = (
-        f" (95 % interval {words.signed(low, 4)} to {words.signed(high, 4)})"
-        if low is not None and high is not None
+        f" (95 % interval {words.signed(gain.low, 4)} to {words.signed(gain.high, 4)})"
+        if gain.low is not None and gain.high is not None
         else ""
     )
     note = (
         f"Shuffle check: with hours shuffled the model's log loss is {shuffled:.4f}, with the true hours {real:.4f}, "
         f"a gain of {words.signed(shuffled - real, 4)}{span}. "
     )
-    if said:
+    if gain.verdict == Verdict.BETTER:
         return (
             f"Knowing the hour is worth {words.signed(shuffled - real, 4)} log loss",
             note + "The hours carry information.",
@@ -123,38 +123,35 @@ def _shuffle_check(losses: Mapping[str, Any], gains: list[Mapping[str, Any]]) ->
     return "No timing gain is shown", note + refusal
 
 
-def _slot_lift(evaluation: Mapping[str, Any]) -> str:
+def _slot_lift(evaluation: ModelEvaluation) -> Markup:
     legend = parts.legend([("c0 round", "observed, with 95 % interval"), ("swatch-expected", "expected by the model")])
-    figure = figures.slot_lift(evaluation.get("slot_lift"))
-    return parts.card("Success by local hour on the test days", legend if "<figure" in figure else "", figure)
+    figure = figures.slot_lift(evaluation.hours)
+    return parts.card("Success by local hour on the test days", legend if evaluation.hours else NOTHING, figure)
 
 
-def _importance(evaluation: Mapping[str, Any]) -> str:
-    figure = figures.importance(evaluation.get("importance"))
+def _importance(evaluation: ModelEvaluation) -> Markup:
     note = "Share of what moves the log-odds on the test days. It says what the model uses, not what causes success."
-    return parts.card("What the model looks at", figure, note=note if "<figure" in figure else "")
+    figure = figures.importance(evaluation.importance)
+    return parts.card("What the model looks at", figure, note=note if evaluation.importance else "")
 
 
-def _placebo(evaluation: Mapping[str, Any]) -> str:
-    found = evaluation.get("placebo")
+def _placebo(placebo: Placebo | None) -> Markup:
     title = "Placebo: the same slots when nothing was sent"
-    if not isinstance(found, Mapping):
+    if placebo is None:
         why = (
             "There is no placebo for this log: it holds no decision points at which nothing was sent, so habit (when "
             "people are active anyway) cannot be told from the effect of sending. Read timing results in that light."
         )
         return parts.card(title, parts.missing(why))
     legend = parts.legend([("c0 round", "sent"), ("swatch-hollow", "not sent")])
-    note = str(found.get("note") or "")
+    note = placebo.note
     if "unless sent minus not sent" not in note:
         note = f"{note} Note that {PLACEBO_WORDS}.".strip()
-    return parts.card(title, legend, figures.placebo(found.get("rows")), note=note)
+    return parts.card(title, legend, figures.placebo(placebo.rates), note=note)
 
 
-def _gate(evaluation: Mapping[str, Any]) -> str:
-    gate = evaluation.get("gate")
-    if not isinstance(gate, Mapping):
+def _gate(gate: Gate | None) -> Markup:
+    if gate is None:
         return parts.card("Gate", parts.missing("The gate's decision is missing from the evaluation."))
-    title = "Gate: promoted to champion" if gate.get("promoted") else "Gate: not promoted"
-    reasons = [str(text) for text in gate.get("reasons") or []]
-    return parts.card(title, parts.definitions([("Reasons", " ".join(reasons) or "none given")]))
+    title = "Gate: promoted to champion" if gate.promoted else "Gate: not promoted"
+    return parts.card(title, parts.definitions([("Reasons", " ".join(gate.reasons) or "none given")]))

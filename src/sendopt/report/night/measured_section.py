@@ -1,14 +1,14 @@
-"""What came of earlier plans: outcomes by arm and channel, and the measured lift."""
+"""The section about earlier plans: outcomes by arm and channel, and the measured lift."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
+from markupsafe import Markup
 
 from sendopt.report.data import ReportData
 from sendopt.report.kit import parts, words
 from sendopt.report.night import goal_parts, plan_figures
+from sendopt.report.night.anchors import Anchor
 from sendopt.report.night.plan_sections import arm_place
 from sendopt.stats.intervals import wilson
 
@@ -19,26 +19,26 @@ METRICS = {
 }
 
 
-def measured(data: ReportData) -> str:
+def measured(data: ReportData) -> Markup:
+    """Return the section about the latest plan whose outcomes are measured."""
     title = "What came of earlier plans"
     if data.measured_date is None:
         why = (
             "No measured outcomes yet: the outcome windows of no plan up to this date are over, or the stage measure "
             "has not run. They appear here from the first mature night."
         )
-        return parts.section("measured", title, "", parts.missing(why), goal_parts.measured(data))
+        return parts.section(Anchor.MEASURED, title, "", parts.missing(why), goal_parts.measured(data))
     night = data.measured_date.strftime("%A, %-d %B %Y")
-    cards = [_outcomes(data.outcomes), _lift(data.lift)]
     return parts.section(
-        "measured",
+        Anchor.MEASURED,
         title,
         f"The last plan whose outcome windows are over is that of {night}.",
-        parts.pair(*cards),
+        parts.pair(_outcomes(data.outcomes), _lift(data.lift)),
         goal_parts.measured(data),
     )
 
 
-def _outcomes(outcomes: pd.DataFrame) -> str:
+def _outcomes(outcomes: pd.DataFrame) -> Markup:
     if outcomes.empty:
         return parts.card("Outcomes", parts.missing("No outcomes for that night: nothing was planned or sent."))
     ordered = outcomes.sort_values(["arm", "channel"], key=lambda column: column.map(arm_place))
@@ -71,7 +71,7 @@ def _outcomes(outcomes: pd.DataFrame) -> str:
     return parts.card(finding, legend, figure, note=note)
 
 
-def _lift(lift: pd.DataFrame) -> str:
+def _lift(lift: pd.DataFrame) -> Markup:
     if lift.empty:
         return parts.card(
             "Measured lift", parts.missing("No lift for that night: the stage measure wrote no estimate.")
@@ -92,6 +92,6 @@ def _lift(lift: pd.DataFrame) -> str:
     )
 
 
-def _estimate(value: Any) -> str:
-    found = words.number(value)
-    return "refused" if found is None else f"{found:.4f}".replace("-", "−")
+def _estimate(value: object) -> str:
+    estimate = words.number(value)
+    return "refused" if estimate is None else f"{estimate:.4f}".replace("-", "−")

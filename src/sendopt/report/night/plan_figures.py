@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import pandas as pd
+from markupsafe import Markup
 
 from sendopt.report.kit import words
 from sendopt.report.kit.svg import CHARACTER, FULL, HALF, Scale, Svg, figure, fit, ticks
@@ -23,6 +25,7 @@ def channel_order(plan: pd.DataFrame, prices: pd.DataFrame) -> list[str]:
 
 
 def colour(channels: Sequence[str], channel: str) -> str:
+    """Return the CSS class of a channel's colour."""
     return f"c{channels.index(channel) % COLOURS}" if channel in channels else "c5"
 
 
@@ -34,8 +37,8 @@ def local_hours(plan: pd.DataFrame) -> pd.Series:
     return plan["send_at_local"].dropna().astype(str).str.slice(11, 13).astype(int)
 
 
-def hours(plan: pd.DataFrame, channels: Sequence[str]) -> str:
-    """Sends by local hour, stacked by channel."""
+def hours(plan: pd.DataFrame, channels: Sequence[str]) -> Markup:
+    """Return the sends by local hour, stacked by channel."""
     empty = "No sends by local hour: nothing is planned for this night."
     plan = plan[plan["send_at_local"].notna()]
     table = Counter(zip(local_hours(plan), plan["channel"], strict=True))
@@ -74,6 +77,14 @@ def hours(plan: pd.DataFrame, channels: Sequence[str]) -> str:
     return figure("sends-by-local-hour", label, plan, draw, FULL, empty)
 
 
+class CampaignState(StrEnum):
+    """Where the planned sends of a campaign stand against its limits."""
+
+    WITHIN = ""
+    AT_MAXIMUM = "at maximum"
+    BELOW_MINIMUM = "below minimum"
+
+
 @dataclass(frozen=True)
 class CampaignUse:
     """Planned sends of one campaign and its limits (sends per plan; None: no such limit)."""
@@ -85,12 +96,12 @@ class CampaignUse:
     minimum: float | None
 
     @property
-    def state(self) -> str:
+    def state(self) -> CampaignState:
         if self.minimum and self.planned < self.minimum:
-            return "below minimum"
+            return CampaignState.BELOW_MINIMUM
         if self.maximum is not None and self.planned >= self.maximum:
-            return "at maximum"
-        return ""
+            return CampaignState.AT_MAXIMUM
+        return CampaignState.WITHIN
 
 
 def campaign_use(plan: pd.DataFrame, suppressed: pd.DataFrame, prices: pd.DataFrame) -> list[CampaignUse]:
@@ -112,8 +123,8 @@ def campaign_use(plan: pd.DataFrame, suppressed: pd.DataFrame, prices: pd.DataFr
     return sorted(uses, key=lambda use: (-use.planned, use.name))
 
 
-def campaigns(uses: Sequence[CampaignUse], channels: Sequence[str]) -> str:
-    """Sends of each campaign as a bar inside its maximum, with its minimum as a tick."""
+def campaigns(uses: Sequence[CampaignUse], channels: Sequence[str]) -> Markup:
+    """Return the sends of each campaign as a bar inside its maximum, with its minimum as a tick."""
     most = max((use.planned for use in uses), default=0)
     far = max([1.0, most, *(use.minimum or 0 for use in uses)])
     reach = max([far, *(use.maximum for use in uses if use.maximum is not None and use.maximum <= 2.5 * far)])
@@ -159,7 +170,7 @@ def _campaign_row(svg: Svg, x: Scale, use: CampaignUse, top: float, css: str) ->
 
 def _campaign_note(use: CampaignUse) -> str:
     planned = words.count(use.planned)
-    if use.state == "below minimum":
+    if use.state == CampaignState.BELOW_MINIMUM:
         return f"{planned} · below minimum {words.count(use.minimum or 0)}"
     if use.state or use.maximum is None:
         return f"{planned} · {use.state}" if use.state else planned
@@ -191,8 +202,8 @@ def slot_use(prices: pd.DataFrame) -> dict[str, list[SlotUse]]:
     return {channel: sorted(rows, key=lambda use: use.slot) for channel, rows in uses.items()}
 
 
-def capacity(uses: dict[str, list[SlotUse]], channels: Sequence[str], slot_minutes: int | None, units: str) -> str:
-    """One panel a channel: sends in each slot under the capacity line, and a strip with the price of one more."""
+def capacity(uses: dict[str, list[SlotUse]], channels: Sequence[str], slot_minutes: int | None, units: str) -> Markup:
+    """Return a panel a channel: sends in each slot under the capacity line, and a strip with the price of one more."""
     slots = 1 + max((use.slot for rows in uses.values() for use in rows), default=0)
     dearest = max((use.price for rows in uses.values() for use in rows), default=0.0)
     shown = [channel for channel in channels if channel in uses]
@@ -207,8 +218,8 @@ def capacity(uses: dict[str, list[SlotUse]], channels: Sequence[str], slot_minut
             )
         every = _hour_step(slots, slot_minutes, width)
         for slot in range(0, slots, every):
-            words_ = words.clock(slot, slot_minutes)[:5] if slot_minutes else str(slot)
-            svg.text(42 + slot * step, panel * len(shown) + 4, words_, "label")
+            start = words.clock(slot, slot_minutes)[:5] if slot_minutes else str(slot)
+            svg.text(42 + slot * step, panel * len(shown) + 4, start, "label")
         svg.text(width, panel * len(shown) + 20, "start of slot, UTC" if slot_minutes else "slot", "small", "end")
         return svg
 
@@ -254,7 +265,7 @@ def _capacity_panel(
 
 
 def _hour_step(slots: int, slot_minutes: int | None, width: int) -> int:
-    """Slots between two labels: about a label every 60 pixels, on whole hours where slots are shorter."""
+    """Return the slots between two labels: a label about every 60 pixels, on whole hours where slots are shorter."""
     per_hour = max(1, 60 // slot_minutes) if slot_minutes else 1
     wanted = 64 * slots / (width - 44)
     return next((h * per_hour for h in (1, 2, 3, 4, 6, 8, 12) if h * per_hour >= wanted), slots)
@@ -267,27 +278,27 @@ def bars(
     empty: str,
     css: str = "c0",
     widths: tuple[int, int, int] = HALF,
-) -> str:
-    """Horizontal bars: `rows` of (name, length >= 0, what stands at its end), in the order given."""
+) -> Markup:
+    """Return horizontal bars; `rows` are triples (name, length >= 0, text at the bar's end), in their order."""
     longest = max((length for _, length, _ in rows), default=0.0)
 
     def draw(width: int) -> Svg:
         wide = width > 400
-        left = min(230, max(110, 7.2 * max(len(words_) for words_, _, _ in rows) + 12)) if wide else 0
+        left = min(230, max(110, 7.2 * max(len(title) for title, _, _ in rows) + 12)) if wide else 0
         right = 7.2 * max(len(end) for _, _, end in rows) + 10
         row = 27 if wide else 40
         svg = Svg(width, row * len(rows) + 4)
         x = Scale(0, longest or 1.0, left, width - right)
-        for i, (words_, length, end) in enumerate(rows):
+        for i, (title, length, end) in enumerate(rows):
             top = i * row + (5 if wide else 20)
             svg.text(
                 left - 10 if wide else 0,
                 top + 13 if wide else top - 5,
-                fit(words_, (left if wide else width) - 12),
+                fit(title, (left if wide else width) - 12),
                 "label",
                 "end" if wide else "start",
             )
-            svg.rect(left, top, x(length) - left, 17 if wide else 14, css, f"{words_}: {end}", 1)
+            svg.rect(left, top, x(length) - left, 17 if wide else 14, css, f"{title}: {end}", 1)
             svg.text(x(length) + 7, top + (13 if wide else 11), end, "small")
         return svg
 
@@ -296,7 +307,7 @@ def bars(
 
 @dataclass(frozen=True)
 class Interval:
-    """A dot with its interval on a common axis; `note` stands beside it, `css` colours it."""
+    """A value with its interval on a common axis; `note` is the text beside it, `css` the class of its colour."""
 
     name: str
     value: float
@@ -316,8 +327,8 @@ def intervals(
     zero: bool = False,
     rate: bool = False,
     widths: tuple[int, int, int] = HALF,
-) -> str:
-    """Dots with intervals on one axis; with `zero` the axis holds 0 and marks it; `rate` prints percent."""
+) -> Markup:
+    """Return dots with intervals on one axis; with `zero` the axis holds and marks 0, with `rate` it is in percent."""
     values = [v for r in rows for v in (r.value, r.low, r.high, r.expected) if v is not None]
     marks = ticks(min([*values, 0.0] if zero else values), max([*values, 0.0] if zero else values)) if rows else []
 
@@ -328,8 +339,8 @@ def intervals(
         for tick in marks[:: 1 if width > 400 or len(marks) < 6 else 2]:
             for i in range(len(rows)):
                 svg.line(x(tick), i * row + 22, x(tick), i * row + 42, "zero" if zero and tick == 0 else "grid")
-            words_ = words.percent(tick, 1 if marks[-1] - marks[0] < 0.06 else 0) if rate else _plain(tick)
-            svg.text(x(tick), row * len(rows) + 18, words_, "label", "middle")
+            value = words.percent(tick, 1 if marks[-1] - marks[0] < 0.06 else 0) if rate else _plain(tick)
+            svg.text(x(tick), row * len(rows) + 18, value, "label", "middle")
         svg.text(width, row * len(rows) + 40, axis, "small", "end")
         for i, item in enumerate(rows):
             _interval_row(svg, x, item, i * row + 14, width)

@@ -1,4 +1,4 @@
-"""What the growth team reads: the headline, when and what is sent, the limits and their prices, who is left out."""
+"""Sections for the growth team: headline, when and what is sent, limits and their prices, who is left out."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from sendopt.domain import reasons
 from sendopt.report.data import ReportData
 from sendopt.report.kit import parts, reason_words, words
+from sendopt.report.kit.parts import Notice, Tone
+from sendopt.report.kit.rendering import NOTHING
 from sendopt.report.kit.svg import FULL
+from sendopt.report.model.evaluation import ModelEvaluation
 from sendopt.report.night import goal_parts, plan_figures
+from sendopt.report.night.anchors import Anchor
+from sendopt.report.night.plan_figures import CampaignState
 
 PRICES_SHOWN = 10
 
 
 def units(data: ReportData) -> str:
-    return words.unit(str((data.evaluation or {}).get("label")))
+    """Return what the plan's value counts, in the plural."""
+    return words.unit(data.model.label if data.model else None)
 
 
 def absent(data: ReportData, table: str, what: str) -> str:
-    """Return why `what` is not there: the table was never written, or it has no row of this night."""
+    """Return why `what` is missing: the table does not exist, or it has no row of this night."""
     stage = words.TABLE_STAGES[table]
     if table in data.missing:
         return f"{what}: the table {table} does not exist yet; {stage} writes it."
@@ -29,7 +36,7 @@ def absent(data: ReportData, table: str, what: str) -> str:
 
 
 def headline(data: ReportData) -> list[str]:
-    """Return the sentences that sum the night up."""
+    """Return the sentences that sum up the night."""
     if not data.candidates:
         return [absent(data, "send_plan", "No candidate message was found for this night")]
     sends, people = len(data.plan), int(data.plan["user_id"].nunique())
@@ -50,20 +57,21 @@ def headline(data: ReportData) -> list[str]:
     return sentences
 
 
-def tiles(data: ReportData) -> str:
+def tiles(data: ReportData) -> Markup:
+    """Return the night's main numbers; nothing where there was no candidate."""
     if not data.candidates:
-        return ""
+        return NOTHING
     plan, sends = data.plan, len(data.plan)
     people = int(plan["user_id"].nunique())
     everyone = len(set(plan["user_id"]) | set(data.suppressed["user_id"]))
     success = "goals" if units(data) == "goals" else "opens"
-    found = [
+    shown = [
         parts.tile(words.count(sends), "planned sends", f"of {words.count(data.candidates)} candidates"),
         parts.tile(words.count(people), "people reached", f"of {words.count(everyone)} people"),
     ]
     if sends:
         opens, opt_outs = float(plan["p_open"].sum()), float(plan["p_opt_out"].sum())
-        found += [
+        shown += [
             parts.tile(words.expected(opens), f"expected {success}", f"{words.percent(opens / sends)} of sends"),
             parts.tile(
                 words.amount(opt_outs), "expected opt-outs", f"{words.amount(1000 * opt_outs / sends)} in 1,000 sends"
@@ -71,51 +79,60 @@ def tiles(data: ReportData) -> str:
         ]
     if not data.certificate.empty:
         gap = max(0.0, float(data.certificate.iloc[0]["gap"]))
-        found.append(parts.tile(words.gap_words(gap), "from the best possible", "proven, not estimated"))
-    ratio = words.number((data.evaluation or {}).get("observed_over_expected"))
-    if ratio is not None:
-        found.append(parts.tile(f"{ratio:.2f}", "observed / expected", "1.00 is right"))
-    return f'<div class="tiles">{"".join(found)}</div>'
+        shown.append(parts.tile(words.gap_words(gap), "from the best possible", "proven, not estimated"))
+    if data.model and data.model.ratio is not None:
+        shown.append(parts.tile(f"{data.model.ratio:.2f}", "observed / expected", "1.00 is right"))
+    return parts.tiles(*shown)
 
 
-def notices(data: ReportData) -> list[tuple[str, str]]:
-    """Return what a reader must know before trusting the rest, as (kind, sentence)."""
-    found: list[tuple[str, str]] = []
+def notices(data: ReportData) -> list[Notice]:
+    """Return what a reader must know before trusting the rest."""
+    warnings = [*_plan_warnings(data), *data.alerts["sentence"].astype(str)]
+    if data.model is None:
+        return [Notice(Tone.WARN, text) for text in warnings]
+    warnings += _model_warnings(data.model)
+    baseline = data.model.kind == "baseline"
+    return [
+        *(Notice(Tone.WARN, text) for text in warnings),
+        *([Notice(Tone.INFO, "The scores come from a simple baseline, not from a trained model.")] if baseline else []),
+    ]
+
+
+def _plan_warnings(data: ReportData) -> list[str]:
+    warnings = []
     fallback = int((data.plan["arm"] == "fallback").sum())
     if fallback:
-        found.append(("warn", f"{words.plural(fallback, 'send')} planned without the model (arm fallback)."))
+        warnings.append(f"{words.plural(fallback, 'send')} planned without the model (arm fallback).")
     if not data.certificate.empty:
         ending = str(data.certificate.iloc[0]["termination"])
         if ending in ("work_limit", "time_limit"):
-            found.append(("warn", f"The solver did not finish: {words.TERMINATIONS[ending]}."))
-    short = [
-        use.name
-        for use in plan_figures.campaign_use(data.plan, data.suppressed, data.prices)
-        if use.state == "below minimum"
-    ]
+            warnings.append(f"The solver did not finish: {words.TERMINATIONS[ending]}.")
+    uses = plan_figures.campaign_use(data.plan, data.suppressed, data.prices)
+    short = [use.name for use in uses if use.state == CampaignState.BELOW_MINIMUM]
     if short:
-        found.append(
-            ("warn", f"Below its minimum: {', '.join(short)}. A minimum is soft: it gives way where it costs too much.")
+        warnings.append(
+            f"Below its minimum: {', '.join(short)}. A minimum is soft: it gives way where it costs too much."
         )
-    found += [("warn", str(sentence)) for sentence in data.alerts["sentence"]]
-    evaluation = data.evaluation or {}
-    ratio = words.number(evaluation.get("observed_over_expected"))
-    if ratio is not None and not 0.95 <= ratio <= 1.05:
-        found.append(
-            ("warn", f"The model is off in level: {ratio:.2f} observed for each one expected on the test days.")
-        )
-    if (evaluation.get("gate") or {}).get("promoted") is False:
-        found.append(("warn", "The newest model did not pass its gate; see the model's section for the reasons."))
-    if evaluation.get("kind") == "baseline":
-        found.append(("info", "The scores come from a simple baseline, not from a trained model."))
-    return found
+    return warnings
 
 
-def timing(data: ReportData, channels: Sequence[str]) -> str:
+def _model_warnings(model: ModelEvaluation) -> list[str]:
+    warnings = []
+    if model.ratio is not None and not 0.95 <= model.ratio <= 1.05:
+        warnings.append(
+            f"The model is off in level: {model.ratio:.2f} observed for each one expected on the test days."
+        )
+    if model.gate and model.gate.promoted is False:
+        warnings.append("The newest model did not pass its gate; see the model's section for the reasons.")
+    return warnings
+
+
+def timing(data: ReportData, channels: Sequence[str]) -> Markup:
+    """Return the section about the local hours of the sends."""
     figure = plan_figures.hours(data.plan, channels)
     if data.plan.empty:
         return parts.section(
-            "when", "When messages go out", "", parts.missing(absent(data, "send_plan", "No sends to show"))
+            Anchor.WHEN, "When messages go out", "", parts.missing(absent(data, "send_plan", "No sends to show"))
         )
     lead, shown = "Hours are each person's own clock.", data.plan[data.plan["send_at_local"].notna()]
     if unknown := len(data.plan) - len(shown):
@@ -124,7 +141,7 @@ def timing(data: ReportData, channels: Sequence[str]) -> str:
         )
         lead += " cannot be shown by hour."
     if shown.empty:
-        return parts.section("when", "When messages go out", lead, figure)
+        return parts.section(Anchor.WHEN, "When messages go out", lead, figure)
     by_hour = Counter(plan_figures.local_hours(shown))
     peak = min(by_hour, key=lambda hour: (-by_hour[hour], hour))
     sends = words.plural(len(shown), "send")
@@ -137,16 +154,17 @@ def timing(data: ReportData, channels: Sequence[str]) -> str:
             if name in planned
         ]
     )
-    return parts.section("when", "When messages go out", lead, parts.card(title, legend, figure))
+    return parts.section(Anchor.WHEN, "When messages go out", lead, parts.card(title, legend, figure))
 
 
-def campaigns(data: ReportData, channels: Sequence[str]) -> str:
+def campaigns(data: ReportData, channels: Sequence[str]) -> Markup:
+    """Return the section about the sends of each campaign and its limits."""
     uses = plan_figures.campaign_use(data.plan, data.suppressed, data.prices)
     if not uses:
         block = parts.missing(absent(data, "send_plan", "No campaigns to show"))
-        return parts.section("campaigns", "What is sent", "", block)
-    full = sum(use.state == "at maximum" for use in uses)
-    short = sum(use.state == "below minimum" for use in uses)
+        return parts.section(Anchor.CAMPAIGNS, "What is sent", "", block)
+    full = sum(use.state == CampaignState.AT_MAXIMUM for use in uses)
+    short = sum(use.state == CampaignState.BELOW_MINIMUM for use in uses)
     verb = "is" if full == 1 else "are"
     title = (
         f"{words.count(full)} of {words.plural(len(uses), 'campaign')} {verb} at the maximum"
@@ -158,10 +176,12 @@ def campaigns(data: ReportData, channels: Sequence[str]) -> str:
     entries += [("swatch-track", "room up to the maximum")] if any(use.maximum is not None for use in uses) else []
     entries += [("swatch-minimum", "minimum")] if any(use.minimum for use in uses) else []
     card = parts.card(title, parts.legend(entries), plan_figures.campaigns(uses, channels))
-    return parts.section("campaigns", "What is sent", "Sends of each campaign against the limits set for it.", card)
+    lead = "Sends of each campaign against the limits set for it."
+    return parts.section(Anchor.CAMPAIGNS, "What is sent", lead, card)
 
 
-def capacity(data: ReportData, channels: Sequence[str]) -> str:
+def capacity(data: ReportData, channels: Sequence[str]) -> Markup:
+    """Return the section about each channel's capacity by slot."""
     uses = plan_figures.slot_use(data.prices)
     lead = (
         "What each channel can carry in a slot, what the plan uses, and where one more send would be worth something."
@@ -171,7 +191,7 @@ def capacity(data: ReportData, channels: Sequence[str]) -> str:
         block = (
             absent(data, "shadow_prices", what) if data.prices.empty else f"{what}: no channel has a capacity limit."
         )
-        return parts.section("capacity", "Capacity", lead, parts.missing(block))
+        return parts.section(Anchor.CAPACITY, "Capacity", lead, parts.missing(block))
     full = {name: sum(use.full for use in rows) for name, rows in uses.items()}
     tightest = max(full, key=lambda name: full[name])
     slots = words.plural(len(uses[tightest]), "slot")
@@ -191,14 +211,16 @@ def capacity(data: ReportData, channels: Sequence[str]) -> str:
         ]
     )
     figure = plan_figures.capacity(uses, channels, data.slot_minutes, units(data))
-    return parts.section("capacity", "Capacity", lead, parts.card(title, legend, figure))
+    return parts.section(Anchor.CAPACITY, "Capacity", lead, parts.card(title, legend, figure))
 
 
-def prices(data: ReportData) -> str:
+def prices(data: ReportData) -> Markup:
+    """Return the section about the price of each limit."""
     lead = "Read a price as the change in the plan's value if the limit moved by one; it holds for small changes."
     title = "What one more is worth"
     if data.prices.empty:
-        return parts.section("prices", title, lead, parts.missing(absent(data, "shadow_prices", "No prices to show")))
+        why = absent(data, "shadow_prices", "No prices to show")
+        return parts.section(Anchor.PRICES, title, lead, parts.missing(why))
     minutes, unit = data.slot_minutes, units(data)
     ordered = data.prices.sort_values(["price", "row"], ascending=[False, True])
     ordered = ordered[ordered["price"] > 0]
@@ -222,7 +244,7 @@ def prices(data: ReportData) -> str:
     finding = (
         f"{words.plural(len(rows), 'limit')} would pay for being moved" if rows else "No limit costs anything tonight"
     )
-    return parts.section("prices", title, lead, parts.card(finding, *blocks))
+    return parts.section(Anchor.PRICES, title, lead, parts.card(finding, *blocks))
 
 
 def _free_limits(prices: pd.DataFrame) -> str:
@@ -241,13 +263,14 @@ def _free_limits(prices: pd.DataFrame) -> str:
     return f"{many} cost nothing tonight, and moving them a little would change nothing: {listed}."
 
 
-def suppressed(data: ReportData) -> str:
+def suppressed(data: ReportData) -> Markup:
+    """Return the section about messages that are not sent, by reason."""
     title = "Why messages were not sent"
     if data.suppressed.empty:
         what = "No message was suppressed" if data.candidates else "No suppressed messages to show"
-        return parts.section("suppressed", title, "", parts.missing(absent(data, "suppressed", what)))
-    found = data.suppressed["reason"].astype(str).value_counts()
-    counts = sorted(((str(code), int(n)) for code, n in found.items()), key=lambda pair: (-pair[1], pair[0]))
+        return parts.section(Anchor.SUPPRESSED, title, "", parts.missing(absent(data, "suppressed", what)))
+    by_reason = data.suppressed["reason"].astype(str).value_counts()
+    counts = sorted(((str(code), int(n)) for code, n in by_reason.items()), key=lambda pair: (-pair[1], pair[0]))
     total = len(data.suppressed)
     rows = [(reasons.name(code), float(n), f"{words.count(n)} · {words.share(n, total)}") for code, n in counts]
     top = reasons.name(counts[0][0])
@@ -258,7 +281,7 @@ def suppressed(data: ReportData) -> str:
         [(f"{reasons.name(code)} ({code})", reasons.sentence(code)) for code, _ in counts], "columns"
     )
     return parts.section(
-        "suppressed",
+        Anchor.SUPPRESSED,
         title,
         "Each candidate message is either planned or has exactly one reason here.",
         parts.card(
@@ -270,22 +293,24 @@ def suppressed(data: ReportData) -> str:
     )
 
 
-def _rules(data: ReportData) -> str:
-    """Which cap, channel, campaign or budget held messages back, how full it is and what one more is worth."""
+def _rules(data: ReportData) -> Markup:
+    """Return which caps, channels, campaigns and budgets held messages back, with use and price of each."""
     held = [
         (str(code), reason_words.rule(str(code), detail), str(detail.get("rule", "")))
         for code, text in zip(data.suppressed["reason"], data.suppressed["detail"], strict=True)
         if (detail := reasons.from_detail(text)).get("rule")
     ]
     if not held:
-        return ""
+        return NOTHING
     counts = Counter((code, rule) for code, rule, _ in held)
-    rows_of = {(code, rule): {row for c, r, row in held if (c, r) == (code, rule)} for code, rule in counts}
+    price_rows: dict[tuple[str, str], set[str]] = {}
+    for code, rule, row in held:
+        price_rows.setdefault((code, rule), set()).add(row)
     rows = [
         [
             f"{reasons.name(code)}: {rule}" if rule else reasons.name(code),
             words.count(n),
-            *_use(data, rows_of[code, rule]),
+            *_use(data, price_rows[code, rule]),
         ]
         for (code, rule), n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
@@ -295,7 +320,7 @@ def _rules(data: ReportData) -> str:
 
 
 def _use(data: ReportData, names: set[str]) -> tuple[str, str]:
-    """(use of the rows together, the largest price among them); dashes for rules of one user."""
+    """Return the use of the rows together and the largest price among them; dashes for rules of one user."""
     rows = data.prices[data.prices["row"].isin(names)]
     if rows.empty:
         return "–", "–"
@@ -305,10 +330,11 @@ def _use(data: ReportData, names: set[str]) -> tuple[str, str]:
     return words.use(float(rows["used"].sum()), float(rows["limit"].sum())) + slots, worth
 
 
-def arms(data: ReportData) -> str:
+def arms(data: ReportData) -> Markup:
+    """Return the section about the arms of the experiment."""
     title = "Arms of the running experiment"
     if not data.candidates:
-        return parts.section("arms", title, "", parts.missing(absent(data, "send_plan", "No arms to show")))
+        return parts.section(Anchor.ARMS, title, "", parts.missing(absent(data, "send_plan", "No arms to show")))
     present = sorted({*data.plan["arm"], *data.suppressed["arm"]}, key=arm_place)
     rows = [_arm_row(data, arm) for arm in present]
     unknown = "an arm this report does not know"
@@ -321,22 +347,22 @@ def arms(data: ReportData) -> str:
         note="pscore is the logged probability of the chosen slot; with it, other ways of timing can be judged later. "
         + _cost_of_random_times(data),
     )
-    return parts.section("arms", title, "People are put into arms by a hash that never changes.", card)
+    return parts.section(Anchor.ARMS, title, "People are put into arms by a hash that never changes.", card)
 
 
 def _cost_of_random_times(data: ReportData) -> str:
     cost = data.facts("allocate").get("random_times_cost")
     if not cost:
         return ""
-    own, others = float(cost["drawn"]), float(cost["others"])
+    drawn, displaced = float(cost["drawn"]), float(cost["others"])
     return (
-        f"Random times cost this night {words.amount(own + others)} {units(data)} of value: {words.amount(own)} in "
-        f"their own messages, {words.amount(others)} in the room that they take from other people's."
+        f"Random times cost this night {words.amount(drawn + displaced)} {units(data)} of value: {words.amount(drawn)} "
+        f"in their own messages, {words.amount(displaced)} in the room that they take from other people's."
     )
 
 
 def arm_place(arm: str) -> tuple[int, str]:
-    """Return the sort key of an arm: known arms in their order, others after by name."""
+    """Return the sort key of an arm: known arms in their order, then unknown ones by name."""
     known = list(words.ARMS)
     return (known.index(arm) if arm in known else len(known), arm)
 

@@ -1,22 +1,26 @@
-"""How the night ran: the certificate of the plan, refused rows, stages and versions."""
+"""Sections about how the night ran: the certificate of the plan, refused rows, stages and versions."""
 
 from __future__ import annotations
 
 import json
+
+from markupsafe import Markup
 
 from sendopt.domain import reasons
 from sendopt.domain.clock import in_words
 from sendopt.domain.stages import NAMES
 from sendopt.report.data import ReportData
 from sendopt.report.kit import parts, words
+from sendopt.report.night.anchors import Anchor
 from sendopt.report.night.plan_sections import absent, units
 
 
-def certificate(data: ReportData) -> str:
+def certificate(data: ReportData) -> Markup:
+    """Return the section that says how far the plan can be from the best one."""
     title = "How good the plan is: the certificate"
     if data.certificate.empty:
         return parts.section(
-            "certificate", title, "", parts.missing(absent(data, "certificate", "No certificate to show"))
+            Anchor.CERTIFICATE, title, "", parts.missing(absent(data, "certificate", "No certificate to show"))
         )
     row, unit = data.certificate.iloc[0], units(data)
     gap = max(0.0, float(row["gap"]))
@@ -39,10 +43,11 @@ def certificate(data: ReportData) -> str:
     ]
     finding = f"At most {words.gap_words(gap)} could still be gained"
     lead = "The bound comes from a relaxed problem that can only be better than any real plan, so the gap is proven."
-    return parts.section("certificate", title, lead, parts.card(finding, parts.definitions(facts)))
+    return parts.section(Anchor.CERTIFICATE, title, lead, parts.card(finding, parts.definitions(facts)))
 
 
-def quarantine(data: ReportData) -> str:
+def quarantine(data: ReportData) -> Markup:
+    """Return the section that counts refused rows by source, table and reason."""
     title = "Rows that were refused"
     if data.quarantine.empty:
         why = (
@@ -50,7 +55,7 @@ def quarantine(data: ReportData) -> str:
             if "quarantine" in data.missing
             else "No refused rows: every row that came in kept its contract."
         )
-        return parts.section("quarantine", title, "", parts.missing(why))
+        return parts.section(Anchor.QUARANTINE, title, "", parts.missing(why))
     keys = ["source", "table_name", "reason"]
     grouped = data.quarantine.groupby(keys)["occurrences"].sum().reset_index()
     ordered = grouped.sort_values("occurrences", ascending=False, kind="stable")
@@ -60,10 +65,11 @@ def quarantine(data: ReportData) -> str:
     ]
     finding = f"{words.plural(int(grouped['occurrences'].sum()), 'row')} in quarantine since the start"
     card = parts.card(finding, parts.table(("Source", "Table", "Reason", "Meaning", "Rows"), rows, numeric=(4,)))
-    return parts.section("quarantine", title, "Refused rows are kept with a reason, never dropped silently.", card)
+    return parts.section(Anchor.QUARANTINE, title, "Refused rows are kept with a reason, never dropped silently.", card)
 
 
-def lineage(data: ReportData) -> str:
+def lineage(data: ReportData) -> Markup:
+    """Return the section about versions, clock and stages of the night."""
     title = "Where this comes from"
     blocks = []
     versions = data.versions
@@ -79,11 +85,11 @@ def lineage(data: ReportData) -> str:
     else:
         blocks.append(_runs(data))
     return parts.section(
-        "lineage", title, "The stages of this night in their order, and the versions they worked with.", *blocks
+        Anchor.LINEAGE, title, "The stages of this night in their order, and the versions they worked with.", *blocks
     )
 
 
-def _runs(data: ReportData) -> str:
+def _runs(data: ReportData) -> Markup:
     order = {name: i for i, name in enumerate(NAMES)}
     records = sorted(
         data.runs.to_dict("records"), key=lambda run: (order.get(str(run["stage"]), 99), str(run["stage"]))
@@ -108,21 +114,22 @@ def _runs(data: ReportData) -> str:
 
 
 def _dropped(text: str) -> str:
-    found = _json(text)
-    if found is None:
+    dropped = _json(text)
+    if dropped is None:
         return text or "–"
-    counts = [f"{code} {words.count(n)}" for code, n in found.items() if isinstance(n, int | float) and n]
+    counts = [f"{code} {words.count(n)}" for code, n in dropped.items() if isinstance(n, int | float) and n]
     return ", ".join(counts) or "none"
 
 
 def _pairs(text: str) -> str:
-    found = _json(text)
-    return text if found is None else ", ".join(f"{name} {version}" for name, version in found.items()) or "none"
+    pairs = _json(text)
+    return text if pairs is None else ", ".join(f"{name} {version}" for name, version in pairs.items()) or "none"
 
 
 def _json(text: str) -> dict[str, object] | None:
+    """Return the JSON object in `text`; None where it is none."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from sendopt.report.kit import words
 from sendopt.report.kit.svg import FULL, HALF, Scale, Svg, figure, fit, ticks
 from sendopt.report.night.plan_figures import Interval, intervals
@@ -27,8 +29,8 @@ def points(value: float) -> str:
     return words.signed(value * 100 + 0.0, 1)
 
 
-def values(rows: Sequence[Row]) -> str:
-    """Each policy's success rate by SNIPS and DR, and where nothing was sent, on one axis of percent."""
+def values(rows: Sequence[Row]) -> Markup:
+    """Return each policy's success rate by SNIPS and DR, and where nothing was sent, on one axis of percent."""
     shown = [e for p in rows for e in (p["snips"], p["dr"], p["not_sent"]) if e and e["value"] is not None]
     marks = ticks(min((e["low"] for e in shown), default=0), max((e["high"] for e in shown), default=1), 6)
 
@@ -62,32 +64,34 @@ def values(rows: Sequence[Row]) -> str:
     return figure("policy-values", "Success rate of each policy with 95 % intervals", rows, draw, FULL, _EMPTY)
 
 
-def estimators(policy: Row) -> str:
-    """The personal policy minus the common one by each estimator, and where nothing was sent."""
+def estimators(policy: Row) -> Markup:
+    """Return the personal policy minus the common one by each estimator, and where nothing was sent."""
     rows = [(ESTIMATORS[key], policy["minus_common"][key], "c0" if key == "snips" else "quiet") for key in ESTIMATORS]
     if policy["not_sent_minus_common"]:
         rows.append(("Where nothing was sent (SNIPS)", policy["not_sent_minus_common"], "quiet"))
     return _intervals("personal-minus-common", "Personal minus common, per 100 sends", rows, "successes per 100 sends")
 
 
-def against_common(rows: Sequence[Row]) -> str:
-    """Each policy minus the common one by SNIPS."""
-    found = [(p["name"], p["minus_common"]["snips"], "c0" if p["policy"] == "personal" else "quiet") for p in rows]
+def against_common(rows: Sequence[Row]) -> Markup:
+    """Return each policy minus the common one by SNIPS."""
+    differences = [
+        (p["name"], p["minus_common"]["snips"], "c0" if p["policy"] == "personal" else "quiet") for p in rows
+    ]
     label = "Each policy minus the best common slot, per 100 sends"
-    return _intervals("policies-minus-common", label, found, "successes per 100 sends")
+    return _intervals("policies-minus-common", label, differences, "successes per 100 sends")
 
 
-def effects(rows: Sequence[Row]) -> str:
-    """Sent minus not sent at each policy's slots."""
-    found = [(p["name"], p["sent_minus_not_sent"], "c0" if p["policy"] == "personal" else "quiet") for p in rows]
+def effects(rows: Sequence[Row]) -> Markup:
+    """Return sent minus not sent at each policy's slots."""
+    differences = [(p["name"], p["sent_minus_not_sent"], "c0" if p["policy"] == "personal" else "quiet") for p in rows]
     return _intervals(
-        "sent-minus-not-sent", "Sent minus not sent at each policy's slots", found, "successes per 100", FULL
+        "sent-minus-not-sent", "Sent minus not sent at each policy's slots", differences, "successes per 100", FULL
     )
 
 
 def _intervals(
     name: str, label: str, rows: Sequence[tuple[str, Row, str]], axis: str, widths: tuple[int, int, int] = HALF
-) -> str:
+) -> Markup:
     items = [
         Interval(
             title,
@@ -103,34 +107,34 @@ def _intervals(
     return intervals(name, label, items, axis, _EMPTY, zero=True, widths=widths)
 
 
-def losses(found: Mapping[str, float]) -> str:
-    """Log loss of each success model, best first."""
+def losses(by_model: Mapping[str, float]) -> Markup:
+    """Return the log loss of each success model, best first."""
     items = [
         Interval(LOSSES.get(key, key), value, None, None, f"{value:.4f}", "c0" if key == "personal" else "quiet")
-        for key, value in sorted(found.items(), key=lambda pair: pair[1])
+        for key, value in sorted(by_model.items(), key=lambda pair: pair[1])
     ]
     return intervals("timing-log-loss", "Log loss of each success model", items, "nats a decision", _EMPTY)
 
 
-def curves(found: Sequence[Row], slots: Sequence[str]) -> str:
-    """One panel a curve: fitted rates by slot, the common curve behind, and what was seen."""
-    common = found[0]["fitted"]
-    seen = [r for c in found for r, n in zip(c["observed"], c["sends"], strict=True) if r is not None and n >= 3]
-    marks = ticks(0, max([*seen, *(r for c in found for r in c["fitted"])], default=1.0))
-    most = max((n for c in found[1:] for n in c["sends"]), default=1)
+def curves(panels: Sequence[Row], slots: Sequence[str]) -> Markup:
+    """Return a panel a curve: fitted rates by slot, the common curve behind them, and the observed rates."""
+    common = panels[0]["fitted"]
+    seen = [r for c in panels for r, n in zip(c["observed"], c["sends"], strict=True) if r is not None and n >= 3]
+    marks = ticks(0, max([*seen, *(r for c in panels for r in c["fitted"])], default=1.0))
+    most = max((n for c in panels[1:] for n in c["sends"]), default=1)
 
     def draw(width: int) -> Svg:
         columns = 4 if width > 900 else 2 if width > 400 else 1
         gap, height = 30, 196
-        panel = (width - gap * (columns - 1)) / columns
-        svg = Svg(width, height * -(-len(found) // columns) + 4)
-        for i, curve in enumerate(found):
-            left, top = (i % columns) * (panel + gap), (i // columns) * height
-            _panel(svg, curve, common if i else None, slots, marks, (left, top, panel, height), most if i else 0)
+        panel_width = (width - gap * (columns - 1)) / columns
+        svg = Svg(width, height * -(-len(panels) // columns) + 4)
+        for i, curve in enumerate(panels):
+            left, top = (i % columns) * (panel_width + gap), (i // columns) * height
+            _panel(svg, curve, common if i else None, slots, marks, (left, top, panel_width, height), most if i else 0)
         return svg
 
     return figure(
-        "slot-curves", "Fitted success rates by slot, for all and for a few people", found, draw, FULL, _EMPTY
+        "slot-curves", "Fitted success rates by slot, for all and for a few people", panels, draw, FULL, _EMPTY
     )
 
 

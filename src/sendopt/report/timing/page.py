@@ -1,83 +1,90 @@
-"""The page of `sendopt evaluate`: is personal timing worth it, and what the answer rests on."""
+"""The page of `sendopt evaluate`: whether personal timing is worth it, and what the answer rests on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from sendopt.domain import reasons
 from sendopt.report.kit import parts, words
-from sendopt.report.kit.escaping import escape
-from sendopt.report.night.page import document
+from sendopt.report.kit.document import document
+from sendopt.report.kit.parts import Notice, Tone
+from sendopt.report.kit.rendering import NOTHING, fill
 from sendopt.report.timing import figures
 
+TITLE = "Is personal timing worth it?"
 Row = Mapping[str, Any]
 KINDS = {
-    "shown": ("Worth it", "info"),
-    "not_shown": ("Not shown", "info"),
-    "harmful": ("Not worth it", "warn"),
-    "refused": ("No claim", "warn"),
+    "shown": ("Worth it", Tone.INFO),
+    "not_shown": ("Not shown", Tone.INFO),
+    "harmful": ("Not worth it", Tone.WARN),
+    "refused": ("No claim", Tone.WARN),
 }
 
 
 def render(result: Row) -> str:
     """Return the page of an `evaluation.json`: one document without scripts or requests; equal input, equal text."""
-    said = result["verdict"]["kind"] != "refused" or result["policies"]
-    body = [_header(result)]
-    if said:
-        body += [_values(result), _differences(result), _sending(result), _curves(result), _table(result)]
-        body.append(_model(result))
-    body += [_data(result), _assumptions(result)]
-    return document("Is personal timing worth it?", "".join(body))
+    verdict, sections = result["verdict"], [_data(result), _assumptions(result)]
+    if verdict["kind"] != "refused" or result["policies"]:
+        shown = (_values, _differences, _sending, _curves, _table, _model)
+        sections = [*(section(result) for section in shown), *sections]
+    common = verdict["common"] and verdict["kind"] != "refused" and verdict["common"]["sentence"]
+    notes = [text for text in (verdict["placebo"], common, verdict["used_part"]) if text]
+    body = fill(
+        "timing/templates/page.html.jinja",
+        title=TITLE,
+        tone=KINDS[verdict["kind"]][1],
+        verdict=verdict["sentence"],
+        notices=parts.callouts([Notice(Tone.INFO, text) for text in notes]),
+        tiles=_tiles(result),
+        sections=sections,
+    )
+    return document(TITLE, body)
 
 
-def _header(result: Row) -> str:
+def _tiles(result: Row) -> Markup:
     verdict, data = result["verdict"], result["data"]
-    name, tone = KINDS[verdict["kind"]]
-    gain = verdict["personal_minus_common"] or {}
     tiles = [
-        parts.tile(name, "personal timing", f"source {result['source']}"),
+        parts.tile(KINDS[verdict["kind"]][0], "personal timing", f"source {result['source']}"),
         parts.tile(words.count(data["used"]), "decisions used", f"of {words.plural(data['rows_in'], 'row')}"),
         parts.tile(words.count(data["people"]), "people", _period(data)),
     ]
+    gain = verdict["personal_minus_common"] or {}
     if gain.get("value") is not None:
+        interval = f"{figures.points(gain['low'])} to {figures.points(gain['high'])}"
         tiles.insert(
             1,
             parts.tile(
                 figures.points(gain["value"]),
                 "gain in successes per 100 sends",
-                f"over the best common slot; 95 %: {figures.points(gain['low'])} to {figures.points(gain['high'])}",
+                f"over the best common slot; 95 %: {interval}",
             ),
         )
         moved, people = data["people_with_a_slot_of_their_own"], data["people_evaluated"]
         tiles.append(
             parts.tile(f"{moved:,} of {people:,}", "people get a time of their own", "the others the common one")
         )
-    common = verdict["common"] and verdict["kind"] != "refused" and verdict["common"]["sentence"]
-    notes = [("info", text) for text in (verdict["placebo"], common, verdict["used_part"]) if text]
-    if verdict["kind"] == "harmful":
-        tone = "warn"
-    return (
-        f'<header><p class="eyebrow">Timing evaluation</p><h1>Is personal timing worth it?</h1>'
-        f'<p class="headline verdict {tone}">{escape(verdict["sentence"])}</p>{parts.callouts(notes)}'
-        f'<div class="tiles">{"".join(tiles)}</div></header>'
-    )
+    return parts.tiles(*tiles)
 
 
 def _period(data: Row) -> str:
     return f"{data['first_day']} to {data['last_day']}" if data["first_day"] else ""
 
 
-def _values(result: Row) -> str:
+def _values(result: Row) -> Markup:
     rows = [p for p in result["policies"] if p["snips"]["value"] is not None]
     personal = any(p["policy"] == "personal" for p in result["policies"])
     named = {p["policy"]: words.percent(p["snips"]["value"]) for p in rows}
-    told = [
+    headline = [
         ("personal", "personal times"),
         (result["verdict"]["common_policy"], "the best common slot"),
         ("uniform", "any time alike"),
     ]
-    finding = ", ".join(f"{named[key]} at {name}" for key, name in told if key in named) or "No policy can be valued"
+    finding = (
+        ", ".join(f"{named[key]} at {name}" for key, name in headline if key in named) or "No policy can be valued"
+    )
     entries = [("c0 round", "SNIPS, self-normalised weights"), ("c2 round", "DR, doubly robust")]
     if any(p["not_sent"] for p in rows):
         entries.append(("swatch-hollow", "the same slots where nothing was sent"))
@@ -99,12 +106,12 @@ def _values(result: Row) -> str:
     )
 
 
-def _differences(result: Row) -> str:
+def _differences(result: Row) -> Markup:
     verdict, rows = result["verdict"], result["policies"]
     common = next((p["name"] for p in rows if p["policy"] == verdict["common_policy"]), "the best common slot")
     personal = next((p for p in rows if p["policy"] == "personal"), None)
     if personal is None:
-        return ""
+        return NOTHING
     finding = {
         "shown": "Personal beats common",
         "harmful": "Common beats personal",
@@ -115,10 +122,10 @@ def _differences(result: Row) -> str:
         figures.estimators(personal),
         note=f"Personal minus “{common}”, both on the same resampled people. SNIPS decides; the others are checks.",
     )
-    others = [p for p in rows if p["policy"] not in (verdict["common_policy"], "uniform")]
+    compared = [p for p in rows if p["policy"] not in (verdict["common_policy"], "uniform")]
     right = parts.card(
         "The other policies beside the common one",
-        figures.against_common(others),
+        figures.against_common(compared),
         note="By SNIPS. Only the personal policy was named beforehand; the others are shown, not claimed.",
     )
     lead = (
@@ -128,10 +135,10 @@ def _differences(result: Row) -> str:
     return parts.section("differences", "Is it the person, or just a good hour?", lead, parts.pair(left, right))
 
 
-def _sending(result: Row) -> str:
+def _sending(result: Row) -> Markup:
     rows = [p for p in result["policies"] if p["sent_minus_not_sent"]]
     if not rows:
-        return ""
+        return NOTHING
     lead = "At some decisions nothing was sent, by the same draw. There the policies' slots show what people do anyway."
     return parts.section(
         "sending",
@@ -146,10 +153,10 @@ def _sending(result: Row) -> str:
     )
 
 
-def _curves(result: Row) -> str:
+def _curves(result: Row) -> Markup:
     curves = result["curves"]
     if not curves:
-        return ""
+        return NOTHING
     entries = [
         ("c0", "fitted for the person"),
         ("swatch-expected", "fitted for everyone"),
@@ -180,7 +187,7 @@ def _curves(result: Row) -> str:
     )
 
 
-def _table(result: Row) -> str:
+def _table(result: Row) -> Markup:
     head = ("Policy", "SNIPS", "DR", "IPS", "Worth sends", "Takes the common slot")
     rows = [
         [
@@ -211,10 +218,10 @@ def _estimate(estimate: Row) -> str:
     return f"{value} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
 
 
-def _model(result: Row) -> str:
+def _model(result: Row) -> Markup:
     losses = {k: v for k, v in result["log_loss"].items() if k != "rows"}
     if not losses:
-        return ""
+        return NOTHING
     kappa = result["shrinkage"]["kappa"]
     names = {
         "slot": "Slots",
@@ -238,7 +245,7 @@ def _model(result: Row) -> str:
     return parts.section("model", "The success model behind the policies", "", parts.pair(left, right))
 
 
-def _data(result: Row) -> str:
+def _data(result: Row) -> Markup:
     data = result["data"]
     rows = [
         ("Rows in", words.count(data["rows_in"])),
@@ -261,9 +268,9 @@ def _data(result: Row) -> str:
     if len(data["segments"]) > 1:
         rows.append(("Segments", words.count(len(data["segments"]))))
     dropped = [[f"{reasons.name(k)}. {reasons.sentence(k)}", words.count(v)] for k, v in data["dropped"].items()]
-    lost = sum(data["dropped"].values())
+    dropped_rows = sum(data["dropped"].values())
     right = parts.card(
-        f"{words.plural(lost, 'row')} left out, by reason" if lost else "No row was left out",
+        f"{words.plural(dropped_rows, 'row')} left out, by reason" if dropped_rows else "No row was left out",
         parts.table(("Reason", "Rows"), dropped, numeric=(1,))
         if dropped
         else parts.missing("Every row could be used."),
@@ -271,6 +278,6 @@ def _data(result: Row) -> str:
     return parts.section("data", "The data", "", parts.pair(parts.card("What came in", parts.definitions(rows)), right))
 
 
-def _assumptions(result: Row) -> str:
-    inner = "".join(f"<li>{escape(text)}</li>" for text in result["assumptions"])
-    return parts.section("assumptions", "What must hold", "", f'<div class="card"><ul class="plain">{inner}</ul></div>')
+def _assumptions(result: Row) -> Markup:
+    card = fill("timing/templates/assumptions.html.jinja", assumptions=result["assumptions"])
+    return parts.section("assumptions", "What must hold", "", card)
