@@ -11,7 +11,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 ALLOCATION = REPO / "src" / "sendopt" / "allocation"
-AUDIT = sorted((ALLOCATION / "audit").glob("*.py"))
+AUDIT = sorted((ALLOCATION / "audit").rglob("*.py"))
 CONTRACT = "importlinter:contract:audit"
 SHARED = {  # the inputs, the plan to be audited, and how code is compiled
     "sendopt.allocation.problem",
@@ -25,14 +25,14 @@ LIBRARIES = {"numpy", "pandas", "numba"}
 
 
 def strangers(source: str) -> set[str]:
-    """What an audit module imports beside the audit, the problem's columns, arrays and the standard library."""
+    """Return what an audit module imports beside the audit, the problem, arrays and the standard library."""
     imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add("." * node.level + (node.module or ""))
-    known = {f"sendopt.allocation.audit.{path.stem}" for path in AUDIT} | SHARED
+    known = {_module_name(path) for path in AUDIT} | SHARED
     return {name for name in imported - known if name.split(".")[0] not in LIBRARIES | set(sys.stdlib_module_names)}
 
 
@@ -64,6 +64,10 @@ def test_the_contract_names_every_module_of_the_audit_and_of_the_solver() -> Non
     known = {f"sendopt.allocation.{name}" for name in ("audit", "problem", "solution")}
     assert listed["source_modules"] == {"sendopt.allocation.audit"}
     assert modules - known <= listed["forbidden_modules"]
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(("sendopt", "allocation", *path.relative_to(ALLOCATION).with_suffix("").parts))
 
 
 def _is_module(path: Path) -> bool:

@@ -18,8 +18,37 @@ from sendopt.domain.stages import STAGES
 from sendopt.night.runtime import REPORT
 
 REPO = Path(__file__).resolve().parents[2]
-JOBS = sorted((REPO / "jobs").glob("*.py"))
-SOURCES = [p for d in ("src", "jobs", "airflow_dags") for p in sorted((REPO / d).rglob("*.py"))]
+FOLDERS = ("src", "jobs", "airflow_dags")
+JOBS = sorted((REPO / "jobs").rglob("*.py"))
+SOURCES = [p for d in FOLDERS for p in sorted((REPO / d).rglob("*.py"))]
+CLOCK = re.compile(r"\.(now|today|utcnow)\(")
+CLOCK_READERS = {"src/sendopt/night/runtime.py"}
+ZONE_FUNCTION = re.compile(r"F\.(from_utc_timestamp|to_utc_timestamp|convert_timezone)|AT TIME ZONE", re.I)
+
+
+def clock_violations(repo: Path) -> set[str]:
+    """Return the files at any depth that read the clock and may not."""
+    return _files_with(CLOCK, repo, FOLDERS) - CLOCK_READERS
+
+
+def zone_violations(repo: Path) -> set[str]:
+    """Return the Spark files at any depth that call a zone function of Spark."""
+    return _files_with(ZONE_FUNCTION, repo, ("src/sendopt/spark",))
+
+
+def thick_jobs(repo: Path) -> set[str]:
+    """Return the jobs at any depth that are over 20 lines or import anything but the runtime."""
+    return {str(p.relative_to(repo)) for p in (repo / "jobs").rglob("*.py") if not _is_thin(p.read_text())}
+
+
+def _is_thin(job: str) -> bool:
+    imports = [n for n in ast.walk(ast.parse(job)) if isinstance(n, ast.ImportFrom)]
+    return len(job.splitlines()) <= 20 and {n.module for n in imports} == {"sendopt.night.runtime"}
+
+
+def _files_with(pattern: re.Pattern[str], repo: Path, folders: tuple[str, ...]) -> set[str]:
+    paths = [p for folder in folders for p in (repo / folder).rglob("*.py")]
+    return {str(p.relative_to(repo)) for p in paths if pattern.search(p.read_text())}
 
 
 def test_jobs_and_stages_have_the_same_names():
@@ -99,10 +128,7 @@ def test_every_error_has_the_exit_code_that_the_docs_promise():
 
 def test_nobody_asks_the_clock_but_the_runtime_and_the_commands():
     """A night is a function of its inputs: `now` is read where stages are run (decision 0011), nowhere else."""
-    allowed = {"runtime.py"}
-    for path in SOURCES:
-        if path.name not in allowed:
-            assert not re.search(r"\.(now|today|utcnow)\(", path.read_text()), path
+    assert clock_violations(REPO) == set()
 
 
 def test_machine_code_is_kept_by_the_hash_of_all_code_that_is_compiled():
@@ -112,9 +138,35 @@ def test_machine_code_is_kept_by_the_hash_of_all_code_that_is_compiled():
 
 
 def test_no_zone_function_of_spark_is_used():
-    forbidden = re.compile(r"F\.(from_utc_timestamp|to_utc_timestamp|convert_timezone)|AT TIME ZONE", re.I)
-    for path in (REPO / "src" / "sendopt" / "spark").rglob("*.py"):
-        assert not forbidden.search(path.read_text()), path
+    assert zone_violations(REPO) == set()
+
+
+PLANTED_LINES = {  # by case: the guard, a file below a folder of a folder, and a line that the guard forbids
+    "clock in a package": (clock_violations, "src/sendopt/spark/deep/er/stage.py", "t = datetime.now(UTC)"),
+    "clock in a DAG": (clock_violations, "airflow_dags/deep/er/dag.py", "day = date.today()"),
+    "clock in a job": (clock_violations, "jobs/deep/er/job.py", "t = datetime.utcnow()"),
+    "clock in another runtime": (clock_violations, "src/sendopt/spark/runtime.py", "t = datetime.now(UTC)"),
+    "zone function": (zone_violations, "src/sendopt/spark/deep/er/stage.py", "F.from_utc_timestamp(at, zone)"),
+    "zone in SQL": (zone_violations, "src/sendopt/spark/deep/er/stage.py", "sql = 'SELECT at at time zone z'"),
+    "import in a job": (thick_jobs, "jobs/deep/er/job.py", "from sendopt.spark.night import Night"),
+    "long job": (thick_jobs, "jobs/deep/er/job.py", "from sendopt.night.runtime import main\n" + "x = 1\n" * 20),
+}
+
+
+@pytest.mark.parametrize("case", PLANTED_LINES)
+def test_each_guard_of_files_catches_a_planted_line_at_any_depth(case, tmp_path):
+    violations, name, line = PLANTED_LINES[case]
+    assert violations(tmp_path) == set()
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(line + "\n")
+    assert violations(tmp_path) == {name}
+
+
+def test_a_job_of_one_import_is_thin(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/job.py").write_text("from sendopt.night.runtime import main\n")
+    assert thick_jobs(tmp_path) == set()
 
 
 def test_the_lock_pins_every_dependency_and_names_no_address():

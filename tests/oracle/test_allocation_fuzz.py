@@ -14,20 +14,20 @@ FAST = range(25)
 LONG = range(1000, 1300)
 
 
-def sentences(found: list[Outcome]) -> str:
-    return "\n".join(table(found, METHODS))
+def sentences(results: list[Outcome]) -> str:
+    return "\n".join(table(results, METHODS))
 
 
 def test_plans_of_random_instances_are_as_good_as_they_say(tmp_path: Path) -> None:
-    found = [o for number in FAST for o in outcomes(number, METHODS, tmp_path)]
-    assert not any(o.faults for o in found), sentences(found)
-    assert np.mean([o.below <= NEAR for o in found if o.method == "prices"]) >= 0.9, sentences(found)
+    results = [o for number in FAST for o in outcomes(number, METHODS, tmp_path)]
+    assert not any(o.faults for o in results), sentences(results)
+    assert np.mean([o.below <= NEAR for o in results if o.method == "prices"]) >= 0.9, sentences(results)
 
 
 @pytest.mark.long
 def test_three_hundred_random_instances_are_planned_right_and_prices_are_near_the_best(tmp_path: Path) -> None:
-    found = [o for number in LONG for o in outcomes(number, METHODS, tmp_path)]
-    assert right(found), sentences(found)
+    results = [o for number in LONG for o in outcomes(number, METHODS, tmp_path)]
+    assert right(results), sentences(results)
 
 
 def test_the_programs_own_plans_keep_the_rules_that_the_checker_asks() -> None:

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, best_by_trying_all, problem, random_problem, with_limits
+from allocation_worlds import EXACT, PRICES, best_by_trying_all, problem, with_limits
+from hypothesis import given, settings
+from strategies import problems
 
-from sendopt.allocation import allocate, audit
+from sendopt.allocation import Problem, allocate, audit
 from sendopt.allocation.coupling import coupling
 from sendopt.allocation.exact.plan import program_of
 from sendopt.allocation.exact.program import Model
 
 
-@pytest.mark.parametrize("block", range(5))
-def test_exact_objective_is_the_best_of_all_plans(block: int) -> None:
-    for seed in range(block * 30, block * 30 + 30):
-        p = random_problem(seed)
-        solution = allocate(p, EXACT)
-        assert audit(p, solution).violations == (), seed
-        assert solution.objective == pytest.approx(best_by_trying_all(p), abs=1e-6), seed
-        assert solution.termination == "optimal"
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(problems())
+def test_exact_objective_is_the_best_of_all_plans(p: Problem) -> None:
+    solution = allocate(p, EXACT)
+    assert audit(p, solution).violations == ()
+    assert solution.objective == pytest.approx(best_by_trying_all(p), abs=1e-6)
+    assert solution.termination == "optimal"
 
 
-@pytest.mark.parametrize("block", range(5))
-def test_prices_are_audited_and_never_above_the_best(block: int) -> None:
-    for seed in range(1000 + block * 12, 1000 + block * 12 + 12):
-        p = random_problem(seed)
-        solution = allocate(p, PRICES)
-        assert audit(p, solution).violations == (), seed
-        best = best_by_trying_all(p)
-        assert solution.objective <= best + 1e-6 <= solution.bound + 2e-6, seed
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(problems())
+def test_prices_are_audited_and_never_above_the_best(p: Problem) -> None:
+    solution = allocate(p, PRICES)
+    assert audit(p, solution).violations == ()
+    best = best_by_trying_all(p)
+    assert solution.objective <= best + 1e-6 <= solution.bound + 2e-6
 
 
 def test_price_predicts_what_one_more_send_is_worth() -> None:

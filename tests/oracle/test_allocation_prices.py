@@ -54,7 +54,7 @@ def test_a_best_response_is_the_best_of_all_a_users_plans(first: int, per_user: 
         capacity = draw.uniform(0, 0.3, channels * slots) * (draw.random(channels * slots) < 0.5)
         campaign = draw.uniform(-0.2, 0.3, len(compiled.campaigns))
         prices = Prices(capacity, campaign, draw.uniform(0, 1), draw.uniform(0, 0.1), np.inf, np.inf)
-        own = replace(
+        user_rules_only = replace(
             p, limits=Limits(caps=p.limits.caps, min_gap_minutes=p.limits.min_gap_minutes, fatigue=p.limits.fatigue)
         )
         worth = np.empty(len(compiled.cell))
@@ -69,8 +69,8 @@ def test_a_best_response_is_the_best_of_all_a_users_plans(first: int, per_user: 
         for u in range(len(d.most)):
             n, value, bound, _ = respond(d, prices, u, scratch)
             cells = scratch.best[:n].copy()
-            assert audit_plan(own, compiled.cell[cells]) == ()
-            best = _best_by_trying_all(own, d, u, compiled.cell, worth)
+            assert audit_plan(user_rules_only, compiled.cell[cells]) == ()
+            best = _best_by_trying_all(user_rules_only, d, u, compiled.cell, worth)
             assert (value, bound, worth[cells].sum()) == pytest.approx((best,) * 3, abs=1e-9), (seed, u)
 
 
@@ -102,9 +102,9 @@ def test_two_threads_sum_up_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(market, "BLOCK", 16)
     compiled, _ = prepare(world())
     prices = np.full(len(compiled.rows.names), 0.01)
-    one, two = (market.Market(compiled, threads=n).respond(prices) for n in (1, 2))
-    assert (one.bound, one.value) == (two.bound, two.value)
-    assert one.use.tobytes() == two.use.tobytes()
+    single, double = (market.Market(compiled, threads=n).respond(prices) for n in (1, 2))
+    assert (single.bound, single.value) == (double.bound, double.value)
+    assert single.use.tobytes() == double.use.tobytes()
 
 
 @pytest.mark.parametrize("share", [0.9, 1.1])

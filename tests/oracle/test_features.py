@@ -109,18 +109,18 @@ def reference(log, night):
     return Reference(**frames, rules=rules_of(s.grid, s.label, s.features, s.fatigue))
 
 
-def assert_same(got: pd.DataFrame, expected: pd.DataFrame, key: list[str]) -> None:
-    assert list(got.columns) == list(expected.columns)
-    got, expected = (f.sort_values(key).reset_index(drop=True) for f in (got, expected))
-    assert len(got) == len(expected) > 0
+def assert_same(actual: pd.DataFrame, expected: pd.DataFrame, key: list[str]) -> None:
+    assert list(actual.columns) == list(expected.columns)
+    actual, expected = (f.sort_values(key).reset_index(drop=True) for f in (actual, expected))
+    assert len(actual) == len(expected) > 0
     for column in expected.columns:
         if isinstance(expected[column][0], list):
-            np.testing.assert_allclose([*got[column]], [*expected[column]], rtol=1e-9, atol=1e-12, err_msg=column)
-        elif pd.api.types.is_float_dtype(got[column]) or pd.api.types.is_integer_dtype(got[column]):
-            left, right = got[column].astype(float), expected[column].astype(float)
+            np.testing.assert_allclose([*actual[column]], [*expected[column]], rtol=1e-9, atol=1e-12, err_msg=column)
+        elif pd.api.types.is_float_dtype(actual[column]) or pd.api.types.is_integer_dtype(actual[column]):
+            left, right = actual[column].astype(float), expected[column].astype(float)
             np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12, err_msg=column)
         else:
-            assert got[column].tolist() == expected[column].tolist(), column
+            assert actual[column].tolist() == expected[column].tolist(), column
 
 
 def stored(lake, name):
@@ -137,11 +137,11 @@ def test_every_feature_is_the_references(lake, seed, named):
     for name, expected in oracle.tables(PLAN_DATE).items():
         assert_same(lake.read(name).toPandas(), expected, [k for k in TABLES[name].key if k != "plan_date"])
     assert result.rows_in == 9 == result.rows_out + sum(result.dropped.values())
-    got = build_features.training_rows(night, 30).toPandas()
-    assert_same(got, oracle.training_rows(PLAN_DATE, 30), ["send_key"])
-    assert 0 < got.label.sum() < len(got)
+    actual = build_features.training_rows(night, 30).toPandas()
+    assert_same(actual, oracle.training_rows(PLAN_DATE, 30), ["send_key"])
+    assert 0 < actual.label.sum() < len(actual)
     in_zone = {r[0] for r in log["sends"] if r[8] is not None}
-    assert set(got.send_key) <= in_zone
+    assert set(actual.send_key) <= in_zone
     assert build_features.training_left_out(night, 30)["zone_unknown"] > 0
 
 
@@ -198,16 +198,16 @@ def test_the_future_changes_nothing_and_the_last_moment_counts(lake):
     after = everything()
     assert after["user_features"] != before["user_features"]
     assert after["slot_features"] != before["slot_features"]
-    mine, was = (next(r for r in rows["user_features"] if r.user_id == "u1") for rows in (after, before))
-    assert (mine.sends_7d, mine.sessions_7d) == (was.sends_7d + 1, was.sessions_7d + 1)
-    assert (mine.mature_7d, mine.days_since_open) == (was.mature_7d, pytest.approx(0, abs=1e-10))
+    row_after, row_before = (next(r for r in rows["user_features"] if r.user_id == "u1") for rows in (after, before))
+    assert (row_after.sends_7d, row_after.sessions_7d) == (row_before.sends_7d + 1, row_before.sessions_7d + 1)
+    assert (row_after.mature_7d, row_after.days_since_open) == (row_before.mature_7d, pytest.approx(0, abs=1e-10))
     assert after["training"] == before["training"]  # today's facts are in no earlier night
 
 
 def test_partitions_and_a_second_run_change_nothing(lake):
     write(lake, invented_log(4))
     night = night_of(lake, fatigue=FATIGUE)
-    spark, found = lake.spark, []
+    spark, runs = lake.spark, []
     names = ("spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled")
     kept = {name: spark.conf.get(name) for name in names}
     try:
@@ -216,12 +216,12 @@ def test_partitions_and_a_second_run_change_nothing(lake):
             spark.conf.set(names[1], adaptive)
             build_features.run(night)
             rows = {n: stored(lake, n) for n in NAMES}
-            found.append(rows | {"training": sorted(build_features.training_rows(night, 20).collect())})
+            runs.append(rows | {"training": sorted(build_features.training_rows(night, 20).collect())})
     finally:
         for name, value in kept.items():
             spark.conf.set(name, value)
-    assert found[0] == found[1]
-    assert len(found[0]["training"]) > 20
+    assert runs[0] == runs[1]
+    assert len(runs[0]["training"]) > 20
 
 
 def test_a_training_row_holds_what_its_own_night_stored(lake):

@@ -100,15 +100,15 @@ def _learned(rng: np.random.Generator) -> lgb.Booster:
 def _changed(text: str, rng: np.random.Generator) -> str:
     """The same trees with other directions for what is missing and with thresholds around zero."""
 
-    def decisions(found: re.Match[str]) -> str:
-        old = np.array(found[1].split(), int)
+    def decisions(line: re.Match[str]) -> str:
+        old = np.array(line[1].split(), int)
         return "decision_type=" + " ".join(map(str, np.where(old & 1, old, rng.choice([0, 2, 4, 6, 8, 10], len(old)))))
 
-    def thresholds(found: re.Match[str]) -> str:
-        kinds, values = np.array(found[2].split(), int), np.array(found[1].split(), float)
+    def thresholds(lines: re.Match[str]) -> str:
+        kinds, values = np.array(lines[2].split(), int), np.array(lines[1].split(), float)
         odd = (kinds & 1 == 0) & (rng.random(len(kinds)) < 0.3)
         values = np.where(odd, rng.choice([0.0, TINY, -TINY, 1e-36, -1e-36, 1.5e-35, -1.5e-35], len(values)), values)
-        return "threshold=" + " ".join(f"{v:.17g}" for v in values) + f"\ndecision_type={found[2]}"
+        return "threshold=" + " ".join(f"{v:.17g}" for v in values) + f"\ndecision_type={lines[2]}"
 
     text = re.sub(r"tree_sizes=.*\n", "", text)  # the changed trees have other sizes
     text = re.sub(r"threshold=([^\n]+)\ndecision_type=([^\n]+)", thresholds, text)
@@ -121,10 +121,16 @@ def _kinds(booster: lgb.Booster, rng: np.random.Generator) -> dict[str, Kind]:
 
 def _inputs(booster: lgb.Booster, forest: Forest, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Inputs of 6 users × 9 slots from the model's own thresholds, their neighbours, odd values and small integers."""
-    found = " ".join(re.findall(r"\nthreshold=([^\n]+)", booster.model_to_string()))
-    own = np.array(found.split(), float)
+    numbers = " ".join(re.findall(r"\nthreshold=([^\n]+)", booster.model_to_string()))
+    thresholds = np.array(numbers.split(), float)
     pool = np.concatenate(
-        [own, np.nextafter(own, np.inf), np.nextafter(own, -np.inf), np.repeat(ODD, 3), np.arange(72)]
+        [
+            thresholds,
+            np.nextafter(thresholds, np.inf),
+            np.nextafter(thresholds, -np.inf),
+            np.repeat(ODD, 3),
+            np.arange(72),
+        ]
     )
     width = {kind: len(names) for kind, names in forest.features.items()}
     shapes = ((6, width["user"]), (9, width["slot"]), (6, 9, width["user_slot"]))
@@ -136,7 +142,7 @@ def _assert_equal(booster: lgb.Booster, forest: Forest, user: np.ndarray, slot: 
     names = booster.feature_name()
     rows = np.empty((len(user) * len(slot), len(names)))
     for j, name in enumerate(names):
-        (kind,) = (kind for kind, mine in forest.features.items() if name in mine)
+        (kind,) = (kind for kind, features in forest.features.items() if name in features)
         k = forest.features[kind].index(name)
         column = {"user": user[:, None], "slot": slot[None], "user_slot": both}[kind]
         rows[:, j] = np.broadcast_to(column, (len(user), len(slot), column.shape[2]))[:, :, k].ravel()

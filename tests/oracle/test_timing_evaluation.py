@@ -49,8 +49,8 @@ def test_personal_timing_is_found_where_it_is_strong():
 def test_uniform_is_beaten_where_nobody_differs_so_it_proves_nothing():
     beaten = 0
     for seed in range(20):
-        found = gain.evaluate(world(seed).log, samples=200, trees=False)
-        personal = next(p for p in found.policies if p.name == "personal")
+        evaluation = gain.evaluate(world(seed).log, samples=200, trees=False)
+        personal = next(p for p in evaluation.policies if p.name == "personal")
         beaten += personal.minus_uniform["snips"].low > 0
     assert beaten >= 12
 
@@ -86,10 +86,10 @@ def test_intervals_hold_the_truth_in_at_least_90_of_100_logs(kind):
         sums = resampled(np.concatenate(columns), user, seed, 400).reshape(2, 5, -1)
         true = [float(pi @ rate) for pi in (policy, np.full(slots, 0.25))]
         for name, estimator in ESTIMATORS.items():
-            found = interval(estimator(sums[0]), size[0])
-            inside[name] += found.low <= true[0] <= found.high
-        found = interval(ESTIMATORS["snips"](sums[0]) - ESTIMATORS["snips"](sums[1]), min(size))
-        inside["difference"] += found.low <= true[0] - true[1] <= found.high
+            estimate = interval(estimator(sums[0]), size[0])
+            inside[name] += estimate.low <= true[0] <= estimate.high
+        estimate = interval(ESTIMATORS["snips"](sums[0]) - ESTIMATORS["snips"](sums[1]), min(size))
+        inside["difference"] += estimate.low <= true[0] - true[1] <= estimate.high
     assert min(inside.values()) >= 90, inside
     assert max(inside.values()) < 100, inside  # intervals that always hold it would be too wide to say anything
 
@@ -101,18 +101,18 @@ def test_the_real_trial_shows_habit_and_not_personal_timing(heartsteps):
     from sendopt.timing.evaluation import evaluate_log
 
     mapping = Path(__file__).resolve().parents[2] / "conf/sources/heartsteps.yaml"
-    found = evaluate_log(heartsteps, mapping, "open", 24.0)
-    personal = next(p for p in found["policies"] if p["policy"] == "personal")
+    result = evaluate_log(heartsteps, mapping, "open", 24.0)
+    personal = next(p for p in result["policies"] if p["policy"] == "personal")
     over_uniform = personal["minus_uniform"]["snips"]
-    assert found["data"]["rows_in"] == 7540
-    assert found["data"]["used"] == 6061
-    assert found["data"]["dropped"] == {"not_available": 1479}
+    assert result["data"]["rows_in"] == 7540
+    assert result["data"]["used"] == 6061
+    assert result["data"]["dropped"] == {"not_available": 1479}
     assert over_uniform["value"] >= 0.10
     assert over_uniform["low"] >= 0.04
-    assert found["log_loss"]["personal"] <= 0.640
-    assert found["log_loss"]["personal"] < min(found["log_loss"][k] for k in ("slot", "user", "user_slot", "model"))
-    gain = found["verdict"]["personal_minus_common"]
+    assert result["log_loss"]["personal"] <= 0.640
+    assert result["log_loss"]["personal"] < min(result["log_loss"][k] for k in ("slot", "user", "user_slot", "model"))
+    gain = result["verdict"]["personal_minus_common"]
     assert gain["low"] < 0 < gain["value"] < gain["high"]
-    assert found["verdict"]["kind"] == "not_shown"
-    assert "Personal timing is not shown to be worth it" in found["verdict"]["sentence"]
-    assert "may be when people are active anyway" in found["verdict"]["placebo"]
+    assert result["verdict"]["kind"] == "not_shown"
+    assert "Personal timing is not shown to be worth it" in result["verdict"]["sentence"]
+    assert "may be when people are active anyway" in result["verdict"]["placebo"]

@@ -46,13 +46,18 @@ def plainly(log: Decisions) -> tuple[list[bool], list[bool]]:
     shares = [sum(log.slot == s) / n for s in range(SLOTS)]
     of_log = 1 - sum(share**2 for share in shares)
     several, as_stated = [False] * n, [True] * n
-    one = [0] * n
+    whole_log = [0] * n
     campaign = log.campaign.tolist()
     if log.day is None:
-        levels = [(campaign, one), (one, one)]
+        levels = [(campaign, whole_log), (whole_log, whole_log)]
     else:
         day = log.day.tolist()
-        levels = [(list(zip(campaign, day, strict=True)), campaign), (campaign, one), (day, one), (one, one)]
+        levels = [
+            (list(zip(campaign, day, strict=True)), campaign),
+            (campaign, whole_log),
+            (day, whole_log),
+            (whole_log, whole_log),
+        ]
     left = list(range(n))
     for number, (key, parent) in enumerate(levels):
         groups: dict = {}
@@ -151,13 +156,13 @@ def test_the_common_time_of_people_with_one_send_agrees_with_plain_python(seed):
     slot, zero = rng.integers(0, SLOTS, n), np.zeros(n, np.int64)
     success = (rng.random(n) < np.where(slot == 2, 0.4, 0.2)).astype(float)
     made = Decisions(np.arange(n), slot, zero, zero, success, zero == 0, np.full(n, 1 / SLOTS), "slot", tuple("abcd"))
-    found = gain.evaluate(made, samples=50, trees=False).common_time
+    common_time = gain.evaluate(made, samples=50, trees=False).common_time
     later = [i for i in range(n) if unit_interval("split", "fit", str(i)) >= 0.6]
     at_best = [success[i] for i in later if slot[i] == 2]
-    assert (found.slot, found.people) == ("c", len(later))
-    assert found.value.value == pytest.approx(sum(at_best) / len(at_best))
-    assert found.uniform.value == pytest.approx(sum(success[i] for i in later) / len(later))
-    assert found.minus_uniform.value == pytest.approx(found.value.value - found.uniform.value)
+    assert (common_time.slot, common_time.people) == ("c", len(later))
+    assert common_time.value.value == pytest.approx(sum(at_best) / len(at_best))
+    assert common_time.uniform.value == pytest.approx(sum(success[i] for i in later) / len(later))
+    assert common_time.minus_uniform.value == pytest.approx(common_time.value.value - common_time.uniform.value)
 
 
 @pytest.mark.parametrize("each", [1, 2])
@@ -167,14 +172,15 @@ def test_intervals_of_common_times_hold_the_truth_where_people_have_few_sends(ea
     for seed in range(100):
         rng = np.random.default_rng(seed)
         user = np.repeat(np.arange(2000), each)
-        own = rng.choice([0.1, 0.5], 2000)[user]
+        user_rate = rng.choice([0.1, 0.5], 2000)[user]
         slot, zero = rng.integers(0, SLOTS, len(user)), np.zeros(len(user), np.int64)
-        success = (rng.random(len(user)) < own).astype(float)
+        success = (rng.random(len(user)) < user_rate).astype(float)
         made = Decisions(
             user, slot, zero, zero, success, zero == 0, np.full(len(user), 1 / SLOTS), "slot", tuple("abcd")
         )
-        found = gain.evaluate(made, samples=200, trees=False).common_time
+        common_time = gain.evaluate(made, samples=200, trees=False).common_time
         inside += (
-            found.value.low <= 0.3 <= found.value.high and found.minus_uniform.low <= 0 <= found.minus_uniform.high
+            common_time.value.low <= 0.3 <= common_time.value.high
+            and common_time.minus_uniform.low <= 0 <= common_time.minus_uniform.high
         )
     assert 84 <= inside <= 99  # both intervals: 90 to 95 are expected

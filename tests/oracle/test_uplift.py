@@ -24,28 +24,28 @@ def test_intervals_of_qini_and_effect_cover_the_truth() -> None:
     covered = np.zeros(2)
     for seed in range(100):
         log = points(users=80, days=12, seed=seed, effect=0.8)
-        found = qini(log, log["uplift"].to_numpy(), SETTINGS)
+        measured = qini(log, log["uplift"].to_numpy(), SETTINGS)
         covered += [
-            found.low <= _true_area(log) <= found.high,
-            found.effect_low <= log["uplift"].mean() <= found.effect_high,
+            measured.low <= _true_area(log) <= measured.high,
+            measured.effect_low <= log["uplift"].mean() <= measured.effect_high,
         ]
     assert (covered >= 90).all(), covered
 
 
 def test_ties_have_no_order_and_a_constant_ranking_gains_nothing() -> None:
     log = points(users=60, days=10, seed=3, effect=0.8)
-    found = qini(log, np.zeros(len(log)), SETTINGS)
-    assert found.coefficient == pytest.approx(0.0, abs=1e-12)
+    measured = qini(log, np.zeros(len(log)), SETTINGS)
+    assert measured.coefficient == pytest.approx(0.0, abs=1e-12)
     turned = qini(log[::-1], np.zeros(len(log)), SETTINGS)
-    assert turned.effect == pytest.approx(found.effect)
+    assert turned.effect == pytest.approx(measured.effect)
 
 
 def test_a_planted_effect_is_found_and_harm_is_negative() -> None:
     log = points(users=500, days=24, seed=2, effect=0.9)
-    model, said = train_uplift(log, SETTINGS, "goal")
-    assert said["test"]["low"] > 0
-    assert said["validation"][said["learner"]]["coefficient"] == max(
-        v["coefficient"] for v in said["validation"].values()
+    model, evaluation = train_uplift(log, SETTINGS, "goal")
+    assert evaluation["test"]["low"] > 0
+    assert evaluation["validation"][evaluation["learner"]]["coefficient"] == max(
+        v["coefficient"] for v in evaluation["validation"].values()
     )
     parts = split(log)
     assert parts is not None
@@ -62,8 +62,8 @@ def test_a_planted_effect_is_found_and_harm_is_negative() -> None:
 def test_no_effect_is_not_claimed() -> None:
     claims = 0
     for seed in (1, 2, 3):
-        _, said = train_uplift(points(users=120, days=15, seed=seed, effect=0.0), SETTINGS, "goal")
-        claims += said["test"]["low"] > 0
+        _, evaluation = train_uplift(points(users=120, days=15, seed=seed, effect=0.0), SETTINGS, "goal")
+        claims += evaluation["test"]["low"] > 0
     assert claims <= 1
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import plain_audit
 import pytest
+import strategies
 from allocation_worlds import problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,13 +123,13 @@ def test_the_bound_of_each_tier_is_that_of_every_plan_in_plain_python(p: Problem
     for tier in tier_numbers(p):
         part, rows = as_planned(p, tier, np.array(above, np.int64))
         planned = feasible(p, rows.tolist(), above, data)
-        own = np.flatnonzero(np.isin(rows, planned))
-        book = ledger(part, own)
+        planned_rows = np.flatnonzero(np.isin(rows, planned))
+        book = ledger(part, planned_rows)
         prices = {
             name: min(data.draw(st.sampled_from([0.0, 0.1, 0.3, 5.0])), row.price)
             for name, row in book.by_price.items()
         }
-        bound, cut = weak_bound(part, book, prices, own)
+        bound, cut = weak_bound(part, book, prices, planned_rows)
         assert cut == 0
         assert bound == pytest.approx(plain_audit.bound_of_tier(p, tier, above, prices), abs=1e-8)
         above = sorted([*above, *planned])
@@ -144,20 +144,19 @@ def feasible(p: Problem, rows: list[int], above: list[int], data: st.DataObject)
     return sorted(chosen)
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_rules_and_bounds_agree_on_random_worlds(block: int) -> None:
-    """The worlds of the allocator's own tests, with some sends moved to the plan's start."""
-    for seed in range(60 * block, 60 * block + 60):
-        p, draw = random_problem(seed, users=3, per_user=3), np.random.default_rng(seed)
-        at_start = np.where(draw.random(len(p.history.user)) < 0.2, 0.0, p.history.minutes_before)
-        p = replace(p, history=replace(p.history, minutes_before=at_start))
-        chosen = np.flatnonzero(draw.random(len(p.cells.slot)) < 0.2)
-        assert user_violations(p, chosen) == plain_audit.user_violations(p, chosen.tolist()), seed
-        book = ledger(p, np.empty(0, np.int64))
-        prices = {name: float(draw.uniform(0, min(row.price, 0.4))) for name, row in book.by_price.items()}
-        bound, cut = weak_bound(p, book, prices, np.empty(0, np.int64))
-        assert cut == 0
-        assert bound == pytest.approx(plain_audit.bound_of_tier(p, 1, [], prices), abs=1e-8), seed
+@settings(max_examples=240, deadline=None, derandomize=True)
+@given(strategies.problems(users=3, per_user=3), st.data())
+def test_rules_and_bounds_agree_on_random_worlds(p: Problem, data: st.DataObject) -> None:
+    """The worlds of the allocator's own tests, in which sends may be at the plan's start."""
+    chosen = data.draw(strategies.plans(p))
+    assert user_violations(p, chosen) == plain_audit.user_violations(p, chosen.tolist())
+    book = ledger(p, np.empty(0, np.int64))
+    prices = {
+        name: data.draw(strategies.decimals(0, 0.4)) * min(row.price, 0.4) / 0.4 for name, row in book.by_price.items()
+    }
+    bound, cut = weak_bound(p, book, prices, np.empty(0, np.int64))
+    assert cut == 0
+    assert bound == pytest.approx(plain_audit.bound_of_tier(p, 1, [], prices), abs=1e-8)
 
 
 def test_a_bound_stays_valid_where_there_is_little_room_and_no_search(monkeypatch: pytest.MonkeyPatch) -> None:

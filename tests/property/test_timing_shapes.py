@@ -144,18 +144,19 @@ def test_a_log_that_can_be_valued_gives_a_verdict_however_its_outcomes_fall(shap
 
 
 def judged(log: Decisions) -> None:
-    found = gain.evaluate(log, samples=40)
-    assert found.kind in KINDS
-    assert (found.kind == gain.Kind.REFUSED) == bool(found.refusal) == bool(found.reason)
-    result = as_json(found, Log(log, len(log), {}, "open", "the local hour", len(np.unique(log.user))), "shop")
+    evaluation = gain.evaluate(log, samples=40)
+    assert evaluation.kind in KINDS
+    assert (evaluation.kind == gain.Kind.REFUSED) == bool(evaluation.refusal) == bool(evaluation.reason)
+    result = as_json(evaluation, Log(log, len(log), {}, "open", "the local hour", len(np.unique(log.user))), "shop")
     json.dumps(result, allow_nan=False)
     assert result["data"]["used"] + sum(result["data"]["dropped"].values()) == len(log)
     lines = list(in_words(result, page_folder()))
     assert lines[0].endswith(".")
     assert "more than 0.0 is ruled out" not in " ".join(lines)
     assert page.render(result)
-    if found.difference is not None and found.difference.value is not None and found.moved and found.apart is None:
-        assert found.difference.low < found.difference.high
+    difference = evaluation.difference
+    if difference is not None and difference.value is not None and evaluation.moved and evaluation.apart is None:
+        assert difference.low < difference.high
 
 
 def page_folder():
@@ -172,7 +173,7 @@ def test_lightgbm_s_own_refusal_costs_its_policy_and_not_the_verdict(seed, monke
         raise lightgbm.basic.LightGBMError("no")
 
     monkeypatch.setattr("lightgbm.train", refuses)
-    found = gain.evaluate(decisions(Shape(seed=seed, each="many", people=60)), samples=40)
-    assert found.kind != gain.Kind.REFUSED
-    assert found.no_model == "LightGBM refused the data: no"
-    assert "model" not in [p.name for p in found.policies]
+    evaluation = gain.evaluate(decisions(Shape(seed=seed, each="many", people=60)), samples=40)
+    assert evaluation.kind != gain.Kind.REFUSED
+    assert evaluation.no_model == "LightGBM refused the data: no"
+    assert "model" not in [p.name for p in evaluation.policies]
