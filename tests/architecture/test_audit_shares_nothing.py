@@ -16,6 +16,7 @@ CONTRACT = "importlinter:contract:audit"
 SHARED = {  # the inputs, the plan to be audited, and how code is compiled
     "sendopt.allocation.problem",
     "sendopt.allocation.solution",
+    "sendopt.allocation.statuses",
     "sendopt.compiled",
     "sendopt.domain.limits",
     "sendopt.errors",
@@ -61,7 +62,7 @@ def test_the_contract_names_every_module_of_the_audit_and_of_the_solver() -> Non
     contracts.read(REPO / ".importlinter")
     listed = {name: set(contracts[CONTRACT][name].split()) for name in ("source_modules", "forbidden_modules")}
     modules = {f"sendopt.allocation.{p.stem}" for p in ALLOCATION.iterdir() if p.stem != "__init__" and _is_module(p)}
-    known = {f"sendopt.allocation.{name}" for name in ("audit", "problem", "solution")}
+    known = {f"sendopt.allocation.{name}" for name in ("audit", "problem", "solution", "statuses")}
     assert listed["source_modules"] == {"sendopt.allocation.audit"}
     assert modules - known <= listed["forbidden_modules"]
 
