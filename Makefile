@@ -9,7 +9,7 @@ PY311 := $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.
 
 .PHONY: help demo demo-large test test-airflow test-nights test-spark test-rest test-fast test-long lint install airflow lock schema clean \
 	bench-allocation bench-audit fuzz-allocation bench-streaming bench-scoring bench-scoring-spark bench-evaluation bench-training \
-	bench-calibration bench-uplift bench-weeks bench-notebook bench-small hashes reference
+	bench-calibration bench-uplift bench-weeks bench-notebook bench-small hashes reference bench-night
 help: ## the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -103,6 +103,9 @@ bench-calibration: $(READY) ## expected successes of later days against the trut
 
 bench-uplift: $(READY) ## what sending adds, on a simulated trial and on HeartSteps; three minutes
 	$(BIN)/python benchmarks/uplift.py
+
+bench-night: $(READY) ## what a night costs, stage by stage: wall, CPU, memory, Spark jobs; ten minutes
+	$(BIN)/python benchmarks/night.py
 
 bench-weeks: $(READY) ## three weeks of nights: false alerts, calibration as it runs, breaches made on purpose; half an hour or more
 	$(BIN)/python benchmarks/weeks.py
