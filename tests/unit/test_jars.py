@@ -229,7 +229,7 @@ def test_a_plain_spark_submit_finds_delta_and_writes_private_files(tmp_path, mon
 def test_a_download_that_fails_is_one_sentence_with_what_the_resolution_said(tmp_path):
     """No repository is reachable: a proxy that is none, in a JVM of its own."""
     script = (
-        "from pathlib import Path; from sendopt.spark import jars;"
+        "from pathlib import Path; from sendopt.spark.engine import jars;"
         "jars.HOME = Path('share/jars').absolute(); jars.CHECKED_LIST = jars.HOME / 'jars.json'; jars.main()"
     )
     environment = {**os.environ, "DEFAULT_ARTIFACT_REPOSITORY": "http://127.0.0.1:9/", "HOME": str(tmp_path)}
