@@ -112,6 +112,7 @@ class JobOperator(BaseOperator):
         self._sentence = Sentence()
 
     def execute(self, context: Mapping[str, Any]) -> str:
+        """Run the job; return the plan date."""
         plan_date = plan_date_of(context, self.days_ahead).isoformat()
         params = context["params"]
         job = [f"jobs/{self.stage}.py", "--plan-date", plan_date, "--conf", params["conf"], "--env", params["env"]]
@@ -176,6 +177,7 @@ class Sentence:
         self._open = False
 
     def add(self, line: str) -> None:
+        """Take the next line of the job's output."""
         if line.startswith(SENTENCE):
             self._lines, self._open = [], True
         elif line.startswith(FACTS):

@@ -60,9 +60,9 @@ def run(night: Night) -> StageResult:
     ahead = _rows(night, decided).localCheckpoint()
     left_out = _left_out(night, versions, ahead, decided.frozen)
     late = Counter(reason for _, _, reason in left_out)
-    gone = F.broadcast(night.spark.createDataFrame(left_out, _LEFT_OUT))
-    plan = ahead.join(gone, MESSAGE, "left_anti").select(*_PLAN).unionByName(decided.frozen.select(*_PLAN))
-    held = decided.held.unionByName(_suppressed(decided, gone))
+    refused = F.broadcast(night.spark.createDataFrame(left_out, _LEFT_OUT))
+    plan = ahead.join(refused, MESSAGE, "left_anti").select(*_PLAN).unionByName(decided.frozen.select(*_PLAN))
+    held = decided.held.unionByName(_suppressed(decided, refused))
     offered, planned = _require_complete(night, decided, plan, held)
     night.lake.replace("suppressed", versions.on(held), night.plan_date)
     night.lake.replace("send_plan", versions.on(plan), night.plan_date)
@@ -164,8 +164,9 @@ def _over_limits(
 
 
 def _suppressed(decided: _Decided, left_out: DataFrame) -> DataFrame:
-    about = decided.candidates.select("plan_date", *MESSAGE, "campaign_id", "arm").distinct()
-    rows = left_out.join(about, MESSAGE).withColumn("detail", F.lit(None).cast("string"))
+    """Return the rows of `suppressed` for the sends that are left out."""
+    messages = decided.candidates.select("plan_date", *MESSAGE, "campaign_id", "arm").distinct()
+    rows = left_out.join(messages, MESSAGE).withColumn("detail", F.lit(None).cast("string"))
     return rows.select(*decided.held.columns)
 
 

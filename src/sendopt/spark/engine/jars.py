@@ -45,10 +45,12 @@ class Jar:
 
     @property
     def coordinate(self) -> str:
+        """The Maven coordinate, `group:artifact:version`."""
         return f"{self.group}:{self.artifact}:{self.version}"
 
     @property
     def name(self) -> str:
+        """The file name that Spark gives the resolved jar."""
         return f"{self.group}_{self.artifact}-{self.version}.jar"
 
 

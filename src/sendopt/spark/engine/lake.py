@@ -91,11 +91,13 @@ class Lake:
         return Lake(self.spark, self.root)
 
     def path(self, name: str) -> str:
+        """Return the absolute path or URL of the table."""
         # Delta takes a relative path for a table's name
         root = self.root if "://" in self.root else str(Path(self.root).resolve())
         return f"{root.rstrip('/')}/{TABLES[name].name}"
 
     def exists(self, name: str) -> bool:
+        """Return whether the table exists."""
         return self.version(name) != ABSENT
 
     def version(self, name: str) -> int:
@@ -293,6 +295,7 @@ def require_contract(rows: DataFrame, table: Table, plan_date: date | None = Non
 
 
 def _column_error(broken: DataFrame, table: Table, name: str, count: int, total: int) -> ContractError:
+    """Return the error of a column that `count` of `total` rows break; examples of ids and keys are withheld."""
     column = table[name]
     examples = [str(r[0]) for r in broken.select(name).limit(MAX_EXAMPLES).collect()]
     shown = "withheld" if name.endswith(("_id", "_key")) else ", ".join(examples)
@@ -307,6 +310,7 @@ def _column_error(broken: DataFrame, table: Table, name: str, count: int, total:
 
 
 def _broken(name: str, kind: str, nullable: bool, check: str | None) -> SparkColumn:
+    """Return the condition that a row breaks the column's contract; NaN and infinity break that of a double."""
     column = F.col(name)
     rules = [F.lit(False)]
     if not nullable:
@@ -315,4 +319,4 @@ def _broken(name: str, kind: str, nullable: bool, check: str | None) -> SparkCol
         rules.append(F.coalesce(F.isnan(column) | column.isin(float("inf"), float("-inf")), F.lit(False)))
     if check:
         rules.append(F.coalesce(~F.expr(check), F.lit(False)))
-    return reduce(lambda a, b: a | b, rules)
+    return reduce(lambda left, right: left | right, rules)

@@ -88,6 +88,7 @@ def _encoded() -> Iterator[None]:
 
 
 def _text_of(error: Exception) -> str:
+    """Return the text that `decoded` reads."""
     content: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
     if isinstance(error, SendoptError):
         content |= {"message": error.message, "facts": error.facts}

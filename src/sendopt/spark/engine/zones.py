@@ -70,6 +70,7 @@ def slot_times(spark: SparkSession, start: datetime, slot_minutes: int, n_slots:
 
 
 def is_weekend(local_time: str) -> Column:
+    """Return whether the column `local_time` is on a Saturday or Sunday."""
     return F.weekday(local_time) >= 5
 
 

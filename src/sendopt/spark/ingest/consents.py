@@ -60,7 +60,7 @@ def of_interactions(rows: DataFrame, source: str, received_utc: datetime, known:
             _scope(CHANNEL, channel, known.channels, _struct(ALL, F.lit(""))),
             _scope(CATEGORY, category, known.categories, _struct(CATEGORY, F.lit(EVERY_CATEGORY))),
         ),
-        lambda s: s.isNotNull(),
+        lambda scope: scope.isNotNull(),
     )
     everything = F.array(_struct(ALL, F.lit("")))
     named = channel.isNotNull() | category.isNotNull()
@@ -174,11 +174,11 @@ def with_leavers(lake: Lake, mapping: SourceMapping, rows: DataFrame, accepted: 
     present = rows.crossJoin(newest).where(is_newest).select("user_id").distinct()
     present = present.withColumn("_present", F.lit(True))
     old = lake.read("users").where((F.col("source") == mapping.source) & ~F.coalesce("left", F.lit(False)))
-    gone = old.join(accepted.select("user_id"), "user_id", "left_anti").join(present, "user_id", "left_anti")
+    missing = old.join(accepted.select("user_id"), "user_id", "left_anti").join(present, "user_id", "left_anti")
     has_left = F.when(F.col("_present").isNull(), F.lit(True))
     marked = accepted.join(present, "user_id", "left").withColumn("left", has_left)
     names = TABLES["users"].names
-    return marked.select(*names).unionByName(gone.withColumn("left", F.lit(True)).select(*names))
+    return marked.select(*names).unionByName(missing.withColumn("left", F.lit(True)).select(*names))
 
 
 def write(lake: Lake, statements: DataFrame) -> int:

@@ -241,7 +241,7 @@ def _interactions(work: _Work, log: RawLog | None, outcomes: DataFrame | None) -
         work.statements.append(consents.of_interactions(rows, work.mapping.source, work.received_utc, work.known))
         parts.append(rows)
     if parts:
-        rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
+        rows = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), parts)
         _settle(work, "interactions", _earliest(work, rows), log)
 
 
