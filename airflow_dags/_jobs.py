@@ -1,6 +1,6 @@
-"""How a DAG runs one job of sendopt: the one place that names an operator, an exit code or an environment variable.
+"""Jobs of sendopt as Airflow tasks: only this module names an operator, an exit code or an environment variable.
 
-Imports Airflow and the standard library only: parsing stays cheap, and a scheduler needs neither Spark nor sendopt.
+It imports Airflow and the standard library only: parsing stays cheap, and a scheduler needs neither Spark nor sendopt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 SEND_PLAN = Asset("sendopt_send_plan", group="sendopt")
 MODEL = Asset("sendopt_model", group="sendopt")
 
-# What the job said by its exit code (docs/adr/0001); only the last two may come out otherwise on another try.
+# Meaning of each exit code of a job (docs/adr/0001). Only the last two may succeed on another try.
 MEANINGS = {
     1: "an error nobody foresaw",
     2: "a setting, the command line or the installation is wrong",
@@ -36,21 +36,21 @@ MEANINGS = {
     75: "an input has not arrived yet, the lake is in use or a disk is full",
 }
 RETRYABLE = frozenset({5, 75})
-# How a shell, a container or the job itself reports that a signal ended it.
+# Exit codes of a job that a signal ended, as a shell, a container or the job itself reports them.
 KILLED = frozenset(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM))
 
-# What a job says to people starts with the first of these, and ends before a line that starts with the second.
+# A job's message to people starts with SENTENCE and ends before a line that starts with FACTS.
 SENTENCE, FACTS = "sendopt: ", '{"'
 SENTENCE_CHARACTERS = 1500
 LINE_CHARACTERS = 20_000
 
-# Airflow's supervisor sends SIGKILL five seconds after SIGTERM, and nobody could end the job's processes after that.
+# Airflow's supervisor sends SIGKILL five seconds after SIGTERM. The job's processes must have ended before that.
 GRACE_SECONDS = 3.0
 POLL_SECONDS = 0.1
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "growth-ml",
-    "retries": 5,  # an hour in all: another run may hold the lake that long
+    "retries": 5,  # about an hour in all: another run may lock the lake that long
     "retry_delay": timedelta(minutes=2),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=30),
@@ -59,7 +59,7 @@ DEFAULT_ARGS: dict[str, Any] = {
 
 
 def job_params() -> dict[str, Param]:
-    """The parameters of every DAG here, checked by Airflow when a run is triggered and again by `JobOperator`."""
+    """Return the parameters of every DAG; Airflow checks them when a run is triggered, `JobOperator` checks again."""
     return {
         "plan_date": Param(
             None,
@@ -95,11 +95,12 @@ def job_params() -> dict[str, Param]:
 
 
 class JobOperator(BaseOperator):
-    """Runs `jobs/<stage>.py` as a subprocess (no shell) and turns its exit code into success, retry or failure.
+    """An operator that runs `jobs/<stage>.py` as a subprocess (no shell) and maps its exit code to success or failure.
 
-    Returns the plan date as YYYY-MM-DD and puts it into the event of every outlet. Raises AirflowException (retry) for
-    5, 75 and a killed job, AirflowFailException (no retry) for every other code and for a plan date nobody gave.
-    `days_ahead`: days from the logical date's UTC day to the plan date; 1 for a run on the evening before.
+    It returns the plan date as YYYY-MM-DD and puts it into the event of every outlet. It raises AirflowException
+    (retry) for the codes 5 and 75 and for a killed job, and AirflowFailException (no retry) for every other code and
+    for a missing plan date. `days_ahead`: days from the logical date's UTC day to the plan date; 1 for a run on the
+    evening before.
     """
 
     def __init__(self, *, stage: str, flags: Sequence[str] = (), days_ahead: int = 0, **kwargs: Any) -> None:
@@ -111,6 +112,7 @@ class JobOperator(BaseOperator):
         self._sentence = Sentence()
 
     def execute(self, context: Mapping[str, Any]) -> str:
+        """Run the job; return the plan date."""
         plan_date = plan_date_of(context, self.days_ahead).isoformat()
         params = context["params"]
         job = [f"jobs/{self.stage}.py", "--plan-date", plan_date, "--conf", params["conf"], "--env", params["env"]]
@@ -123,13 +125,13 @@ class JobOperator(BaseOperator):
         return plan_date
 
     def on_kill(self) -> None:
-        """End the job and everything it started (Spark's JVM is its child); runs inside a signal handler."""
+        """End the job and its child processes (Spark's JVM is one); Airflow calls this inside a signal handler."""
         if self._process is not None:
             _end_group(self._process)
 
     def _run(self, argv: list[str], home: Path) -> int:
         self.log.info("Running %s in %s", argv, home)
-        # A session of its own makes a process group that can be ended as a whole, without ending Airflow's own.
+        # A new session makes a process group that can be ended as a whole, without ending Airflow's group.
         try:
             process = subprocess.Popen(
                 argv,
@@ -154,7 +156,7 @@ class JobOperator(BaseOperator):
             while (code := process.poll()) is None:
                 time.sleep(POLL_SECONDS)
         finally:
-            # Also after a normal end: a JVM left behind would write beside the retry and hold the pipe open.
+            # Also after a normal end: a JVM that is left could write during the retry and would keep the pipe open.
             _end_group(process)
             reader.join(GRACE_SECONDS)
             self._process = None
@@ -168,13 +170,14 @@ class JobOperator(BaseOperator):
 
 
 class Sentence:
-    """The last thing that a job said to people, as its output goes by: one line, short and printable."""
+    """The last message to people in a job's output, collected line by line: one line, short and printable."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._open = False
 
     def add(self, line: str) -> None:
+        """Take the next line of the job's output."""
         if line.startswith(SENTENCE):
             self._lines, self._open = [], True
         elif line.startswith(FACTS):
@@ -184,24 +187,24 @@ class Sentence:
 
     @property
     def text(self) -> str:
-        """Empty where the job said nothing."""
+        """The message; empty if the job printed none."""
         text = printable(" | ".join(line for line in self._lines if line))
         return text if len(text) <= SENTENCE_CHARACTERS else text[: SENTENCE_CHARACTERS - 1] + "…"
 
 
 def printable(text: str) -> str:
-    """The text with control characters shown as `\\x1b`, so that no log page or terminal obeys them."""
+    """Return the text with control characters escaped (`\\x1b`), so that no log page or terminal executes them."""
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def plan_date_of(context: Mapping[str, Any], days_ahead: int) -> date:
-    """The plan date of a run: its parameter, else its logical date + days_ahead, else its asset event's extra.
+    """Return the plan date of a run: its parameter, else its logical date + days_ahead, else its asset event's extra.
 
-    Raise AirflowFailException where none is given or one is not a day: another try would see the same.
+    Raise AirflowFailException if there is none or it is no day: another try would fail in the same way.
     """
-    asked = context["params"].get("plan_date")
-    if asked is not None:
-        return _parse(asked, "the parameter plan_date")
+    parameter = context["params"].get("plan_date")
+    if parameter is not None:
+        return _parse(parameter, "the parameter plan_date")
     logical_date: datetime | None = context.get("logical_date")
     if logical_date is not None:
         moment = logical_date.astimezone(UTC)
@@ -212,14 +215,14 @@ def plan_date_of(context: Mapping[str, Any], days_ahead: int) -> date:
             "no plan date: the run has no parameter plan_date, no logical date and no asset event that names one; "
             'trigger it with {"plan_date": "YYYY-MM-DD"}.'
         )
-    # Events that waited while the DAG was paused arrive as one run; the newest plan is the one to work on.
+    # The events of the time while the DAG was paused arrive as one run; it works on the newest plan.
     return max(_parse(event.extra.get("plan_date"), f"the event of {event.asset.name}") for event in events)
 
 
 def clock_of(context: Mapping[str, Any]) -> list[str]:
-    """What a job is told of the time: the run's parameter `now`, else when this try of the task started.
+    """Return a job's arguments about the time: the run's parameter `now`, else the start of this try of the task.
 
-    Never the logical date: a run that waited, or is tried again, must not send what was ahead when it was due.
+    The logical date is never used: a run that is late, or tried again, must not plan sends for a time that has passed.
     """
     stated = context["params"].get("now")
     if stated is not None:
@@ -229,21 +232,22 @@ def clock_of(context: Mapping[str, Any]) -> list[str]:
 
 
 def failure_of(stage: str, code: int, sentence: str = "") -> AirflowException:
-    """The exception for a job that ended with `code` ≠ 0; negative codes are signals, as subprocess reports them.
+    """Return the exception for a job that ended with `code` ≠ 0; negative codes are signals, as in `subprocess`.
 
-    `sentence`: what the job said, which comes first.
+    `sentence` is the job's message; the exception's text begins with it.
     """
-    said = f"{sentence.rstrip('.')}. " if sentence else ""
+    message = f"{sentence.rstrip('.')}. " if sentence else ""
     if code < 0 or code in KILLED:
         number = -code if code < 0 else code - 128
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        return AirflowException(f"{said}{stage} was killed by {name}; it is tried again while tries are left.")
+        return AirflowException(f"{message}{stage} was killed by {name}; it is tried again while tries are left.")
     meaning = MEANINGS.get(code, "a code that sendopt does not use")
     if code in RETRYABLE:
-        return AirflowException(f"{said}{stage} ended with {code}: {meaning}; it is tried again while tries are left.")
-    more = "" if said else "; see the job's last line"
+        ended = f"{stage} ended with {code}: {meaning}"
+        return AirflowException(f"{message}{ended}; it is tried again while tries are left.")
+    hint = "" if message else "; see the job's last line"
     return AirflowFailException(
-        f"{said}{stage} ended with {code}: {meaning}{more}. It is not tried again: the same would happen."
+        f"{message}{stage} ended with {code}: {meaning}{hint}. It is not tried again: the same would happen."
     )
 
 
@@ -263,7 +267,7 @@ def _home() -> Path:
 
 
 def _command() -> list[str]:
-    """What stands before `jobs/<stage>.py`: SENDOPT_JOB_COMMAND (a JSON list), SENDOPT_PYTHON or this Python."""
+    """Return the command that runs a job's file: SENDOPT_JOB_COMMAND (a JSON list), SENDOPT_PYTHON or this Python."""
     configured = os.environ.get("SENDOPT_JOB_COMMAND")
     if not configured:
         return [os.environ.get("SENDOPT_PYTHON") or sys.executable]
@@ -280,7 +284,7 @@ def _command() -> list[str]:
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    """End the process group that `process` leads: SIGTERM, then SIGKILL for what is left after GRACE_SECONDS."""
+    """End the process group that `process` leads: SIGTERM, then SIGKILL for processes left after GRACE_SECONDS."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + GRACE_SECONDS
         try:

@@ -1,4 +1,4 @@
-"""The DAG that measures what earlier plans did."""
+"""The DAG that measures the effect of earlier plans."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ with DAG(
     doc_md="""
     ### What the plans gained
 
-    Starts when a plan is published and takes its `plan_date` from that event. It reads the last plan date whose label
-    windows are over; where there is none yet it says so and succeeds.
+    Starts when a plan is published and takes its `plan_date` from that event. It measures the last plan date whose
+    label windows are over. If there is none yet, it says so and succeeds.
     """,
     schedule=[SEND_PLAN],
     catchup=False,

@@ -18,13 +18,13 @@ with DAG(
 
     `report` writes the night's page, `out/reports/DATE.html`, and the index of all nights beside it.
 
-    One process at a time writes the lake: a task that finds it in use ends with 75, says who holds it, and is tried
+    One process at a time writes the lake. A task that finds it locked ends with 75, names the holder, and is tried
     again.
 
     `train_propensity` trains only where no champion exists; `weekly_training` makes the challengers. The event of
     `sendopt_send_plan` carries the plan date and starts `daily_measurement`.
     """,
-    # Named, not a cron string: what a string means for the logical date is a setting of the installation.
+    # A timetable, not a cron string: a setting of the installation decides which logical date a string gives.
     schedule=CronTriggerTimetable("10 23 * * *", timezone="UTC"),
     catchup=False,
     max_active_runs=1,

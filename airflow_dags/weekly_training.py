@@ -13,8 +13,8 @@ with DAG(
     doc_md="""
     ### A new challenger, promoted only through the gate
 
-    Runs on Mondays at 12:00 UTC on Monday's own `plan_date`: everything up to `as_of` (Sunday evening) is in, because
-    the night for that day has run. Building its features again changes no row. A training whose data, config and code
+    Runs on Mondays at 12:00 UTC with Monday's `plan_date`. The night of that date has run, so the lake holds all data
+    up to `as_of` (Sunday evening). Building its features again changes no row. A training whose data, config and code
     are registered already is reused, so a second run costs little.
     """,
     schedule=CronTriggerTimetable("0 12 * * MON", timezone="UTC"),

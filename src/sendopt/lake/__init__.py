@@ -1,1 +1,1 @@
-"""Folders without any engine: who may write the lake now, and files that are written whole."""
+"""The lake without Spark: the lock of its writer, tables read without a JVM, and files written atomically."""

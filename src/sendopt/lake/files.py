@@ -1,4 +1,4 @@
-"""Files written whole: a reader meets the old or the new one, and of several that belong together all or none."""
+"""Files written atomically: a reader sees the old or the new file, and of files that belong together all or none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Return `path` after writing `text` there as UTF-8 in one step, its folder made where it is missing."""
+    """Write `text` to `path` as UTF-8 in one step and return `path`; create its folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(text.encode())
@@ -20,10 +20,11 @@ def write_whole(path: Path, text: str) -> Path:
 
 @contextmanager
 def both_or_neither(out: Path, manifest: str, others: Sequence[str]) -> Iterator[Path]:
-    """A folder whose entries, `manifest` among them, take their places in `out` if nothing is raised.
+    """Yield a folder whose entries, `manifest` among them, are moved to `out` if the block raises nothing.
 
-    It lies in `out`, or beside where there is no `out` yet. The manifest goes first and comes last: while the others
-    are exchanged, `out` holds none, even if the process is killed. Of `others`, what an earlier run left goes.
+    The folder is in `out`, or beside it if `out` does not exist yet. The old manifest is removed first and the new one
+    moved last: while the other entries are exchanged, `out` holds no manifest, even if the process is killed. Entries
+    named in `others` that an earlier run left are removed.
     """
     place = out.resolve()
     with beside(out, "new") as staged:
@@ -37,11 +38,11 @@ def both_or_neither(out: Path, manifest: str, others: Sequence[str]) -> Iterator
 
 @contextmanager
 def beside(out: Path, what: str) -> Iterator[Path]:
-    """A folder on the file system of `out` that workers can read, until the block ends."""
+    """Yield a folder on the file system of `out` that workers can read; it is removed when the block ends."""
     place = out.resolve()
-    home = place if place.is_dir() else place.parent
-    home.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{place.name}-{what}-", dir=home))
+    parent = place if place.is_dir() else place.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{place.name}-{what}-", dir=parent))
     staged.chmod(0o755)
     try:
         yield staged

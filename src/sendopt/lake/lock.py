@@ -1,9 +1,9 @@
-"""One writer at a time on a lake in a folder: an advisory lock of the operating system, which ends with its holder.
+"""A lock that lets one process at a time write a lake in a folder: an advisory lock of the operating system.
 
-A file in the folder is locked (`flock`) and says who holds it. The operating system lets go of the lock when the holder
+A file in the folder is locked (`flock`) and names the holder. The operating system releases the lock when the holder
 ends, however it ends; nothing has to be cleaned up. Readers need no lock: Delta's commits are atomic.
 
-A lake behind a URL has no such lock. There only Delta's own check of commits protects it (docs/how-to/run-nights.md).
+A lake behind a URL has no such lock. Only Delta's check of commits protects it (docs/how-to/run-nights.md).
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from pathlib import Path
 from sendopt.errors import ConfigError, LakeBusy
 
 FILE = ".sendopt.lock"
-_held: dict[Path, int] = {}  # of this process: how many blocks hold it
+_held: dict[Path, int] = {}  # locked folder → number of this process's blocks that hold the lock
 
 
 @contextmanager
 def only_writer(root: str, holder: str, since: datetime) -> Iterator[None]:
-    """A block in which no other process writes the lake below `root`; blocks of one process may be nested.
+    """Lock the lake below `root` for this process during the block; blocks of one process may be nested.
 
-    `holder` says in words what this process does and `since` when it began; others are told both. Raises LakeBusy
-    where another process holds the lake, ConfigError where the folder cannot be written. A URL is not locked.
+    `holder` describes in words what this process does, `since` is when it began; processes that find the lake locked
+    report both. Raise LakeBusy if another process holds the lock, and ConfigError if the folder cannot be written or
+    locked. A URL is not locked.
     """
     if "://" in root:
         yield
@@ -81,7 +82,7 @@ def _take(file: int, folder: Path, root: str) -> None:
 
 
 def _holder(file: int) -> str:
-    """Return who holds the lock, in words; the file may be cut off or empty while the holder takes it."""
+    """Return a description of the lock's holder; the file may be cut off or empty while the holder takes the lock."""
     try:
         record = json.loads(os.pread(file, 4096, 0))
         since = datetime.fromisoformat(record["since"])

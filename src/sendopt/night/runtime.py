@@ -1,4 +1,4 @@
-"""Run stages: arguments → settings → session → stage → record → exit code. The only place that logs and exits."""
+"""Run stages: arguments → settings → session → stage → record → exit code. Only this module logs and exits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sendopt.spark.engine.lake import Lake
     from sendopt.spark.night import Night
 
-REPORT = "report"  # a job that is no stage: it reads a night and writes its page, without Spark
+REPORT = "report"  # a job that is no stage: it reads a night's tables and writes its page, without Spark
 UNEXPECTED = 1
 HOLDER_CHARACTERS = 300
 _LINE_END = "\n"
@@ -40,7 +40,7 @@ _LINE_END = "\n"
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage as it went: the line that the log shows and the `runs` table keeps."""
+    """Result of one stage: a line of the log and a row of the table `runs`."""
 
     stage: str
     rows_in: int
@@ -51,7 +51,7 @@ class StageReport:
 
 
 def job(stage: str) -> NoReturn:
-    """Entry of `jobs/<stage>.py`: run one stage on the command line's arguments and exit with its code."""
+    """Run one stage with the command line's arguments and exit with its code; entry point of `jobs/<stage>.py`."""
     output.steady()
     ending.listen()
     parser = argparse.ArgumentParser(prog=f"jobs/{stage}.py", description=_about(stage))
@@ -64,39 +64,40 @@ def job(stage: str) -> NoReturn:
     )
     if stage == "train_propensity":
         parser.add_argument("--train", action="store_true", help="train even where a champion exists")
-    given = parser.parse_args()
-    retrain = bool(getattr(given, "train", False))
-    ending.leave(guarded(lambda: _run_job(stage, given, retrain)))
+    arguments = parser.parse_args()
+    retrain = bool(getattr(arguments, "train", False))
+    ending.leave(guarded(lambda: _run_job(stage, arguments, retrain)))
 
 
 def _about(stage: str) -> str:
     return "Write the report of one night." if stage == REPORT else f"Run the stage {stage} of one night."
 
 
-def _run_job(stage: str, given: argparse.Namespace, retrain: bool) -> None:
-    conf, clock = Path(given.conf), Times.of(given.now, given.started)
+def _run_job(stage: str, arguments: argparse.Namespace, retrain: bool) -> None:
+    conf, times = Path(arguments.conf), Times.of(arguments.now, arguments.started)
     if stage == REPORT:
-        page = write_report(load(conf, given.env), parse_date(given.plan_date))
+        page = write_report(load(conf, arguments.env), parse_date(arguments.plan_date))
         sys.stdout.write(json.dumps({"stage": stage, "report": str(page)}) + "\n")
         return
-    for report in run(parse_date(given.plan_date), load(conf, given.env), conf, [stage], retrain=retrain, times=clock):
+    plan_date, settings = parse_date(arguments.plan_date), load(conf, arguments.env)
+    for report in run(plan_date, settings, conf, [stage], retrain=retrain, times=times):
         print_line(report)
 
 
 @dataclass(frozen=True)
 class Times:
-    """What a caller says of the time: `now` by --now, `started` by a scheduler's clock; None where it says nothing."""
+    """Times that a caller states: `now` by --now, `started` by a scheduler's clock; None if not stated."""
 
     now: datetime | None = None
     started: datetime | None = None
 
     @classmethod
     def of(cls, now: str | None, started: str | None = None) -> Times:
-        """Raise ConfigError for text that is no time."""
+        """Return the times of the texts. Raise ConfigError if a text is no time."""
         return cls(parse_time(now) if now else None, parse_time(started, "--started") if started else None)
 
     def clock(self, settings: Settings, plan_date: date | None) -> Clock:
-        """--now, else the setting clock.now, else the scheduler's time, else this machine's, read at this moment."""
+        """Return the clock by --now, else the setting clock.now, else the scheduler's time, else this machine's."""
         machine = self.started or datetime.now(UTC)
         if self.now is not None:
             return Clock(self.now, StatedBy.ARGUMENT, machine)
@@ -118,7 +119,7 @@ def run(
     retrain: bool = False,
     times: Times = Times(),
 ) -> Iterator[StageReport]:
-    """Run `stages` of one night in order in one Spark session of its own; yields each one's report as it ends."""
+    """Run `stages` of one night in order, in a new Spark session; yield the report of each stage as it ends."""
     from sendopt.spark.engine.session import open_session
 
     _require_ahead(plan_date, settings, stages, times)
@@ -132,7 +133,10 @@ def run(
 
 
 def make_private(settings: Settings) -> None:
-    """Take others' access from the folders that a night writes, which hold user ids; says so where they had it."""
+    """Remove other users' access to the folders that a night writes; say so on standard error where they had it.
+
+    The folders hold user ids.
+    """
     for sentence in private.tighten(settings.paths.data, settings.paths.out):
         sys.stderr.write(f"sendopt: {sentence}\n")
 
@@ -147,10 +151,10 @@ def run_in(
     retrain: bool = False,
     times: Times = Times(),
 ) -> Iterator[StageReport]:
-    """Run `stages` as `run` does, in a Spark session that the caller keeps.
+    """Run `stages` as `run` does, in the caller's Spark session, which stays open.
 
-    Each stage has a record of what it reads and a clock of its own, read as it begins: a night may last for hours, and
-    what it publishes must still be ahead then.
+    Each stage has its own record of the tables it reads and its own clock, read when it begins: a night may last for
+    hours, and its sends must still be ahead when it publishes them.
     """
     from sendopt.spark.engine.failures import as_ours
     from sendopt.spark.engine.lake import Lake
@@ -161,10 +165,10 @@ def run_in(
         _require_ahead(plan_date, settings, [stage], times)
         started, clock = datetime.now(UTC), times.clock(settings, plan_date)
         night = Night(Lake(spark, settings.paths.data), settings, plan_date, conf_dir, retrain, clock)
-        begun = time.monotonic()
+        start = time.monotonic()
         with as_ours(f"a table of {stage}"):
             result = importlib.import_module(STAGES[stage].module).run(night)
-        seconds = round(time.monotonic() - begun, 3)
+        seconds = round(time.monotonic() - start, 3)
         facts = {**result.facts, "clock": clock.facts, "written": dict(night.lake.touched.written)}
         report = StageReport(stage, result.rows_in, result.rows_out, result.dropped, seconds, facts)
         _record(night, report, started)
@@ -172,13 +176,14 @@ def run_in(
 
 
 def _require_ahead(plan_date: date, settings: Settings, stages: Sequence[str], times: Times) -> None:
-    """Raise ConfigError where a stage would plan a date that is over."""
+    """Raise ConfigError if one of `stages` would plan a date that is over."""
     if any(STAGES[stage].plans for stage in stages):
         horizon = timedelta(hours=settings.grid.horizon_hours)
         require_ahead(plan_date, horizon, times.clock(settings, plan_date))
 
 
 def _record(night: Night, report: StageReport, started: datetime) -> None:
+    """Write the stage's row of the table `runs`."""
     from sendopt.domain.tables import TABLES
     from sendopt.spark.engine.lake import schema_of
 
@@ -201,16 +206,16 @@ def _record(night: Night, report: StageReport, started: datetime) -> None:
 
 
 def print_line(report: StageReport) -> None:
-    """One JSON line per stage on standard output, for machines."""
+    """Print the report as one JSON line on standard output, for machines."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     sys.stdout.write(json.dumps({**vars(report), "peak_mib": peak}, sort_keys=True) + "\n")
     sys.stdout.flush()
 
 
 def guarded(work: Callable[[], None]) -> int:
-    """Exit code of `work`; a failure becomes one sentence on standard error, never a stack trace.
+    """Run `work` and return its exit code; report a failure as one sentence on standard error, without a stack trace.
 
-    What `work` writes is private to its user.
+    Files that `work` writes are private to this user.
     """
     private.keep_private()
     try:
@@ -220,9 +225,9 @@ def guarded(work: Callable[[], None]) -> int:
         return error.exit_code
     except KeyboardInterrupt as stop:
         return _say_stopped(*(ending.stopped() or (str(stop) or "stopped by the keyboard", 130)))
-    except Exception as error:  # noqa: BLE001  the last line before the user
-        if ended := ending.stopped():  # what breaks while a signal ends the process
-            return _say_stopped(*ended)
+    except Exception as error:  # noqa: BLE001  no stack trace reaches the user
+        if stop_report := ending.stopped():  # a signal that ends the process causes further errors
+            return _say_stopped(*stop_report)
         return _unforeseen(error)
     jvm_log.remove()
     return 0
@@ -244,9 +249,9 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _say(message: str, code: int, facts: dict[str, object]) -> None:
-    known = {k: v for k, v in facts.items() if v}
+    stated = {name: value for name, value in facts.items() if value}
     sys.stderr.write(f"sendopt: {printable(machine.shortened(message), keep=_LINE_END)}\n")
-    sys.stderr.write(json.dumps({"exit_code": code, **known}, sort_keys=True, default=str) + "\n")
+    sys.stderr.write(json.dumps({"exit_code": code, **stated}, sort_keys=True, default=str) + "\n")
 
 
 def machine_time() -> datetime:
@@ -267,7 +272,7 @@ def parse_date(text: str) -> date:
 
 @contextmanager
 def lake_of(settings: Settings) -> Iterator[Lake]:
-    """A lake to write for a command that is no stage; its Spark session and its lock end with the block."""
+    """Open a lake to write, for a command that is no stage; the Spark session and the lock end with the block."""
     from sendopt.spark.engine.failures import as_ours
     from sendopt.spark.engine.lake import Lake
     from sendopt.spark.engine.session import open_session
@@ -284,13 +289,13 @@ def lake_of(settings: Settings) -> Iterator[Lake]:
 
 @contextmanager
 def writing(settings: Settings) -> Iterator[None]:
-    """A block in which this process alone writes the lake; raises LakeBusy where another one does (`lake.lock`)."""
+    """Lock the lake for this process during the block. Raise LakeBusy if another process writes it (`lake.lock`)."""
     with only_writer(settings.paths.data, _holder(), datetime.now(UTC)):
         yield
 
 
 def _holder() -> str:
-    """What this process was asked to do, in words for whoever waits for it."""
+    """Return this process's command line, shortened; it is shown to users whose process has to wait for this one."""
     name, *arguments = sys.argv
     path = Path(name)
     shown = f"jobs/{path.name}" if path.parent.name == "jobs" else path.name
@@ -298,9 +303,9 @@ def _holder() -> str:
 
 
 def write_report(settings: Settings, plan_date: date | None = None) -> Path:
-    """The page of a night in `paths.out`/reports, written from its tables without Spark; default: the last night.
+    """Write the page of a night (default: the last one) to `paths.out`/reports, without Spark; return its path.
 
-    Raise InputNotReady where the night has published no plan.
+    Raise InputNotReady if the night has published no plan.
     """
     from sendopt.lake.tables import read_table
     from sendopt.report import site

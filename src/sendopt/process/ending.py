@@ -1,7 +1,7 @@
-"""How a process of sendopt ends: with its own code, without a trace on the terminal, and with no process left behind.
+"""The end of a process of sendopt: with its exit code, without a stack trace, and without child processes left running.
 
-Ctrl-C, SIGTERM and SIGHUP are raised in the main thread as `Stopped`, so that blocks clean up. Where that takes too
-long (compiled code that does not come back), a thread ends the process.
+Ctrl-C, SIGTERM and SIGHUP are raised in the main thread as `Stopped`, so that blocks clean up. If that takes too long
+(compiled code that does not return), a thread ends the process.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-PATIENCE_SECONDS = 8.0  # that blocks have to clean up after a signal
-CHILD_SECONDS = 4.0  # that children have to end after SIGTERM
+PATIENCE_SECONDS = 8.0  # time limit for blocks to clean up after a signal
+CHILD_SECONDS = 4.0  # time limit for children to end after SIGTERM
 _POLL_SECONDS = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_state: dict[str, int] = {}
+_state: dict[str, int] = {}  # "signal": number of the signal that ends this process; "leaving": it is exiting
 
 
 class Stopped(KeyboardInterrupt):
@@ -30,14 +30,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def listen_early() -> None:
-    """Listen while modules still load, where this process is the command `sendopt` or one of `jobs/`."""
+    """Call `listen` while modules still load, if this process is the command `sendopt` or one of `jobs/`."""
     program = Path(sys.argv[0])
     if program.name == "sendopt" or program.parent.name == "jobs":
         listen()
 
 
 def listen() -> None:
-    """Turn the signals that end a process into `Stopped`; one that was ignored from the start stays ignored."""
+    """Turn the signals that end a process into `Stopped`; a signal that was ignored from the start stays ignored."""
     if sys.excepthook is _last_word:
         return
     for number in _SIGNALS:
@@ -51,14 +51,14 @@ def listen() -> None:
 
 
 class Finish:
-    """Ctrl-C as a wish to finish early: from `listen` on the first one sets `asked`, the second ends the process."""
+    """Ctrl-C as a request to finish early: after `listen`, the first sets `asked` and the second ends the process."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
         self._before: Any = None
 
     def listen(self) -> None:
-        """Take the next Ctrl-C for the wish; nothing where it is ignored, or outside of the main thread."""
+        """Take the next Ctrl-C as the request; do nothing if Ctrl-C is ignored or outside of the main thread."""
         if self._before is None and threading.current_thread() is threading.main_thread():
             self._before = signal.getsignal(signal.SIGINT)
             if self._before is not signal.SIG_IGN:
@@ -77,7 +77,7 @@ class Finish:
 
 
 def stopped() -> tuple[str, int] | None:
-    """The sentence and the exit code of the signal that stops this process; None while none does."""
+    """Return the sentence and the exit code for the signal that stops this process; None if no signal stops it."""
     if "signal" not in _state:
         return None
     number = _state["signal"]
@@ -86,10 +86,10 @@ def stopped() -> tuple[str, int] | None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this code, its output written and its children ended, without the interpreter's own end.
+    """Write the output, end the children, and end the process with this code without the interpreter's shutdown.
 
-    Threads that libraries leave behind can abort that end when all work is done ("terminate called without an active
-    exception", seen after a night that had ended well), and the code would be a signal's.
+    Threads that libraries leave running can abort the shutdown after all work is done ("terminate called without an
+    active exception", seen after a successful night). The exit code would then be that of a signal.
     """
     _state["leaving"] = 1
     _end_children()
@@ -101,68 +101,70 @@ def leave(code: int) -> NoReturn:
 
 def _on_signal(number: int, _: FrameType | None) -> None:
     if _state:
-        return  # it ends already
+        return  # the process is ending already
     _state["signal"] = number
-    # What libraries say of broken connections to a JVM that ends is no news.
+    # Libraries report broken connections to the JVM, which ends too.
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     raise Stopped
 
 
 def _last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What a signal breaks outside of a command's work, as while modules load, is the signal's sentence too."""
-    if ended := stopped():
-        sys.stderr.write(f"sendopt: {ended[0]}\n")
-        leave(ended[1])
+    """Print the signal's sentence instead of a stack trace, for errors outside of a command's work (module loading)."""
+    if stop_report := stopped():
+        sentence, code = stop_report
+        sys.stderr.write(f"sendopt: {sentence}\n")
+        leave(code)
     sys.__excepthook__(kind, error, trace)
 
 
 def _watch(read: int) -> None:
-    """End the process where the main thread has not, PATIENCE_SECONDS after a signal."""
+    """End the process PATIENCE_SECONDS after a signal, if the main thread has not ended it."""
     while "leaving" not in _state:
         if os.read(read, 1)[0] in _SIGNALS:
             time.sleep(PATIENCE_SECONDS)
-            ending = None if "leaving" in _state else stopped()
-            if ending:
-                sys.stderr.write(f"sendopt: {ending[0]}\n")
-                leave(ending[1])
+            stop_report = None if "leaving" in _state else stopped()
+            if stop_report:
+                sentence, code = stop_report
+                sys.stderr.write(f"sendopt: {sentence}\n")
+                leave(code)
 
 
 def _end_children() -> None:
-    """End what this process started and all that came of it: SIGTERM, then SIGKILL for what is left."""
+    """End this process's children and their descendants: SIGTERM, then SIGKILL for those that are left."""
     children = _descendants(os.getpid())
     for number in (signal.SIGTERM, signal.SIGKILL):
         for child in children:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(child, number)
-        until = time.monotonic() + CHILD_SECONDS
-        while children and time.monotonic() < until:
+        deadline = time.monotonic() + CHILD_SECONDS
+        while children and time.monotonic() < deadline:
             children = [child for child in children if _runs(child)]
             time.sleep(_POLL_SECONDS if children else 0)
 
 
 def _descendants(parent: int) -> list[int]:
-    """Process ids below `parent`, as /proc says them; none where there is no /proc (a JVM then ends by itself)."""
+    """Return the ids of all descendants of `parent` by /proc; none without /proc (a JVM then ends by itself)."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         if fields := _fields(stat):
             children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    below, open_ = [], [parent]
-    while open_:
-        below += (more := children.get(open_.pop(), []))
-        open_ += more
-    return below
+    descendants, queue = [], [parent]
+    while queue:
+        descendants += (of_process := children.get(queue.pop(), []))
+        queue += of_process
+    return descendants
 
 
 def _runs(process: int) -> bool:
     with suppress(ChildProcessError):
-        os.waitpid(process, os.WNOHANG)  # a zombie of ours would stay
+        os.waitpid(process, os.WNOHANG)  # reap a zombie of this process
     fields = _fields(Path(f"/proc/{process}/stat"))
     return bool(fields) and fields[0] not in ("Z", "X")
 
 
 def _fields(stat: Path) -> list[str]:
-    """State, parent and the rest of a line of /proc; empty where the process is gone."""
+    """Return the fields from the state on (state, parent, …) of a /proc stat line; empty if the process has ended."""
     try:
         return stat.read_text().rsplit(")", 1)[1].split()
     except OSError:

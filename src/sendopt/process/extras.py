@@ -1,4 +1,4 @@
-"""What `pip install sendopt` leaves out: the extra that each package belongs to, and the sentence that names it."""
+"""Packages that `pip install sendopt` does not install, and the message that names their extra."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ EXTRAS = {
     "mlflow": ("mlflow", "matplotlib", "sqlalchemy"),
     "airflow": ("airflow",),
 }
-# What a store's address asks for beside MLflow; MLflow installs none of them.
+# Drivers by module name that the address of an MLflow store may need; MLflow installs none of them.
 _DRIVERS = {
     "psycopg2": "psycopg2-binary",
     "psycopg": "psycopg[binary]",
@@ -25,7 +25,7 @@ _DRIVERS = {
 
 
 def sentence(error: ModuleNotFoundError) -> str | None:
-    """Which package is missing and how it is installed; None where it is not one that sendopt leaves out."""
+    """Return which package is missing and how to install it; None if it is neither of an extra nor a driver."""
     package = (error.name or "").partition(".")[0]
     for extra, packages in EXTRAS.items():
         if package in packages:

@@ -1,6 +1,6 @@
-"""What the JVM of this process writes beside its work: kept in a file, shown where a command fails, else removed.
+"""The log of this process's JVM: kept in a file, shown if a command fails, else removed.
 
-A JVM announces modules, host names and log profiles that tell a user nothing; Python workers write to it as well.
+The JVM prints modules, host names and log profiles that do not help a user. Python workers write to the same log.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TELLING = (
     "Could not",
     "No space",
 )
-_LATEST: list[Path] = []  # of this process, at most one: a process has one JVM
+_LATEST: list[Path] = []  # path of this process's log; at most one, because a process has one JVM
 
 
 def opened() -> int | None:
-    """A new log's file descriptor, for the JVM that starts next; None where no log can be written here."""
+    """Open a new log for the JVM that starts next; return its file descriptor, or None if no log can be written."""
     for folder in (FOLDER, private.own_folder("logs")):
         if folder is not None and (number := _opened(folder)) is not None:
             return number
@@ -46,21 +46,21 @@ def _opened(folder: Path) -> int | None:
 
 
 def remove() -> None:
-    """Remove the log: its command ended well."""
+    """Remove the log, after its command has succeeded."""
     while _LATEST:
         path = _LATEST.pop()
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-            path.parent.rmdir()  # where nothing else is in it
+            path.parent.rmdir()  # fails unless the folder is empty
 
 
 def lines(most: int = 5) -> list[str]:
-    """Where the log is and its last telling lines, ready to print; empty where no JVM wrote anything that tells."""
+    """Return the path of the log and its last `most` lines that name an error, to print; empty without such a line."""
     try:
-        written = [line.strip() for line in _LATEST[0].read_text(errors="replace").splitlines()]
+        log = [line.strip() for line in _LATEST[0].read_text(errors="replace").splitlines()]
     except (IndexError, OSError):
         return []
-    telling = [line for line in written if any(word in line for word in TELLING) and not line.startswith("at ")]
+    telling = [line for line in log if any(word in line for word in TELLING) and not line.startswith("at ")]
     if not telling:
         remove()
         return []

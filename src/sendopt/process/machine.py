@@ -1,5 +1,7 @@
-"""Faults of the machine that a user can mend, each as a sentence: places that cannot be read or written, packages that
-are missing. Everything else that nobody foresaw stays what it is."""
+"""Faults of the machine that a user can repair, as ConfigErrors: paths that cannot be used, and missing packages.
+
+All other unforeseen errors stay unchanged.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import tempfile
 from sendopt.errors import ConfigError
 from sendopt.process import extras
 
-LONGEST_WORD = 300  # that a message repeats
+LONGEST_WORD = 300  # characters of a word that a message repeats
 _REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOTDIR: "a part of its path is a file: give another path, or remove that file",
@@ -25,7 +27,7 @@ _REMEDIES = {
 
 
 def named(error: Exception) -> ConfigError | None:
-    """The fault as an error with a sentence; None where it is none of the machine's."""
+    """Return the fault as a ConfigError with a remedy; None if it is no fault of the machine."""
     if isinstance(error, ModuleNotFoundError) and (sentence := extras.sentence(error)):
         return ConfigError(sentence)
     if not isinstance(error, OSError):
@@ -41,8 +43,10 @@ def named(error: Exception) -> ConfigError | None:
 
 
 def shortened(message: str) -> str:
-    """The message with words of more than 300 letters cut and bytes that are no text escaped: an argument may hold
-    anything."""
+    """Return the message with words of more than 300 characters cut, and bytes that are no text escaped.
+
+    A message may repeat an argument of the command line, which can hold any bytes.
+    """
     message = message.encode("utf-8", "backslashreplace").decode("utf-8")
     return re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1…", message)
 

@@ -1,4 +1,4 @@
-"""Standard output and error that no reader can break: a pipe that closes, a stream that is closed, a narrow charset."""
+"""Standard output and error that survive a closed pipe, a closed stream and a charset other than UTF-8."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, TextIO
 
 
 class _Steady(io.TextIOWrapper):
-    """A text stream whose reader may go away (`| head`): the rest of the output is dropped and the work goes on.
+    """A text stream whose reader may close the pipe (`| head`): the rest of the output is dropped and the work goes on.
 
-    Standard error drops what cannot be written for any reason, or a failure would lose its exit code.
+    Standard error drops text on any error of writing, or a failure would lose its exit code.
     """
 
     dropped: tuple[type[OSError], ...] = (BrokenPipeError,)
@@ -32,11 +32,11 @@ class _Steady(io.TextIOWrapper):
         except self.dropped:
             self._drop(0)
 
-    def _drop(self, letters: int) -> int:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())  # what the buffer still holds goes there too
-        os.close(nowhere)
-        return letters
+    def _drop(self, characters: int) -> int:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())  # the rest of the buffer is dropped too
+        os.close(null)
+        return characters
 
 
 class _SteadyError(_Steady):
@@ -44,13 +44,13 @@ class _SteadyError(_Steady):
 
 
 def steady() -> None:
-    """Make both streams of this process steady, and its charset UTF-8 (Python starts anew where it is another)."""
+    """Make both streams of this process steady, and its charset UTF-8 (Python is restarted if it has another)."""
     narrow = codecs.lookup(locale.getencoding()).name != "utf-8" and not sys.flags.utf8_mode
     if narrow and "PYTHONUTF8" not in os.environ:
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     if os.environ.get("LC_ALL") in ("C", "POSIX"):
-        os.environ["LC_ALL"] = "C.UTF-8"  # or a JVM cannot open files whose names are not ASCII
+        os.environ["LC_ALL"] = "C.UTF-8"  # else a JVM cannot open files whose names are not ASCII
     sys.stdout, sys.stderr = _steady(sys.stdout, 1), _steady(sys.stderr, 2)
 
 
@@ -61,12 +61,12 @@ def _steady(stream: Any, number: int) -> TextIO:
         if stream.fileno() != number:
             return stream  # type: ignore[no-any-return]
         encoding, buffer = stream.encoding, stream.detach()
-    except (AttributeError, OSError, ValueError):  # replaced by whoever called, who knows better
+    except (AttributeError, OSError, ValueError):  # a stream that the caller replaced stays as it is
         return stream  # type: ignore[no-any-return]
     kind = _Steady if number == 1 else _SteadyError
     return kind(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 def document(content: Mapping[str, Any]) -> None:
-    """Print `content` on standard output as the one JSON document of a command's `--json`."""
+    """Print `content` on standard output as the JSON document of a command's `--json`."""
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")

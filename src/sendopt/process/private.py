@@ -1,7 +1,7 @@
-"""Folders and files of one user: the umask of a run, and the folder whose content may be run as code.
+"""Private folders and files: the umask of a run, and the folder whose content may be run as code.
 
-What a run writes holds user ids, so others on the machine may not read it. What a run loads as code may have been
-written by this user or by root only.
+The files of a run hold user ids, so other users of the machine may not read them. Code that a run loads must have been
+written by this user or by root.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import os
 import stat
 from pathlib import Path
 
-UMASK = 0o077  # folders 0700, files 0600; a JVM started from here inherits it
+UMASK = 0o077  # folders 0700, files 0600; a JVM that this process starts inherits it
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def keep_private() -> None:
-    """From now on this process, and every process it starts, writes folders of mode 0700 and files of mode 0600."""
+    """Make this process, and every process it starts, write folders with mode 0700 and files with mode 0600."""
     os.umask(UMASK)
 
 
 def tighten(*folders: str) -> list[str]:
-    """Make each folder with mode 0700, or take group's and others' access from it; a sentence for each one changed.
+    """Create each folder with mode 0700, or remove the access of group and others; return a sentence per change.
 
-    Addresses with a scheme (`s3a://…`) are left to their store. What cannot be changed is a sentence too, no error.
+    Addresses with a scheme (`s3a://…`) are skipped. A folder that cannot be changed is reported by a sentence too, not
+    by an error.
     """
     return [sentence for folder in folders if "://" not in folder and (sentence := _tighten(Path(folder)))]
 
@@ -41,9 +42,9 @@ def _tighten(folder: Path) -> str | None:
 
 
 def own_folder(name: str) -> Path | None:
-    """The folder `name` in this user's cache, made with mode 0700; None where it cannot be trusted or written.
+    """Return the folder `name` in this user's cache, created with mode 0700; None if it is not trusted or writable.
 
-    It lies below XDG_CACHE_HOME, by default ~/.cache. See `is_trusted` for what is checked.
+    The folder is below XDG_CACHE_HOME, by default ~/.cache. `is_trusted` describes the checks.
     """
     root = os.environ.get("XDG_CACHE_HOME", "")
     try:
@@ -57,11 +58,11 @@ def own_folder(name: str) -> Path | None:
 
 
 def is_trusted(folder: Path) -> bool:
-    """Whether nobody but this user and root can have written or can exchange what `folder` and its parents hold.
+    """Return whether only this user and root can have written, or can replace, the content of `folder`.
 
-    Each of them, and everything within `folder`, belongs to this user or to root, is no symbolic link, and can be
-    written by neither group nor others. A parent of root's with the sticky bit (/tmp) lets nobody exchange folders of
-    others, so it passes.
+    The folder, its parents and everything in it must belong to this user or to root, be no symbolic link, and be
+    writable by neither group nor others. A parent of root with the sticky bit (/tmp) passes: there, only the owner of a
+    folder can replace it.
     """
     try:
         if not all(_is_sticky(parent) or _is_own(parent) for parent in folder.parents) or not _is_own(folder):
@@ -76,12 +77,12 @@ def _is_own(path: Path) -> bool:
         status = path.lstat()
     except FileNotFoundError:
         return False
-    own = status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE
-    return own and not stat.S_ISLNK(status.st_mode)
+    exclusive = status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE
+    return exclusive and not stat.S_ISLNK(status.st_mode)
 
 
 def _is_gone(path: Path) -> bool:
-    """Another process of this user writes beside us: its temporary files come and go."""
+    """Return whether the path no longer exists: other processes of this user create and remove temporary files."""
     return not os.path.lexists(path)
 
 

@@ -1,4 +1,4 @@
-"""Where the stack trace of an unforeseen failure is kept, so that a user reads one sentence. Nothing here raises."""
+"""Files for the stack traces of unforeseen failures, so that a user reads one sentence. No function raises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ LAST_FRAMES = 3
 
 
 def kept(error: BaseException, moment: datetime) -> str:
-    """Words that say where the trace of `error` is; where no file can be written, the lines that it passed last."""
+    """Write the trace of `error` to a file; return words that name the file, or the last frames if none can be written.
+
+    `moment` is the time in the file's name.
+    """
     name = f"{moment:%Y%m%dT%H%M%S}-{os.getpid()}.log"
     text = "".join(traceback.format_exception(error))
     for folder in _folders():
@@ -31,5 +34,5 @@ def kept(error: BaseException, moment: datetime) -> str:
 
 def _folders() -> Iterator[Path]:
     yield Path("out") / "errors"
-    if (own := private.own_folder("errors")) is not None:
-        yield own
+    if (folder := private.own_folder("errors")) is not None:
+        yield folder

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from sendopt.domain.stages import writers
+from sendopt.domain.stages import STAGES, writers
 from sendopt.errors import InputNotReady
 from sendopt.experiment import arms
 from sendopt.experiment.arms import FALLBACK, TREATMENT
@@ -24,7 +24,7 @@ from sendopt.spark.night import Night
 from sendopt.tracking import Lineage
 
 BASELINE = arms.BASELINE
-LEARNT_FROM = ("sends", "interactions", "sessions", "users")
+LEARNT_FROM = STAGES["build_features"].reads  # the log, which features and labels are computed from
 
 
 def plan_version(night: Night, model_version: str) -> str:

@@ -1,4 +1,4 @@
-"""Stage build_candidates: every message of the night × every slot, with its value, or the one reason why not (¶3)."""
+"""Stage build_candidates: every message of the night × every slot, with its value or its one refusal reason (¶3)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from sendopt.spark.propensity import goals
 
 
 def run(night: Night) -> StageResult:
-    """Write `messages` of the audience rules and `candidates` of the night; dropped = cells refused, by reason."""
+    """Write `messages` of the audience rules and `candidates` of the night; `dropped` counts refused cells by reason.
+
+    Raise InputNotReady if the plan date has no slot scores, or scores of another plan version.
+    """
     versions = lineage.of_scores(night)
     lineage.require_version(night, versions.plan_version, "slot_scores")
     ingested = night.lake.read("messages", night.plan_date).where("origin IS NULL")
     night.lake.replace("messages", audience_messages(night), night.plan_date, only="origin = 'audience'")
-    made = night.lake.read("messages", night.plan_date).where("origin = 'audience'")
+    of_audience = night.lake.read("messages", night.plan_date).where("origin = 'audience'")
     scores = night.lake.read("slot_scores", night.plan_date)
-    cells = eligibility.cells(night, ingested.unionByName(made), night.as_of)
+    cells = eligibility.cells(night, ingested.unionByName(of_audience), night.as_of)
     scored = cells.join(
         scores.select(
             *("user_id", "slot", "category", "channel", "p_open", "p_opt_out", "incremental", "p_goals"),
@@ -48,16 +51,16 @@ def run(night: Night) -> StageResult:
 
 
 def audience_messages(night: Night) -> DataFrame:
-    """The messages that the campaigns' audience rules offer on this plan_date; columns of table `messages`."""
+    """Return the messages that the campaigns' audience rules offer on this plan_date; columns of table `messages`."""
     day = str(night.plan_date)
     rules = night.spark.createDataFrame(
         [(name, *_rule(c.audience), c.messages_per_user) for name, c in _offering(night)],
         "campaign_id string, fraction double, within_days int, messages_per_user int",
     )
-    seen = night.lake.read("user_features", night.plan_date)
+    features = night.lake.read("user_features", night.plan_date)
     last_seen = F.least(F.col("days_since_session"), F.col("days_since_open"))
     users = current_users(night, night.as_of).join(
-        seen.select("user_id", last_seen.alias("days_since_seen")), "user_id", "left"
+        features.select("user_id", last_seen.alias("days_since_seen")), "user_id", "left"
     )
     drawn = keys.unit_interval("audience", F.col("campaign_id"), day, F.col("user_id")) < F.col("fraction")
     recent = F.col("within_days").isNull() | F.coalesce(F.col("days_since_seen") <= F.col("within_days"), F.lit(False))
@@ -81,7 +84,7 @@ def audience_messages(night: Night) -> DataFrame:
 
 
 def _offering(night: Night) -> list[tuple[str, Campaign]]:
-    """Campaigns that run on this plan_date and have an audience rule, by name."""
+    """Return (name, campaign) of the campaigns that run on this plan_date and have an audience rule, by name."""
     return [
         (name, c)
         for name, c in sorted(night.settings.campaigns.items())
@@ -90,7 +93,7 @@ def _offering(night: Night) -> list[tuple[str, Campaign]]:
 
 
 def _rule(audience: Audience) -> tuple[float, int | None]:
-    """(share of users, days within which they must have been seen); a draw is always below 1."""
+    """Return (share of users, days within which a user must have been seen); a share of 1 takes every user."""
     if isinstance(audience, AudienceActive):
         return audience.fraction, audience.within_days
     return (audience.fraction, None) if isinstance(audience, AudienceShare) else (1.0, None)
@@ -109,7 +112,7 @@ def _judged_schema() -> str:
 
 
 def _judge(night: Night, treated: str) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    """The function that Spark maps over batches of cells; it closes over plain settings only."""
+    """Return the function that Spark maps over batches of cells; it closes over plain settings only."""
     reasons, opt_out_cost = eligibility.judge(night, treated), night.settings.objective.opt_out_cost
     day = night.plan_date
 

@@ -1,5 +1,7 @@
-"""Every rule of eligibility on the night's tables: what build_candidates asks of all cells, and publish_schedule again
-of the planned ones (model ¶3). The rules themselves are `sendopt.candidates`."""
+"""The rules of eligibility on the night's tables (model ¶3); `sendopt.candidates` defines the rules.
+
+build_candidates applies them to all cells, publish_schedule once more to the planned cells.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +51,10 @@ Judge = Callable[[pd.DataFrame], NDArray[np.object_]]
 
 
 def cells(night: Night, messages: DataFrame, at: datetime) -> DataFrame:
-    """Messages × slots with all that the rules look at, of the users and sends as they are at `at`.
+    """Return messages × slots with the columns that the rules need; users and sends are those known at `at`.
 
-    `messages` has columns user_id, notification_id, campaign_id, earliest_utc, expiry_utc; with a column `slot` too,
-    the result has that slot only.
+    `messages` has the columns user_id, notification_id, campaign_id, earliest_utc and expiry_utc. If it has a column
+    `slot` too, each message has that slot only.
     """
     spark, settings = night.spark, night.settings
     users = current_users(night, at).withColumn("known_user", F.lit(True))
@@ -88,10 +90,10 @@ def cells(night: Night, messages: DataFrame, at: datetime) -> DataFrame:
 
 
 def judge(night: Night, treated: str) -> Judge:
-    """A function that gives one reason, or None, for each row of a batch of `cells`, and adds the column `arm` to it.
+    """Return a function that takes a batch of `cells`, returns one reason or None per row, and adds the column `arm`.
 
-    It closes over plain settings only, so that Spark can send it to its workers. `treated` is the arm of users that
-    are neither held out nor drawn.
+    The function closes over plain settings only, so that Spark can send it to its workers. `treated` is the arm of
+    users that are neither held out nor drawn.
     """
     settings, supported = night.settings, history.supported_hours(night)
     plausible = unknown_zone.plausible_zones(night).walls(night.plan_start, settings.grid.slot_minutes, night.n_slots)

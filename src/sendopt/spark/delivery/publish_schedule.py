@@ -1,6 +1,7 @@
-"""Stage publish_schedule: the audited allocation, looked at again on today's tables, becomes `send_plan` (model ¶3).
+"""Stage publish_schedule: the audited allocation, checked again on the present tables, becomes `send_plan` (model ¶3).
 
-What no longer may go is suppressed with a reason; each send_key is published once for ever, or nothing is.
+A send that is no longer allowed is suppressed with a reason. Each send_key is published at most once. If the plan does
+not add up, nothing is published.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ _LEFT_OUT = "user_id string, notification_id string, reason string"
 
 @dataclass(frozen=True)
 class _Decided:
-    """The night as its tables have it; `frozen` are the rows published before whose slot has begun."""
+    """The night's candidates and allocation, as stored."""
 
     candidates: DataFrame
-    chosen: DataFrame  # allocation that is planned: user_id, notification_id, slot, arm, pscore
-    held: DataFrame  # suppressed by the allocation, with its reasons
-    frozen: DataFrame
+    chosen: DataFrame  # planned rows of the allocation: user_id, notification_id, slot, arm, pscore
+    held: DataFrame  # rows that the allocation suppressed, with their reasons
+    frozen: DataFrame  # rows that were published before and whose slot has begun
 
 
 def run(night: Night) -> StageResult:
-    """Write `send_plan` of the night, and to `suppressed` what no longer may go; a refusal changes nothing.
+    """Write `send_plan` of the night, and to `suppressed` the sends that are no longer allowed.
 
-    Raise ConfigError where the plan date is over, or what is published already may not be replaced; InputNotReady
-    where the tables do not belong together; AuditError where messages do not add up.
+    Raise ConfigError if the plan date is over or the published plan may not be replaced, InputNotReady if the tables
+    are of different plan versions, and AuditError if messages do not add up; nothing is written then.
     """
     night.require_ahead()
     versions = lineage.of_scores(night)
@@ -59,17 +60,17 @@ def run(night: Night) -> StageResult:
     ahead = _rows(night, decided).localCheckpoint()
     left_out = _left_out(night, versions, ahead, decided.frozen)
     late = Counter(reason for _, _, reason in left_out)
-    gone = F.broadcast(night.spark.createDataFrame(left_out, _LEFT_OUT))
-    plan = ahead.join(gone, MESSAGE, "left_anti").select(*_PLAN).unionByName(decided.frozen.select(*_PLAN))
-    held = decided.held.unionByName(_suppressed(decided, gone))
+    refused = F.broadcast(night.spark.createDataFrame(left_out, _LEFT_OUT))
+    plan = ahead.join(refused, MESSAGE, "left_anti").select(*_PLAN).unionByName(decided.frozen.select(*_PLAN))
+    held = decided.held.unionByName(_suppressed(decided, refused))
     offered, planned = _require_complete(night, decided, plan, held)
     night.lake.replace("suppressed", versions.on(held), night.plan_date)
     night.lake.replace("send_plan", versions.on(plan), night.plan_date)
     reasons = {str(r["reason"]): int(r["count"]) for r in held.groupBy("reason").count().orderBy("reason").collect()}
     facts: dict[str, object] = {"plan_version": versions.plan_version, "left_out": dict(sorted(late.items()))}
     if late:
-        named = ", ".join(f"{n} {reason}" for reason, n in sorted(late.items()))
-        facts["warnings"] = [f"{late.total()} allocated sends may not go any more and are not published: {named}"]
+        counts = ", ".join(f"{n} {reason}" for reason, n in sorted(late.items()))
+        facts["warnings"] = [f"{late.total()} allocated sends may not go any more and are not published: {counts}"]
     if names := sorted(night.settings.objective.goals):
         chances = decided.candidates.select(*MESSAGE, "slot", "p_goals").join(decided.chosen, [*MESSAGE, "slot"])
         facts["expected_goals"] = goals.expected(chances.join(plan.select(*MESSAGE), MESSAGE), names)
@@ -80,14 +81,14 @@ def _decided(night: Night, versions: Versions) -> _Decided:
     lake, day = night.lake, night.plan_date
     candidates = lake.read("candidates", day)
     chosen = lake.read("allocation", day).where("planned").select(*MESSAGE, "slot", "arm", "pscore")
-    # an earlier publishing of this allocation has put there what it left out: that is decided anew
+    # `suppressed` also holds what an earlier publishing of this allocation left out: it is decided anew
     held = lake.read("suppressed", day).join(chosen, MESSAGE, "left_anti").drop(*vars(versions))
     begun = lake.read("send_plan", day).where(F.col("send_at_utc") < F.lit(night.now))
     return _Decided(candidates, chosen, held, begun)
 
 
 def _rows(night: Night, decided: _Decided) -> DataFrame:
-    """What the allocation plans, less `frozen`, in the zones of now: columns `_PLAN` and those of candidates."""
+    """Return the planned rows without `frozen`, in the users' present zones: columns `_PLAN` and of candidates."""
     users = current_users(night, night.now).select("user_id", "timezone")
     grid = night.plan_start, night.settings.grid.slot_minutes, night.n_slots
     times = slot_times(night.spark, *grid).withColumnsRenamed({"start_utc": "send_at_utc", "end_utc": "slot_end_utc"})
@@ -104,14 +105,16 @@ def _rows(night: Night, decided: _Decided) -> DataFrame:
 
 
 def _left_out(night: Night, versions: Versions, ahead: DataFrame, frozen: DataFrame) -> list[tuple[str, str, str]]:
-    """(user, message, reason) of the sends of `ahead` that may not go as things are now, each once."""
-    first = _refused(night, versions.treated, ahead)
-    return [*first, *_over_limits(night, ahead, {(user, message) for user, message, _ in first}, frozen)]
+    """Return (user, message, reason) of the sends of `ahead` that are no longer allowed, each once."""
+    refused = _refused(night, versions.treated, ahead)
+    return [*refused, *_over_limits(night, ahead, {(user, message) for user, message, _ in refused}, frozen)]
 
 
 def _refused(night: Night, treated: str, ahead: DataFrame) -> list[tuple[str, str, str]]:
-    """What the rules of eligibility refuse: consent, zone, quiet hours, windows, expiry, sends, all as they are now;
-    then what has begun."""
+    """Return (user, message, reason) of the sends that the rules of eligibility refuse on the present tables.
+
+    Sends whose slot has begun have the reason `SLOT_PAST`, sends whose message is no longer offered `WITHDRAWN`.
+    """
     reasons, now = eligibility.judge(night, treated), pd.Timestamp(night.now).tz_convert(None)
 
     def judged(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -122,18 +125,21 @@ def _refused(night: Night, treated: str, ahead: DataFrame) -> list[tuple[str, st
             yield rows[MESSAGE].assign(reason=reason)
 
     offered = night.lake.read("messages", night.plan_date).drop("plan_date", "origin", "campaign_id")
-    asked = ahead.select(*MESSAGE, "slot", "campaign_id")
-    cells = eligibility.cells(night, asked.join(offered, MESSAGE), night.now)
-    gone = asked.join(offered, MESSAGE, "left_anti").select(*MESSAGE, F.lit(WITHDRAWN).alias("reason"))
-    refused = workers.map_frames(cells, judged, _LEFT_OUT).where("reason IS NOT NULL").unionByName(gone)
+    planned = ahead.select(*MESSAGE, "slot", "campaign_id")
+    cells = eligibility.cells(night, planned.join(offered, MESSAGE), night.now)
+    withdrawn = planned.join(offered, MESSAGE, "left_anti").select(*MESSAGE, F.lit(WITHDRAWN).alias("reason"))
+    refused = workers.map_frames(cells, judged, _LEFT_OUT).where("reason IS NOT NULL").unionByName(withdrawn)
     return sorted((str(r[0]), str(r[1]), str(r[2])) for r in refused.collect())
 
 
 def _over_limits(
     night: Night, ahead: DataFrame, left_out: set[tuple[str, str]], frozen: DataFrame
 ) -> list[tuple[str, str, str]]:
-    """Sends of `ahead`, less those left out, that caps, gap or fatigue refuse beside what was sent since the
-    allocation; of one person in order of time."""
+    """Return (user, message, reason) of the sends of `ahead` that break a cap, the gap or the fatigue limit.
+
+    Sends in `left_out` are not considered. Each user's sends are checked in order of time, together with the user's
+    past sends as they are now, `frozen` included.
+    """
     rows = ahead.select(*MESSAGE, "slot", "channel", "category", "campaign_id", "timezone").toPandas()
     rows = rows[[pair not in left_out for pair in zip(rows["user_id"], rows["notification_id"], strict=True)]]
     rows = rows.sort_values(["user_id", "slot", "notification_id"], ignore_index=True)
@@ -148,23 +154,24 @@ def _over_limits(
     rows["planned"] = True
     planned = ["minute", "channel", "category", "campaign_id", "local_day", "planned"]
     for user, message, *send in zip(*(rows[name].tolist() for name in (*MESSAGE, *planned)), strict=True):
-        new, others = Send(*send), sends.setdefault(user, [])
-        reason = first_broken(limits, others, new)
+        new, accepted = Send(*send), sends.setdefault(user, [])
+        reason = first_broken(limits, accepted, new)
         if reason is None:
-            others.append(new)
+            accepted.append(new)
         else:
             refused.append((user, message, reason))
     return refused
 
 
 def _suppressed(decided: _Decided, left_out: DataFrame) -> DataFrame:
-    about = decided.candidates.select("plan_date", *MESSAGE, "campaign_id", "arm").distinct()
-    rows = left_out.join(about, MESSAGE).withColumn("detail", F.lit(None).cast("string"))
+    """Return the rows of `suppressed` for the sends that are left out."""
+    messages = decided.candidates.select("plan_date", *MESSAGE, "campaign_id", "arm").distinct()
+    rows = left_out.join(messages, MESSAGE).withColumn("detail", F.lit(None).cast("string"))
     return rows.select(*decided.held.columns)
 
 
 def _require_one_version(night: Night, plan_version: str) -> None:
-    """All tables of the plan must be made from one state of inputs, settings and model, and the plan be audited."""
+    """Raise InputNotReady unless the plan is audited and all its tables are of `plan_version`."""
     if night.lake.read("certificate", night.plan_date).isEmpty():
         raise InputNotReady(
             f"no audited allocation of {night.plan_date} for plan version {plan_version}: "
@@ -176,12 +183,16 @@ def _require_one_version(night: Night, plan_version: str) -> None:
 
 
 def _require_replaceable(night: Night, plan_version: str) -> None:
-    """What is published already may be replaced: by a publishing of the same time or later, so that a false clock
-    undoes nothing; and where it has begun, by the same plan only."""
+    """Raise ConfigError if the published plan of the date may not be replaced.
+
+    It may be replaced only at the time it was published or later, so that a wrong clock undoes nothing. Once a send of
+    it has begun, only the same plan version may replace it.
+    """
     begun = F.col("send_at_utc") < F.lit(night.now)
-    other = F.count_if(begun & (F.col("plan_version") != F.lit(plan_version)))
-    counted = night.lake.read("send_plan", night.plan_date).agg(F.count("*"), other).collect()[0]
-    if not counted[0]:
+    begun_of_other_plan = F.count_if(begun & (F.col("plan_version") != F.lit(plan_version)))
+    sends = night.lake.read("send_plan", night.plan_date)
+    n_sends, n_begun_of_other_plan = sends.agg(F.count("*"), begun_of_other_plan).collect()[0]
+    if not n_sends:
         return
     before = lineage.facts_of(night, "publish_schedule").get("clock")
     published = parse_time(before["now"]) if isinstance(before, dict) else None
@@ -191,10 +202,10 @@ def _require_replaceable(night: Night, plan_version: str) -> None:
             f"{night.stated_clock}, which is before: nothing was published. Give a later --now, or none",
             plan_date=str(night.plan_date),
         )
-    if counted[1]:
+    if n_begun_of_other_plan:
         raise ConfigError(
-            f"{counted[1]} sends of another plan of {night.plan_date} have begun by {night.stated_clock}: a plan that "
-            "is under way is not replaced by another, and nothing was published. Plan the next date",
+            f"{n_begun_of_other_plan} sends of another plan of {night.plan_date} have begun by {night.stated_clock}: "
+            "a plan that is under way is not replaced by another, and nothing was published. Plan the next date",
             plan_date=str(night.plan_date),
         )
 
@@ -204,17 +215,17 @@ def _seconds(at: datetime) -> int:
 
 
 def _require_complete(night: Night, decided: _Decided, plan: DataFrame, held: DataFrame) -> tuple[int, int]:
-    """(messages offered, sends planned): each is in exactly one of send_plan and suppressed; every cell was eligible.
+    """Return (messages offered, sends planned).
 
-    Raise AuditError otherwise.
+    Raise AuditError unless each message of the candidates is in exactly one of send_plan and suppressed.
     """
     sides = [
         decided.candidates.select(*MESSAGE).distinct().withColumn("side", F.lit(0)),
         plan.select(*MESSAGE).withColumn("side", F.lit(1)),
         held.select(*MESSAGE).withColumn("side", F.lit(2)),
     ]
-    of_message = [F.count_if(F.col("side") == n).alias(name) for n, name in enumerate(("offered", "planned", "held"))]
-    messages = reduce(DataFrame.unionByName, sides).groupBy(*MESSAGE).agg(*of_message)
+    counts = [F.count_if(F.col("side") == n).alias(name) for n, name in enumerate(("offered", "planned", "held"))]
+    messages = reduce(DataFrame.unionByName, sides).groupBy(*MESSAGE).agg(*counts)
     wrong = (F.col("offered") != 1) | (F.col("planned") + F.col("held") != 1)
     sums = [F.coalesce(F.sum(name), F.lit(0)) for name in ("offered", "planned", "held")]
     offered, planned, suppressed, broken = messages.agg(*sums, F.count_if(wrong)).collect()[0]

@@ -1,4 +1,4 @@
-"""Failures of the engine as sendopt's own errors: what a worker raised, a write that lost a race, a full disk."""
+"""Translation of Spark's and Delta's errors into sendopt's: a worker's error, a lost commit, a full disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 from sendopt.errors import LakeBusy, SendoptError, no_space, text_of
 from sendopt.spark.engine.workers import decoded
 
-# Delta's exceptions of a lost commit, in Java and in Python, and the conditions that it names them by.
+# Delta's exceptions for a lost commit, in Java and in Python, and the names of its error conditions.
 _LOST_RACE = re.compile(
     r"\b(?:Concurrent(?:Append|DeleteRead|DeleteDelete|Transaction|Write)|MetadataChanged|ProtocolChanged"
     r"|DeltaConcurrentModification)Exception\b"
@@ -24,9 +24,10 @@ _LOST_RACE = re.compile(
 
 @contextmanager
 def as_ours(doing: str = "") -> Iterator[None]:
-    """A block whose engine errors are raised as sendopt's own; `doing` names what was lost where a race was.
+    """Raise the engine's errors within the block as sendopt's; `doing` names the table for a lost commit.
 
-    A worker's built-in error is raised as it was, from the engine's. What is not understood passes unchanged.
+    A built-in error of a worker is raised with its kind and message, from the engine's error. Any other error passes
+    unchanged.
     """
     try:
         with warnings.catch_warnings():
@@ -36,14 +37,14 @@ def as_ours(doing: str = "") -> Iterator[None]:
     except SendoptError:
         raise
     except Exception as error:
-        ours = translated(error, doing)
-        if ours is None:
+        translation = translated(error, doing)
+        if translation is None:
             raise
-        raise ours from error
+        raise translation from error
 
 
 def translated(error: BaseException, doing: str = "") -> Exception | None:
-    """The error as sendopt's own, or as the built-in error that a worker raised; None where it is neither."""
+    """Return the error as a SendoptError, or as the built-in error that a worker raised; None if it is neither."""
     if not isinstance(error, PySparkException | Py4JJavaError):
         return no_space(error)
     text = _text(error)
@@ -51,7 +52,7 @@ def translated(error: BaseException, doing: str = "") -> Exception | None:
 
 
 def lost_race(doing: str) -> LakeBusy:
-    """The error of a write to `doing` whose table another process changed meanwhile."""
+    """Return the error of a write to `doing` that failed because another process changed the table first."""
     return LakeBusy(
         f"another process committed first{f' to {doing}' if doing else ''}, so this write was given up and changed "
         "nothing; run it again when the other one has ended"
@@ -59,5 +60,5 @@ def lost_race(doing: str) -> LakeBusy:
 
 
 def _text(error: BaseException) -> str:
-    """The error's kind, what it says of itself and of its causes, with Java's own stack."""
+    """Return the error's kind, its message, the messages of its causes and Java's stack trace."""
     return f"{type(error).__name__}\n{text_of(error)}\n{getattr(error, '_stackTrace', '')}"

@@ -1,7 +1,7 @@
-"""Delta's jars: resolved once by Spark's own resolution, checked at every start by the checksums below.
+"""Delta's jars: resolved once by Spark, and checked at every start against the checksums below.
 
-They are part of the installation, so they live below `sys.prefix`, beside the Python packages. `install` also writes
-Spark's defaults there, so that a plain `spark-submit jobs/NAME.py` finds Delta and the local tuning.
+The jars are part of the installation, so they are stored below `sys.prefix`, beside the Python packages. `install` also
+writes Spark's defaults, so that a plain `spark-submit jobs/NAME.py` finds Delta and the local tuning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sendopt.process import jvm_log
 from sendopt.process.private import UMASK
 
 JAVA_VERSIONS = (17, 21)
-JAVA_SECONDS = 20.0  # that `java -version` may take
+JAVA_SECONDS = 20.0  # time limit of `java -version`
 HOME = Path(sys.prefix) / "share" / "sendopt" / "jars"
 CHECKED_LIST = HOME / "jars.json"
 DELTA = "4.4.0"
@@ -45,10 +45,12 @@ class Jar:
 
     @property
     def coordinate(self) -> str:
+        """The Maven coordinate, `group:artifact:version`."""
         return f"{self.group}:{self.artifact}:{self.version}"
 
     @property
     def name(self) -> str:
+        """The file name that Spark gives the resolved jar."""
         return f"{self.group}_{self.artifact}-{self.version}.jar"
 
 
@@ -76,22 +78,22 @@ JARS = (
         "c47b63c961c87102b9e1d63809a0915ba4c86b7652f57c8d39ca3a05b441a150",
     ),
 )
-# What those jars depend on is on Spark's class path already: nothing of it is resolved or downloaded.
+# Spark's class path already holds the dependencies of those jars: none of them is resolved or downloaded.
 ON_SPARKS_PATH = "org.*:*,com.*:*,net.*:*,jakarta*:*,javax*:*,commons-*:*,software.*:*"
 
-# What every session needs (spark-submit reads them from the file, an embedded session sets them itself).
+# Settings of every session (spark-submit reads them from the file, an embedded session sets them itself).
 DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
-# Hadoop gives every file its mode itself, whatever the umask of the process is.
+# Hadoop sets the mode of every file itself and ignores the umask of the process.
 PRIVATE_CONF = {"spark.hadoop.fs.permissions.umask-mode": f"{UMASK:03o}"}
-# Without the larger code cache the sweeper throws compiled code out and compiles it again, for ever.
+# With a smaller code cache the JVM discards compiled code and compiles it again and again.
 JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -Duser.timezone=UTC"
 
 
 def require_java() -> None:
-    """Raise ConfigError unless the `java` that Spark will start is of a version that this Spark runs on."""
+    """Raise ConfigError unless the `java` that Spark will start has a version that this Spark supports."""
     need = f"sendopt needs Java {' or '.join(map(str, JAVA_VERSIONS))}"
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else "java"
@@ -119,7 +121,10 @@ def require_java() -> None:
 
 
 def checked_jars() -> list[str]:
-    """Paths of Delta's jars, each with its publisher's bytes; raises ConfigError naming what is missing or other."""
+    """Return the paths of Delta's jars, each with the publisher's checksum.
+
+    Raise ConfigError naming the jars that are missing or differ.
+    """
     if version("delta-spark") != DELTA:
         raise ConfigError(f"delta-spark {version('delta-spark')} is installed, expected {DELTA}: {INSTALL}")
     _require_list()
@@ -133,7 +138,7 @@ def checked_jars() -> list[str]:
 
 
 def _require_list() -> None:
-    """The list is written last, so it says that an installation came to its end."""
+    """Raise ConfigError unless the checked list names `JARS`; it is written last, when an installation is complete."""
     try:
         listed = json.loads(CHECKED_LIST.read_bytes())
         coordinate, sums = listed["coordinate"], {jar["name"]: jar["sha256"] for jar in listed["jars"]}
@@ -158,7 +163,7 @@ def _is_intact(path: Path, sha256: str) -> bool:
 
 
 def install() -> list[str]:
-    """Resolve the jars (once), write the checked list and Spark's defaults; returns the jars' paths."""
+    """Resolve the jars (once), write the checked list and Spark's defaults; return the jars' paths."""
     require_java()
     try:
         jars = checked_jars()
@@ -173,7 +178,7 @@ def _resolve() -> list[str]:
 
     ivy = HOME.parent / "ivy"
     conf = {
-        "spark.jars": "",  # of Spark's defaults that an earlier installation wrote
+        "spark.jars": "",  # instead of the jars in Spark's defaults that an earlier installation wrote
         "spark.jars.packages": ",".join(jar.coordinate for jar in JARS),
         "spark.jars.excludes": ON_SPARKS_PATH,
         "spark.jars.ivy": str(ivy),
@@ -208,7 +213,7 @@ def _write_spark_defaults(jars: list[str]) -> None:
 
 
 def main() -> None:
-    """Entry of `python -m sendopt.spark.engine.jars`."""
+    """Install the jars; entry point of `python -m sendopt.spark.engine.jars`."""
     try:
         count = len(install())
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""A Spark session with Delta: embedded by default, or the one that spark-submit prepared."""
+"""A Spark session with Delta: embedded by default, or the session that spark-submit prepared."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sendopt.spark.engine.jars import DELTA_CONF, JVM_OPTIONS, PRIVATE_CONF, che
 
 
 def open_session(settings: SparkSettings, jvm_output: int | None = None) -> SparkSession:
-    """The session of this process, in UTC, with Delta.
+    """Return this process's session, in UTC, with Delta.
 
-    A JVM that is started for it writes what it has to say to the file descriptor `jvm_output`, by default to standard
-    error. Raises ConfigError before the JVM starts where Java or a jar is missing or wrong.
+    A JVM that is started for it writes its output to the file descriptor `jvm_output`, by default to standard error.
+    Raise ConfigError, before the JVM starts, if Java or a jar is missing or wrong.
     """
     require_java()
     jars = checked_jars()
@@ -38,11 +38,11 @@ def open_session(settings: SparkSettings, jvm_output: int | None = None) -> Spar
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.databricks.delta.merge.repartitionBeforeWrite.enabled": "true",
-        "spark.databricks.delta.stats.skipping": "false",  # plan dates prune by partition; the rest is read whole
+        "spark.databricks.delta.stats.skipping": "false",  # partitions prune plan dates; other tables are read whole
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.adaptive.coalescePartitions.initialPartitionNum": str(settings.shuffle_partitions),
-        "spark.sql.codegen.cache.maxEntries": "1000",  # a night needs more than the usual 100, the next one the same
+        "spark.sql.codegen.cache.maxEntries": "1000",  # a night needs more than the default 100; the next reuses them
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         **DELTA_CONF,
@@ -52,9 +52,9 @@ def open_session(settings: SparkSettings, jvm_output: int | None = None) -> Spar
     builder = SparkSession.builder.appName("sendopt").master(settings.master)
     for key, value in conf.items():
         builder = builder.config(key, value)
-    started = {"spark.app.name": "sendopt", "spark.master": settings.master, **conf}
-    start_jvm(started, jvm_output)
-    _start(started)
+    start_conf = {"spark.app.name": "sendopt", "spark.master": settings.master, **conf}
+    start_jvm(start_conf, jvm_output)
+    _start(start_conf)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _require_delta(spark)
@@ -62,7 +62,7 @@ def open_session(settings: SparkSettings, jvm_output: int | None = None) -> Spar
 
 
 def _start(conf: dict[str, str]) -> None:
-    """Start Spark and keep this process's own answer to Ctrl-C, if any: Spark's asks a JVM that may be gone."""
+    """Start Spark and keep this process's handler of Ctrl-C, if any: Spark's handler calls a JVM that may be gone."""
     handler = signal.getsignal(signal.SIGINT)
     SparkContext.getOrCreate(SparkConf().setAll(list(conf.items())))
     if callable(handler) and handler is not signal.default_int_handler:
@@ -70,9 +70,9 @@ def _start(conf: dict[str, str]) -> None:
 
 
 def start_jvm(conf: dict[str, str], output: int | None) -> None:
-    """Start this process's JVM with what it has to say going to the file descriptor `output`, if it has none yet.
+    """Start this process's JVM, if it has none yet, with its output going to the file descriptor `output`.
 
-    Raise ConfigError where it does not start.
+    Raise ConfigError if it does not start.
     """
     if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
         return
@@ -84,9 +84,9 @@ def start_jvm(conf: dict[str, str], output: int | None) -> None:
         gateway = launch_gateway(settings, streams)  # type: ignore[no-untyped-call]
         SparkContext._ensure_initialized(gateway=gateway, conf=settings)
     except (Py4JError, PySparkException, OSError) as error:
-        told = [line.strip() for line in jvm_log.lines(1)[1:]] or str(error).strip().splitlines()
+        reasons = [line.strip() for line in jvm_log.lines(1)[1:]] or str(error).strip().splitlines()
         raise ConfigError(
-            f"Spark's JVM did not start ({(told or [type(error).__name__])[0]:.200}): look at spark.conf and "
+            f"Spark's JVM did not start ({(reasons or [type(error).__name__])[0]:.200}): look at spark.conf and "
             "spark.driver_memory, and whether the temporary folder can be written"
         ) from None
 

@@ -1,7 +1,8 @@
-"""Functions that run in Spark's Python workers. Their errors reach the driver as what they were.
+"""Functions that run in Spark's Python workers; their errors reach the driver with kind, message and facts.
 
-Spark hands a worker's exception on as text. So a worker writes kind, sentence and facts into that text, and `decoded`
-reads them on the driver (`failures.translated` calls it). Every function that a worker runs goes through this module.
+Spark passes a worker's exception to the driver as text. A worker therefore encodes the error's kind, message and facts
+into that text, and `decoded` reads them on the driver (`failures.translated` calls it). Every function that a worker
+runs goes through this module.
 """
 
 from __future__ import annotations
@@ -29,35 +30,36 @@ _MARKED = re.compile(r"<sendopt-error ([A-Za-z0-9+/=]+)>")
 
 
 class WorkerError(Exception):
-    """An error on its way from a worker to the driver; its text holds the error's kind, sentence and facts."""
+    """An error passed from a worker to the driver; its text encodes the error's kind, message and facts."""
 
 
 def map_frames(rows: DataFrame, work: Frames, schema: StructType | str) -> DataFrame:
-    """`rows.mapInPandas(work, schema)`, with errors that cross."""
+    """Return `rows.mapInPandas(work, schema)`; errors of `work` are encoded for the driver."""
     return rows.mapInPandas(_stream(work), schema)
 
 
 def map_batches(rows: DataFrame, work: Batches, schema: StructType | str) -> DataFrame:
-    """`rows.mapInArrow(work, schema)`, with errors that cross."""
+    """Return `rows.mapInArrow(work, schema)`; errors of `work` are encoded for the driver."""
     return rows.mapInArrow(_stream(work), schema)
 
 
 def map_groups(groups: GroupedData, work: Callable[[pa.Table], pa.Table], schema: StructType | str) -> DataFrame:
-    """`groups.applyInArrow(work, schema)`, with errors that cross."""
-    one = crossing(work)
-    return groups.applyInArrow(lambda rows: one(rows), schema)  # Spark counts the arguments of a plain function
+    """Return `groups.applyInArrow(work, schema)`; errors of `work` are encoded for the driver."""
+    encoding = crossing(work)
+    # Spark counts the arguments of the function and can do so for a plain function only
+    return groups.applyInArrow(lambda rows: encoding(rows), schema)
 
 
 def map_pairs(
     groups: GroupedData, others: GroupedData, work: Callable[[pa.Table, pa.Table], pa.Table], schema: StructType | str
 ) -> DataFrame:
-    """`groups.cogroup(others).applyInArrow(work, schema)`, with errors that cross."""
-    one = crossing(work)
-    return groups.cogroup(others).applyInArrow(lambda rows, more: one(rows, more), schema)
+    """Return `groups.cogroup(others).applyInArrow(work, schema)`; errors of `work` are encoded for the driver."""
+    encoding = crossing(work)
+    return groups.cogroup(others).applyInArrow(lambda left, right: encoding(left, right), schema)
 
 
 def crossing(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The function `work`, whose errors cross from a worker to the driver; for UDFs and maps over an RDD."""
+    """Return `work` as a function whose errors are encoded for the driver; for UDFs and maps over an RDD."""
     return partial(_call, work)
 
 
@@ -67,7 +69,7 @@ def _call(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _stream(work: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
-    """As `crossing`, for a function that yields."""
+    """Return `work`, a generator function, as one whose errors are encoded for the driver."""
     return partial(_yield, work)
 
 
@@ -80,36 +82,38 @@ def _yield(work: Callable[[Any], Iterator[Any]], batches: Iterator[Any]) -> Iter
 def _encoded() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # noqa: BLE001  every kind crosses
-        ours = error if isinstance(error, SendoptError) else errors.no_space(error)
-        raise WorkerError(_text_of(error if ours is None else ours)) from (error if ours is None else None)
+    except Exception as error:  # noqa: BLE001  errors of every kind are encoded
+        known = error if isinstance(error, SendoptError) else errors.no_space(error)
+        raise WorkerError(_text_of(error if known is None else known)) from (error if known is None else None)
 
 
 def _text_of(error: Exception) -> str:
-    told: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
+    """Return the text that `decoded` reads."""
+    content: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
     if isinstance(error, SendoptError):
-        told |= {"message": error.message, "facts": error.facts}
+        content |= {"message": error.message, "facts": error.facts}
     if isinstance(error, ConfigError):
-        told |= {"message": error.args[0].partition("\n")[0], "problems": list(error.problems)}
-    coded = base64.b64encode(json.dumps(told, default=str).encode()).decode()
-    return f"{told['kind']} <sendopt-error {coded}>"
+        content |= {"message": error.args[0].partition("\n")[0], "problems": list(error.problems)}
+    encoded = base64.b64encode(json.dumps(content, default=str).encode()).decode()
+    return f"{content['kind']} <sendopt-error {encoded}>"
 
 
 def decoded(text: str) -> Exception | None:
-    """The worker's error that `text` holds: a SendoptError with message and facts, or a built-in error; None if none.
+    """Return the worker's error that `text` encodes, or None if it encodes none.
 
-    Of a text that holds several the first counts.
+    A SendoptError keeps its message and facts, a built-in error its message; any other kind becomes a RuntimeError. If
+    the text encodes several errors, the first is returned.
     """
     mark = _MARKED.search(text)
     if mark is None:
         return None
-    told = json.loads(base64.b64decode(mark.group(1)))
-    kind = getattr(errors, told["kind"], None)
+    content = json.loads(base64.b64decode(mark.group(1)))
+    kind = getattr(errors, content["kind"], None)
     if isinstance(kind, type) and issubclass(kind, ConfigError):
-        return kind(told["message"], tuple(told.get("problems", ())), **told.get("facts", {}))
+        return kind(content["message"], tuple(content.get("problems", ())), **content.get("facts", {}))
     if isinstance(kind, type) and issubclass(kind, SendoptError):
-        return kind(told["message"], **told.get("facts", {}))
-    plain = getattr(builtins, told["kind"], None)
-    if isinstance(plain, type) and issubclass(plain, Exception) and not issubclass(plain, UnicodeError):
-        return plain(told["message"])
-    return RuntimeError(f"{told['kind']}: {told['message']}")
+        return kind(content["message"], **content.get("facts", {}))
+    built_in = getattr(builtins, content["kind"], None)
+    if isinstance(built_in, type) and issubclass(built_in, Exception) and not issubclass(built_in, UnicodeError):
+        return built_in(content["message"])
+    return RuntimeError(f"{content['kind']}: {content['message']}")

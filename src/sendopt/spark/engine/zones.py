@@ -1,6 +1,6 @@
-"""Local time of UTC columns, by a broadcast join with offset periods that Python's zoneinfo worked out.
+"""Local time of UTC columns, by a broadcast join with the offset periods of Python's zoneinfo.
 
-The JVM's zone rules differ from the pinned tzdata for some zones, so no zone function of Spark is ever used.
+The JVM's zone rules differ from the pinned tzdata for some zones, so no zone function of Spark is used.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from sendopt.domain.slots import offset_periods, readings, zone_or_none
 
 
 def with_local_time(rows: DataFrame, time_column: str, zone_column: str) -> DataFrame:
-    """The rows plus local_time (wall clock held in a timestamp), local_hour (0 to 23) and weekend.
+    """Return the rows plus local_time (wall clock stored in a timestamp), local_hour (0 to 23) and weekend.
 
-    The three are NULL where the zone is NULL or unknown or the time is NULL.
+    The three are NULL where the zone is NULL or unknown, or the time is NULL.
     """
     spark = rows.sparkSession
-    found = rows.agg(F.min(time_column), F.max(time_column), F.collect_set(zone_column)).head()
-    assert found is not None
+    extent = rows.agg(F.min(time_column), F.max(time_column), F.collect_set(zone_column)).head()
+    assert extent is not None
+    first, last, zones = extent
     periods: list[tuple[str, datetime, datetime, int]] = []
-    if found[0] is not None:
-        start = _utc(found[0]) - timedelta(days=1)
-        end = _utc(found[1]) + timedelta(days=1)
-        for zone in sorted(found[2]):
+    if first is not None:
+        start = _utc(first) - timedelta(days=1)
+        end = _utc(last) + timedelta(days=1)
+        for zone in sorted(zones):
             if zone_or_none(zone) is not None:
                 periods += [(zone, *period) for period in offset_periods(zone, start, end)]
     table = spark.createDataFrame(periods, "zone string, from_utc timestamp, to_utc timestamp, offset_minutes int")
@@ -40,10 +41,10 @@ def with_local_time(rows: DataFrame, time_column: str, zone_column: str) -> Data
 
 
 def slot_readings(users: DataFrame, start: datetime, slot_minutes: int, n_slots: int) -> DataFrame:
-    """Every slot from `start` as each known zone of `users.timezone` reads it: one row a zone and slot.
+    """Return the `n_slots` slots from `start` in local time: one row per known zone of `users.timezone` and slot.
 
     Columns: timezone, slot, start_utc, end_utc, start_local (wall clock with its offset, text), local_hour, weekend,
-    weekday (Monday 0), wall_minute and wall_length as `domain.slots.Reading` has them. Unknown zones have no row.
+    weekday (Monday 0), wall_minute and wall_length as in `domain.slots.Reading`. Unknown zones have no row.
     """
     names = [row[0] for row in users.select("timezone").distinct().collect() if row[0] and zone_or_none(row[0])]
     grid = [
@@ -62,13 +63,14 @@ def slot_readings(users: DataFrame, start: datetime, slot_minutes: int, n_slots:
 
 
 def slot_times(spark: SparkSession, start: datetime, slot_minutes: int, n_slots: int) -> DataFrame:
-    """slot, start_utc, end_utc: what needs no zone."""
+    """Return slot, start_utc and end_utc of the `n_slots` slots from `start`."""
     begin = [start + timedelta(minutes=slot * slot_minutes) for slot in range(n_slots)]
     rows = [(slot, at, at + timedelta(minutes=slot_minutes)) for slot, at in enumerate(begin)]
     return spark.createDataFrame(rows, "slot int, start_utc timestamp, end_utc timestamp")
 
 
 def is_weekend(local_time: str) -> Column:
+    """Return whether the column `local_time` is on a Saturday or Sunday."""
     return F.weekday(local_time) >= 5
 
 

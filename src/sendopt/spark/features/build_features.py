@@ -1,6 +1,6 @@
-"""Features as of a night, in Spark; `sendopt.features` says what each one means (model ¶16).
+"""Stage build_features: features as of a night, in Spark; `sendopt.features` defines each of them (model ¶16).
 
-One logic serves the night and the training log: they differ only in their requests, (user_id, day) and (user_id, day,
+The night and the training log share one logic and differ only in their requests: (user_id, day) and (user_id, day,
 local_hour, weekend), where `day` is the plan_date in days since 1970-01-01.
 """
 
@@ -40,9 +40,9 @@ from sendopt.spark.night import Night, StageResult
 
 
 def run(night: Night) -> StageResult:
-    """Rows written: user_features, slot_features and group_features of the plan_date.
+    """Write user_features, slot_features and group_features of the plan_date; return the counts of users.
 
-    Users created before as_of have a row, with or without a history; `dropped` counts the others.
+    Users created before as_of have a row, with or without a history; `dropped` counts all other users.
     """
     log = read_log(night, night.plan_date)
     known = log.users.where(F.col("created_at") < F.lit(night.as_of)).select("user_id")
@@ -52,8 +52,8 @@ def run(night: Night) -> StageResult:
     cells = _user_hour_rows(log, known.crossJoin(every_cell(log)), users, hours)
     zones = log.users.select("user_id", "timezone")
     users = users.join(_by_place(cells), ["user_id", "day"]).join(zones, "user_id")
-    rows = {"user_features": users, "slot_features": hours, "group_features": groups}
-    written = {name: night.lake.replace(name, _stored(found, night), night.plan_date) for name, found in rows.items()}
+    features = {"user_features": users, "slot_features": hours, "group_features": groups}
+    written = {name: night.lake.replace(name, _stored(rows, night), night.plan_date) for name, rows in features.items()}
     users_in = log.users.count()
     sends = log.exposures.agg(F.count("*"), F.count_if(F.col("local_hour").isNull())).head()
     assert sends is not None
@@ -67,12 +67,12 @@ def run(night: Night) -> StageResult:
 
 
 def training_rows(night: Night, days: int, decided: bool = False) -> DataFrame:
-    """One row a labelled send of the `days` plan dates before the night's, with the features of its own night.
+    """Return one row per labelled send of the `days` plan dates before the night's, with the features of that date.
 
-    Columns: TRAINING_KEYS then FEATURE_COLUMNS of `sendopt.features`; label is int 0 or 1. A send counts to the plan
+    Columns: TRAINING_KEYS, then FEATURE_COLUMNS of `sendopt.features`; label is int 0 or 1. A send belongs to the plan
     date of its UTC day and must be mature at the night's as_of. Sends without a known zone are left out;
-    `training_left_out` counts them. `decided`: one row an available decision point of kind `send` instead, sent or
-    not, with the column `sent`.
+    `training_left_out` counts them. With `decided`, return one row per available decision point of kind `send`
+    instead, sent or not, with the column `sent`.
     """
     first = night.plan_date - timedelta(days=days)
     log = read_log(night, first)
@@ -82,9 +82,9 @@ def training_rows(night: Night, days: int, decided: bool = False) -> DataFrame:
 
 
 def with_features(log: Log, rows: DataFrame) -> DataFrame:
-    """The rows plus plan_date and FEATURE_COLUMNS as of the night of their `day`.
+    """Return the rows plus plan_date and FEATURE_COLUMNS as of the night of their `day`.
 
-    `rows`: user_id, day, local_hour, weekend, channel, category and any others; days are among those of the log.
+    `rows` has at least user_id, day, local_hour, weekend, channel and category; its days are days of the log.
     """
     groups = _group_rates(log)
     hours = _hour_rates(log, groups)
@@ -97,7 +97,7 @@ def with_features(log: Log, rows: DataFrame) -> DataFrame:
 
 
 def training_left_out(night: Night, days: int) -> dict[str, int]:
-    """Number of mature sends by the reason why `training_rows` has no row for them."""
+    """Return the number of mature sends by the reason why `training_rows` leaves them out."""
     first = night.plan_date - timedelta(days=days)
     rules = rules_of_night(night)
     mature = mature_sends(exposures_of(night, first, rules), night, first, rules)
@@ -106,7 +106,7 @@ def training_left_out(night: Night, days: int) -> dict[str, int]:
 
 
 def decided_counts(night: Night) -> DataFrame:
-    """sent, n, successes of the mature available decision points of kind `send`."""
+    """Return sent, n and successes of the mature available decision points of kind `send`: one row per `sent`."""
     first = night.plan_date - timedelta(days=night.settings.training.days)
     rules = rules_of_night(night)
     points = mature_sends(exposures_of(night, first, rules, decided=True), night, first, rules)
@@ -114,16 +114,16 @@ def decided_counts(night: Night) -> DataFrame:
 
 
 def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
-    """The keys with the stored features of the plan_date, by the names of `training_rows` (no label).
+    """Return the keys with the stored features of the plan_date, named as in `training_rows` (no label).
 
-    `keys`: user_id, slot, local_hour, weekend, weekday, channel, category, one row a score. A channel or category
-    without a history has the global rate. Raises InputNotReady where the plan_date has no features yet.
+    `keys` has user_id, slot, local_hour, weekend, weekday, channel and category, one row per score. A channel or
+    category without a history has the global rate. Raise InputNotReady if the plan_date has no features yet.
     """
     stored = stored_features(night)
-    mine = {c.name: F.get(c.name, place()) for c in USER_SLOT_FEATURES}
+    slot_features = {c.name: F.get(c.name, place()) for c in USER_SLOT_FEATURES}
     joined = (
         keys.join(stored["user_features"].drop("plan_date", "as_of", "timezone"), ["user_id"], "left")
-        .withColumns(mine)
+        .withColumns(slot_features)
         .join(F.broadcast(stored["slot_features"].drop("plan_date")), list(CELL), "left")
         .withColumn("plan_date", F.lit(night.plan_date))
     )
@@ -131,7 +131,7 @@ def scoring_rows(night: Night, keys: DataFrame) -> DataFrame:
 
 
 def stored_features(night: Night) -> dict[str, DataFrame]:
-    """The feature tables of the plan_date by name; raises InputNotReady where it has none yet."""
+    """Return the feature tables of the plan_date by name. Raise InputNotReady if it has no features yet."""
     stored = {
         name: night.lake.read(name, night.plan_date) for name in ("user_features", "slot_features", "group_features")
     }
@@ -144,22 +144,22 @@ def stored_features(night: Night) -> dict[str, DataFrame]:
 
 
 def place() -> Column:
-    """Where a row's local_hour and weekend stand in a user's arrays, 0 to 47."""
+    """Return the index of a row's local_hour and weekend in the arrays of user_features, 0 to 47."""
     return F.col("local_hour") + 24 * F.col("weekend").cast("int")
 
 
 def mature_sends(exposures: DataFrame, night: Night, first: date, rules: Rules) -> DataFrame:
-    """Exposures of the plan dates from `first` to the night's own, whose window is over at its as_of.
+    """Return the exposures of the plan dates from `first` to before the night's, whose window ends before its as_of.
 
-    Without those whose outcome stands in the log and could not be read: it is no failure.
+    Exposures with an unreadable outcome in the log are left out: an unreadable outcome is no failure.
     """
     as_of = as_of_microseconds(F.lit(day_number(night.plan_date)), rules)
-    asked = (F.col("day") >= day_number(first)) & (F.col("day") < day_number(night.plan_date))
-    return exposures.where(asked & (F.col("mature_at") < as_of) & F.col("outcome_known"))
+    in_range = (F.col("day") >= day_number(first)) & (F.col("day") < day_number(night.plan_date))
+    return exposures.where(in_range & (F.col("mature_at") < as_of) & F.col("outcome_known"))
 
 
 def _user_rows(log: Log, requests: DataFrame, groups: DataFrame) -> DataFrame:
-    """A user's own features of each request (user_id, day), plus the sessions of known zone by part of the week."""
+    """Return the user features of each request (user_id, day), plus the sessions of known zone by part of the week."""
     counted = user_counts(log, requests)
     common = groups.where("kind = 'all'").select("day", F.col("group_rate").alias("global_rate"))
     rows = (
@@ -186,12 +186,12 @@ def _user_rows(log: Log, requests: DataFrame, groups: DataFrame) -> DataFrame:
 
 
 def _hour_rates(log: Log, groups: DataFrame) -> DataFrame:
-    """slot_features of every day asked for, plus the daypart's rate and the shares of everyone's sessions."""
+    """Return slot_features of every day of the log, plus the daypart's rate and the shares of all users' sessions."""
     counted = hour_counts(log)
     common = groups.where("kind = 'all'").select("day", F.col("group_rate").alias("global_rate"))
     base = F.col("global_rate")
-    everyone = F.sum("sessions").over(Window.partitionBy("day"))
-    part = F.sum("sessions").over(Window.partitionBy("day", "weekend"))
+    all_sessions = F.sum("sessions").over(Window.partitionBy("day"))
+    part_sessions = F.sum("sessions").over(Window.partitionBy("day", "weekend"))
     return (
         counted.join(F.broadcast(common), "day")
         .select(
@@ -202,17 +202,17 @@ def _hour_rates(log: Log, groups: DataFrame) -> DataFrame:
             F.col("successes").alias("hour_successes"),
             _shrink("successes", "mature", base, log.rules).alias("hour_rate"),
             _shrink("near_successes", "near_mature", base, log.rules).alias("daypart_rate"),
-            ((F.col("session_ninths") / 9 + 1) / (everyone + 24)).alias("hour_share"),
-            ((F.col("part_session_ninths") / 9 + 1) / (part + 24)).alias("part_share"),
+            ((F.col("session_ninths") / 9 + 1) / (all_sessions + 24)).alias("hour_share"),
+            ((F.col("part_session_ninths") / 9 + 1) / (part_sessions + 24)).alias("part_share"),
         )
         .localCheckpoint()
     )
 
 
 def _user_hour_rows(log: Log, requests: DataFrame, users: DataFrame, hours: DataFrame) -> DataFrame:
-    """All user and user_slot features of each request (user_id, day, local_hour, weekend)."""
+    """Return all user and user_slot features of each request (user_id, day, local_hour, weekend)."""
     counted = user_hour_counts(log, requests)
-    rules, c = log.rules, F.lit(log.rules.prior_sessions)
+    rules, prior_sessions = log.rules, F.lit(log.rules.prior_sessions)
     lean = F.col("rate_90d") / F.col("global_rate")
     hour_prior = F.least(F.lit(1.0), lean * F.col("hour_rate"))
     daypart_prior = F.least(F.lit(1.0), lean * F.col("daypart_rate"))
@@ -229,27 +229,25 @@ def _user_hour_rows(log: Log, requests: DataFrame, users: DataFrame, hours: Data
             F.col("successes").alias("user_hour_successes"),
             _shrink("successes", "mature", hour_prior, rules).alias("user_hour_rate"),
             _shrink("near_successes", "near_mature", daypart_prior, rules).alias("user_daypart_rate"),
-            ((F.col("session_ninths") / 9 + c * F.col("hour_share")) / (in_all + c)).alias("user_hour_activity"),
-            ((F.col("part_session_ninths") / 9 + c * F.col("part_share")) / (in_part + c)).alias(
-                "user_weekpart_activity"
-            ),
+            _activity("session_ninths", "hour_share", in_all, prior_sessions).alias("user_hour_activity"),
+            _activity("part_session_ninths", "part_share", in_part, prior_sessions).alias("user_weekpart_activity"),
         )
     )
 
 
 def _by_place(cells: DataFrame) -> DataFrame:
-    """user_id, day and the features of the user's 48 hours as arrays by place."""
+    """Return user_id, day and the features of the user's 48 hours as arrays indexed by `place`."""
     names = [c.name for c in USER_SLOT_FEATURES]
-    found = F.sort_array(F.collect_list(F.struct(place().alias("place"), *names)))
+    by_place = F.sort_array(F.collect_list(F.struct(place().alias("place"), *names)))
     return (
         cells.groupBy("user_id", "day")
-        .agg(found.alias("_cells"))
+        .agg(by_place.alias("_cells"))
         .select("user_id", "day", *(F.col("_cells")[name].alias(name) for name in names))
     )
 
 
 def _group_rates(log: Log) -> DataFrame:
-    """group_features of every day asked for: `all` always, the others where they have mature sends."""
+    """Return group_features of every day of the log: the group `all` always, other groups if they have mature sends."""
     kinds = {
         "all": F.lit("all"),
         "channel": F.col("channel"),
@@ -276,19 +274,19 @@ def _group_rates(log: Log) -> DataFrame:
     )
     smoothed = (F.col("group_successes") + 1) / (F.col("group_mature") + 2)
     base = F.max(F.when(F.col("kind") == "all", smoothed)).over(Window.partitionBy("day"))
-    own = _shrink("group_successes", "group_mature", base, log.rules)
-    return counted.withColumn("group_rate", F.when(F.col("kind") == "all", base).otherwise(own)).localCheckpoint()
+    shrunk = _shrink("group_successes", "group_mature", base, log.rules)
+    return counted.withColumn("group_rate", F.when(F.col("kind") == "all", base).otherwise(shrunk)).localCheckpoint()
 
 
 def _with_group_rates(rows: DataFrame, groups: DataFrame, date_column: str) -> DataFrame:
-    """The rows plus category_rate and channel_rate of their date; the global rate where a name has no row."""
+    """Return the rows plus category_rate and channel_rate of their date; a name without a row has the global rate."""
     base = groups.where("kind = 'all'").select(date_column, F.col("group_rate").alias("_global"))
     rows = rows.join(F.broadcast(base), date_column)
     for kind in ("category", "channel"):
-        own = groups.where(F.col("kind") == kind)
-        own = own.select(date_column, F.col("name").alias(kind), F.col("group_rate").alias("_own"))
-        rate = F.coalesce(F.col("_own"), F.col("_global"))
-        rows = rows.join(F.broadcast(own), [date_column, kind], "left").withColumn(f"{kind}_rate", rate).drop("_own")
+        rates = groups.where(F.col("kind") == kind)
+        rates = rates.select(date_column, F.col("name").alias(kind), F.col("group_rate").alias("_rate"))
+        rate = F.coalesce(F.col("_rate"), F.col("_global"))
+        rows = rows.join(F.broadcast(rates), [date_column, kind], "left").withColumn(f"{kind}_rate", rate).drop("_rate")
     return rows
 
 
@@ -297,8 +295,14 @@ def _stored(rows: DataFrame, night: Night) -> DataFrame:
 
 
 def _shrink(successes: str, mature: str, prior: Column, rules: Rules) -> Column:
-    k = F.lit(rules.prior_sends)
-    return (F.col(successes) + k * prior) / (F.col(mature) + k)
+    """Return the success rate, shrunk towards `prior` with the weight of `rules.prior_sends` sends."""
+    weight = F.lit(rules.prior_sends)
+    return (F.col(successes) + weight * prior) / (F.col(mature) + weight)
+
+
+def _activity(ninths: str, share: str, sessions: Column, weight: Column) -> Column:
+    """Return the share of a user's sessions near the hour, shrunk towards `share` with a weight in sessions."""
+    return (F.col(ninths) / 9 + weight * F.col(share)) / (sessions + weight)
 
 
 def _days_between(at: Column, as_of: Column) -> Column:

@@ -7,22 +7,23 @@ from pyspark.sql import functions as F
 
 from sendopt.features import Rules
 
-HALF_LIVES = 40  # the look-back: older sends weigh less than 1e-12 of a point
+HALF_LIVES = 40  # the look-back in half-lives: an older send counts less than 1e-12 of its points
 
 
 def with_fatigue(asked: DataFrame, sends: DataFrame, rules: Rules, middle: Column) -> DataFrame:
-    """`asked` (user_id, at, any others) plus fatigue_points, from `sends` (user_id, at, channel) strictly before `at`.
+    """Return `asked` (user_id, at and any further columns) plus fatigue_points.
 
-    Times are microseconds. Weights 2^((t - middle) / half_life) make it one running sum for all; with `middle` amid
-    the times they stay far from a double's limits: 200 days of 6-hour half-lives on either side are 800 doublings,
-    and only what no longer counts gets lost below.
+    The points come from `sends` (user_id, at, channel) strictly before `at`. Times are in microseconds. The weights
+    2^((t - middle) / half_life) reduce the decay to one running sum per user. With `middle` in the middle of the times
+    they stay within a double's range: 200 days of 6-hour half-lives on either side are 800 doublings, and only weights
+    that no longer count underflow.
     """
     points = F.lit(1.0)
     if rules.points is not None:
         points = F.lit(0.0)
         for channel, cost in sorted(rules.points.items()):
             points = F.when(F.col("channel") == channel, F.lit(float(cost))).otherwise(points)
-    # sends of one moment are added up as decimals, so that their order, which nobody knows, does not matter
+    # decimals add up exactly, so that the undefined order of simultaneous sends does not matter
     moments = sends.groupBy("user_id", "at").agg(F.sum(points.cast("decimal(38,18)")).cast("double").alias("_points"))
     marked = moments.unionByName(asked.withColumn("_asked", F.lit(True)), allowMissingColumns=True)
     half_lives = (F.col("at") - middle) / F.lit(rules.half_life_hours * 3_600_000_000)

@@ -121,13 +121,13 @@ def _recent_sends(night: Night, first: date, rules: Rules, decided: bool) -> Dat
 
 def user_counts(log: Log, requests: DataFrame) -> DataFrame:
     """Return counts in the windows before each request, and the last send, open and session in its history."""
-    sent, one = log.exposures, F.lit(1)
+    sent, unit = log.exposures, F.lit(1)
     part = {"weekday_sessions": F.when(~F.col("weekend"), 1), "weekend_sessions": F.when(F.col("weekend"), 1)}
     daily = (
-        _facts(sent, "sent_day", _DAILY, sends=one, last_send=F.col("sent_at"))
-        .unionByName(_facts(sent, "mature_day", _DAILY, mature=one, successes=F.col("label")))
+        _facts(sent, "sent_day", _DAILY, sends=unit, last_send=F.col("sent_at"))
+        .unionByName(_facts(sent, "mature_day", _DAILY, mature=unit, successes=F.col("label")))
         .unionByName(_facts(sent, "open_day", _DAILY, last_open=F.col("open_at")))
-        .unionByName(_facts(log.sessions, "day", _DAILY, sessions=one, last_session=F.col("at"), **part))
+        .unionByName(_facts(log.sessions, "day", _DAILY, sessions=unit, last_session=F.col("at"), **part))
         .groupBy("user_id", "day")
         .agg(*((F.max if c.startswith("last") else F.sum)(c).alias(c) for c in _DAILY))
     )

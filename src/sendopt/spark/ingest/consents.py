@@ -1,7 +1,7 @@
-"""Statements of consent that a log holds: opt-outs and opt-ins, and what people's rows say; fails closed.
+"""Statements of consent in a log: opt-outs and opt-ins of interactions, and the consents in people's rows.
 
-An opt-out is applied whenever its person is known: without a send, before its send, or without a time (then as of its
-ingestion). An opt-in counts only where its row is sound.
+In doubt a statement withdraws consent. An opt-out is applied whenever its person is known: without a send, before its
+send, or without a time (then as of its ingestion). An opt-in counts only if its row is sound.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ def _user() -> Column:
 
 
 def applied(rows: DataFrame) -> DataFrame:
-    """Interactions with their send: `_consent_only` marks statements that are no interaction of a send, now accepted.
+    """Return the interactions (with their send) plus `_allowed` and `_consent_only`, and `reason` updated.
 
-    `_allowed` is what a row states, NULL where it states nothing that can be applied.
+    `_allowed` is the consent that a row states, NULL if it states none that can be applied. `_consent_only` marks
+    statements that are no interaction of a send; they are accepted, so their reason is cleared.
     """
     out = (F.col("kind") == "opt_out") & _user().isNotNull()
     back = (F.col("kind") == "opt_in") & _user().isNotNull() & F.col("at_utc").isNotNull()
@@ -46,9 +47,9 @@ def applied(rows: DataFrame) -> DataFrame:
 
 
 def of_interactions(rows: DataFrame, source: str, received_utc: datetime, known: Known) -> DataFrame:
-    """Statements of the rows that `applied` marked, of the person and the channel or category that they name.
+    """Return the statements of the rows that `applied` marked, for the person and the channel or category they name.
 
-    An opt-out of a name that no setting knows is one of everything: an opt-in of such a name grants nothing.
+    If no setting knows the name, an opt-out applies to everything and an opt-in grants nothing.
     """
     at = F.col("at_utc")
     dated = F.coalesce((at >= F.lit(FIRST_TIME)) & (at <= F.lit(received_utc)), F.lit(False))
@@ -59,7 +60,7 @@ def of_interactions(rows: DataFrame, source: str, received_utc: datetime, known:
             _scope(CHANNEL, channel, known.channels, _struct(ALL, F.lit(""))),
             _scope(CATEGORY, category, known.categories, _struct(CATEGORY, F.lit(EVERY_CATEGORY))),
         ),
-        lambda s: s.isNotNull(),
+        lambda scope: scope.isNotNull(),
     )
     everything = F.array(_struct(ALL, F.lit("")))
     named = channel.isNotNull() | category.isNotNull()
@@ -81,11 +82,16 @@ def of_interactions(rows: DataFrame, source: str, received_utc: datetime, known:
 
 
 def _scope(scope: str, name: Column, known: tuple[str, ...], everything: Column) -> Column:
-    """What a name of a row is a statement of; NULL where it is of nothing."""
+    """Return the scope and name that a row's `name` makes a statement about; NULL if it makes none.
+
+    The case of letters does not matter. An opt-out of a name that is not in `known` has the scope `everything`.
+    """
     if not known:
         return F.when(name.isNotNull(), _struct(scope, name))
-    spelt = F.create_map(*(F.lit(text) for k in known for text in (k.lower(), k)))[F.lower(name)]
-    return F.when(spelt.isNotNull(), _struct(scope, spelt)).when(name.isNotNull() & ~F.col("_allowed"), everything)
+    known_name = F.create_map(*(F.lit(text) for k in known for text in (k.lower(), k)))[F.lower(name)]
+    return F.when(known_name.isNotNull(), _struct(scope, known_name)).when(
+        name.isNotNull() & ~F.col("_allowed"), everything
+    )
 
 
 def _struct(scope: str, name: Column) -> Column:
@@ -97,8 +103,8 @@ def of_users(
 ) -> Iterator[DataFrame]:
     """Yield the statements of people's rows that the table `users` does not hold.
 
-    A refused row still withdraws the configured channels that it does not list and the categories that it refuses. A
-    row without a time of its own states, as of this ingestion, what it grants or withdraws beyond the row before.
+    A refused row still withdraws the configured channels that it does not list and the categories that it opts out of.
+    A row without a time is dated by this ingestion; it states the differences from the person's previous row.
     """
     for part in (*_of_refused(mapping, rows, known), *_of_undated(lake, rows, received_utc)):
         yield part.rows.select(
@@ -124,7 +130,7 @@ class _Part(NamedTuple):
 
 
 def _of_refused(mapping: SourceMapping, rows: DataFrame, known: Known) -> list[_Part]:
-    """Return what the refused rows withdraw."""
+    """Return the withdrawals of consent in the refused rows."""
     refused = rows.where(
         F.col("reason").isNotNull() & (F.col("reason") != "duplicate_user") & F.col("user_id").isNotNull()
     )
@@ -138,7 +144,7 @@ def _of_refused(mapping: SourceMapping, rows: DataFrame, known: Known) -> list[_
 
 
 def _of_undated(lake: Lake, rows: DataFrame, received_utc: datetime) -> list[_Part]:
-    """Return what the accepted rows without a time of their own change against the lake's rows."""
+    """Return the differences between the accepted rows without a time and the lake's rows."""
     old = lake.read("users").select(
         "user_id", F.col("channels").alias("_channels"), F.col("opted_out_categories").alias("_categories")
     )
@@ -158,26 +164,29 @@ def _none() -> Column:
 
 
 def with_leavers(lake: Lake, mapping: SourceMapping, rows: DataFrame, accepted: DataFrame) -> DataFrame:
-    """The accepted rows of a full snapshot, and the lake's people of this source whom it does not hold, marked as left.
+    """Return the accepted rows of a full snapshot, plus the lake's people of this source who are missing in it.
 
-    Of files of several dates the newest are the snapshot; files without a date are parts of one.
+    The missing people are marked as left. Of files of several dates, those of the newest date are the snapshot. Files
+    without a date are parts of one snapshot.
     """
     newest = F.broadcast(rows.agg(F.max("file_date").alias("_newest")))
     is_newest = F.coalesce(F.col("file_date") == F.col("_newest"), F.lit(True))
     present = rows.crossJoin(newest).where(is_newest).select("user_id").distinct()
-    present = present.withColumn("_here", F.lit(True))
+    present = present.withColumn("_present", F.lit(True))
     old = lake.read("users").where((F.col("source") == mapping.source) & ~F.coalesce("left", F.lit(False)))
-    gone = old.join(accepted.select("user_id"), "user_id", "left_anti").join(present, "user_id", "left_anti")
-    marked = accepted.join(present, "user_id", "left").withColumn("left", F.when(F.col("_here").isNull(), F.lit(True)))
+    missing = old.join(accepted.select("user_id"), "user_id", "left_anti").join(present, "user_id", "left_anti")
+    has_left = F.when(F.col("_present").isNull(), F.lit(True))
+    marked = accepted.join(present, "user_id", "left").withColumn("left", has_left)
     names = TABLES["users"].names
-    return marked.select(*names).unionByName(gone.withColumn("left", F.lit(True)).select(*names))
+    return marked.select(*names).unionByName(missing.withColumn("left", F.lit(True)).select(*names))
 
 
 def write(lake: Lake, statements: DataFrame) -> int:
-    """Number of new statements; one that is known keeps its time."""
-    one = (
+    """Write the new statements and return their number; a known statement keeps its time."""
+    key = list(TABLES["consents"].key)
+    distinct = (
         statements.select(*_COLUMNS)
-        .groupBy(*TABLES["consents"].key)
+        .groupBy(*key)
         .agg(
             F.min("allowed").alias("allowed"),
             F.min("at_utc").alias("at_utc"),
@@ -185,5 +194,5 @@ def write(lake: Lake, statements: DataFrame) -> int:
             F.min("source").alias("source"),
         )
     )
-    fresh = one.join(lake.read("consents").select(*TABLES["consents"].key), list(TABLES["consents"].key), "left_anti")
-    return lake.merge("consents", fresh.select(*_COLUMNS))
+    new = distinct.join(lake.read("consents").select(*key), key, "left_anti")
+    return lake.merge("consents", new.select(*_COLUMNS))

@@ -1,12 +1,13 @@
-"""Raw logs into silver tables: every raw row ends in its table or, with one reason, in the quarantine.
+"""Stage ingest: raw logs into silver tables; every raw row ends in its table or, with one reason, in the quarantine.
 
-Reasons come from the row alone or from keys and times, never from the order of rows or files, so that shuffled input
-gives equal tables; only people's rows of one time are ordered by file and line. Every table is judged before the first
-is written. Writes merge on keys, so that ingesting twice changes nothing.
+Reasons depend on the row, on keys and on times, never on the order of rows or files, so that shuffled input gives equal
+tables; only people's rows of equal time are ordered by file and line. Every table is checked before the first is
+written. Writes merge on keys, so that ingesting twice changes nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
@@ -31,12 +32,12 @@ from sendopt.spark.ingest.matching import with_send
 from sendopt.spark.ingest.raw_logs import RawLog, read_raw
 from sendopt.spark.night import Night, StageResult
 
-MAX_RAW_CHARACTERS = 10_000  # of a row kept in the quarantine; its hash is of the whole row
+MAX_RAW_CHARACTERS = 10_000  # of a row that the quarantine keeps; row_hash covers the whole row
 
 
 @dataclass
 class _Settled:
-    """A table's rows with their reason; `accepted` are those to write."""
+    """A table's rows, each with its reason, and the `accepted` rows, which are to be written."""
 
     rows: DataFrame
     accepted: DataFrame
@@ -44,7 +45,7 @@ class _Settled:
 
 @dataclass
 class _Work:
-    """One ingest under way."""
+    """State of one ingest: its inputs, its counts, and the frames to write (`settled`, `statements`)."""
 
     lake: Lake
     mapping: SourceMapping
@@ -54,41 +55,43 @@ class _Work:
     counts: dict[str, Counts] = field(default_factory=dict)
     settled: dict[str, _Settled] = field(default_factory=dict)
     statements: list[DataFrame] = field(default_factory=list)  # of consent
-    held: list[DataFrame] = field(default_factory=list)
+    held: list[DataFrame] = field(default_factory=list)  # persisted frames, unpersisted at the end
 
     @property
     def tolerance(self) -> int:
-        """Microseconds."""
+        """How far a reaction may precede its send, in microseconds."""
         return round(self.settings.label.clock_tolerance_seconds * 1_000_000)
 
 
 def run(night: Night) -> StageResult:
-    """Ingest every source of `settings.sources`; rows are raw rows, `dropped` those in quarantine by reason.
+    """Ingest every source of `settings.sources`; return the counts of raw rows, with `dropped` = quarantined by reason.
 
-    Raise InputNotReady where a source's input has not arrived, ContractError where a file does not fit its mapping or
-    too much of it cannot be read.
+    Raise InputNotReady if a source's input has not arrived, and ContractError if a file does not fit its mapping or too
+    much of it cannot be read.
     """
     total = StageResult(0, 0)
     sources: dict[str, object] = {}
     for name, source in sorted(night.settings.sources.items()):
-        one = ingest(
+        result = ingest(
             night.lake, load_mapping(source.mapping), source.input, night.settings, night.stated_clock.received_utc
         )
-        dropped = {r: total.dropped.get(r, 0) + one.dropped.get(r, 0) for r in {*total.dropped, *one.dropped}}
-        total = StageResult(total.rows_in + one.rows_in, total.rows_out + one.rows_out, dict(sorted(dropped.items())))
-        sources[name] = one.facts["tables"]
+        reasons = sorted({*total.dropped, *result.dropped})
+        dropped = {r: total.dropped.get(r, 0) + result.dropped.get(r, 0) for r in reasons}
+        total = StageResult(total.rows_in + result.rows_in, total.rows_out + result.rows_out, dropped)
+        sources[name] = result.facts["tables"]
     return StageResult(total.rows_in, total.rows_out, total.dropped, {"sources": sources})
 
 
 def ingest(
     lake: Lake, mapping: SourceMapping, source: Path | str, settings: Settings, received_utc: datetime
 ) -> StageResult:
-    """Rows read, accepted and quarantined by reason; `facts["tables"]` says so per table, outcomes of sends apart.
+    """Ingest one source; return the counts of rows read, accepted and quarantined by reason.
 
-    `source` is the file or folder of raw logs. A time later than `received_utc` + 1 hour is refused.
-    Raise InputNotReady naming a missing file, ContractError where a file cannot be read or lacks a mapped column,
-    where more rows or outcomes are refused than `settings.ingest` allows (only the quarantine is written then), or
-    where rows would be lost (in = out + quarantined is checked for each table).
+    `facts["tables"]` holds the counts per table, with outcomes of sends apart. `source` is the file or folder of raw
+    logs. A time later than `received_utc` + 1 hour is refused.
+    Raise InputNotReady naming a missing file. Raise ContractError if a file cannot be read or lacks a mapped column, if
+    more rows or outcomes are refused than `settings.ingest` allows (only the quarantine is written then), or if rows
+    would be lost (in = out + quarantined is checked for each table).
     """
     work = _Work(lake, mapping, settings, received_utc, known_of(settings))
     try:
@@ -106,8 +109,8 @@ def ingest(
         require_readable(mapping.source, work.counts, settings.ingest, kept)
         _write(work)
     except PySparkException as error:
-        if ours := translated(error, "the silver tables"):
-            raise ours from error
+        if translation := translated(error, "the silver tables"):
+            raise translation from error
         reason = str(error).strip().partition("\n")[0][:300]
         raise ContractError(f"the input {source} cannot be ingested: {reason}", source=mapping.source) from error
     finally:
@@ -124,28 +127,28 @@ def _read(work: _Work, table: str, source: Path) -> RawLog:
 
 
 def _result(work: _Work) -> StageResult:
-    dropped: dict[str, int] = {}
+    dropped: Counter[str] = Counter()
     raw = {name: c for name, c in work.counts.items() if name != OUTCOMES}
     for counts in raw.values():
-        for reason, number in counts.quarantined.items():
-            dropped[reason] = dropped.get(reason, 0) + number
-    rows_in, rows_out = (sum(getattr(c, which) for c in raw.values()) for which in ("rows_in", "rows_out"))
+        dropped.update(counts.quarantined)
+    rows_in, rows_out = sum(c.rows_in for c in raw.values()), sum(c.rows_out for c in raw.values())
     tables = {name: vars(c) for name, c in work.counts.items()}
-    return StageResult(
-        rows_in, rows_out, dict(sorted(dropped.items())), {"source": work.mapping.source, "tables": tables}
-    )
+    facts: dict[str, object] = {"source": work.mapping.source, "tables": tables}
+    return StageResult(rows_in, rows_out, dict(sorted(dropped.items())), facts)
 
 
 def _plain(work: _Work, log: RawLog) -> None:
-    """Sessions and messages: of rows with one key one is kept."""
+    """Settle sessions or messages: of several rows with one key, one row is kept."""
     reason = f"duplicate_{log.table.removesuffix('s')}"
     _settle(work, log.table, _one_per_key(log.rows, TABLES[log.table].key, [], reason), log)
 
 
 def _users(work: _Work, log: RawLog) -> None:
-    """Of a person's rows the latest statement is kept, by updated_at, else the date of the file, else created_at; of
-    those of one time the last by file and line. A row older than the one known is no news; of a row without a date of
-    its own nobody can say that it is older."""
+    """Settle people's rows: of a person's rows the latest is kept, of equal times the last by file and line.
+
+    A row's time is updated_at, else the later of its file's date and created_at. A row older than the lake's row of the
+    person is refused. The age of a row without updated_at and file date is unknown, so it is kept.
+    """
     stated = F.coalesce("updated_at", F.greatest("file_date", "created_at"))
     rows = log.rows.withColumns({"stated_at": stated, "source": F.lit(work.mapping.source)})
     rows = _one_per_key(rows, ("user_id",), [F.col("stated_at").desc(), F.col("place").desc()], "duplicate_user")
@@ -164,7 +167,7 @@ def _users(work: _Work, log: RawLog) -> None:
 
 
 def _count_leavers(work: _Work, accepted: DataFrame) -> None:
-    """Raise ContractError where so many would leave that the snapshot is probably cut."""
+    """Count the people that left; raise ContractError if they are so many that the snapshot is probably cut."""
     left = accepted.where("left").count()
     work.counts["users"].left = accepted.count() - work.counts["users"].rows_out
     people = work.lake.read("users").where((F.col("source") == work.mapping.source) & ~F.coalesce("left", F.lit(False)))
@@ -179,11 +182,11 @@ def _count_leavers(work: _Work, accepted: DataFrame) -> None:
 
 
 def _sends(work: _Work, log: RawLog) -> DataFrame | None:
-    """Settles the sends; returns the outcomes that stand in their rows, where the mapping names any."""
+    """Settle the sends; return the outcomes in their rows, or None if the mapping names none."""
     unknown = F.when(F.col("outcome").isNull(), F.lit(False))  # NULL: known
     rows = log.rows.withColumns({"source": F.lit(work.mapping.source), "outcome_known": unknown})
-    # a row that says it was not sent (bounced) tells more than the one that handed it over
-    # of two at once: a yes, then one that nobody can read (it may be a yes), then a no
+    # "not sent" (bounced) comes before "sent": it is the later report
+    # at equal times: a positive outcome, then an unreadable one (it may be positive), then a negative one
     order = [
         F.col("sent"),
         F.col("sent_at_utc"),
@@ -195,7 +198,7 @@ def _sends(work: _Work, log: RawLog) -> DataFrame | None:
 
 
 def _outcomes(work: _Work, sends: DataFrame) -> DataFrame:
-    """Outcomes as interactions; a send that was not made keeps its own (the placebo)."""
+    """Return the outcomes of sends as interactions, those of sends that were not made (placebo) included."""
     outcome = work.mapping.tables["sends"].outcome
     assert outcome is not None
     window = int(work.settings.label.window_hours * 3600)
@@ -217,7 +220,7 @@ def _outcomes(work: _Work, sends: DataFrame) -> DataFrame:
 
 
 def _interactions(work: _Work, log: RawLog | None, outcomes: DataFrame | None) -> None:
-    """Interactions of the log and outcomes of the sends, settled together: they may tell of the same thing."""
+    """Settle the log's interactions together with the sends' outcomes: both may report the same event."""
     parts = [outcomes] if outcomes is not None else []
     if log is not None:
         rows = with_send(work.mapping, log.rows, _sends_known(work), work.tolerance)
@@ -238,12 +241,12 @@ def _interactions(work: _Work, log: RawLog | None, outcomes: DataFrame | None) -
         work.statements.append(consents.of_interactions(rows, work.mapping.source, work.received_utc, work.known))
         parts.append(rows)
     if parts:
-        rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
+        rows = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), parts)
         _settle(work, "interactions", _earliest(work, rows), log)
 
 
 def _sends_known(work: _Work) -> DataFrame:
-    """The sends of the lake, with those that this ingest brings in their place."""
+    """Return the lake's sends, replaced by this ingest's where both have the key, plus this ingest's new sends."""
     columns = ["send_key", "source", "user_id", "notification_id", "campaign_id", "channel", "sent_at_utc"]
     old = work.lake.read("sends").select(*columns)
     if "sends" not in work.settled:
@@ -253,7 +256,7 @@ def _sends_known(work: _Work) -> DataFrame:
 
 
 def _earliest(work: _Work, rows: DataFrame) -> DataFrame:
-    """One interaction a send and kind: a timed one before an imputed one, then the earliest, the lake's included."""
+    """Refuse all interactions of a send and kind but one, the lake's included: the earliest, imputed times last."""
     order = [F.col("at_imputed"), F.col("at_utc")]
     rows = _one_per_key(rows, ("send_key", "kind"), order, "duplicate_interaction", ~F.col("_consent_only"))
     if not work.lake.exists("interactions"):
@@ -270,7 +273,7 @@ def _earliest(work: _Work, rows: DataFrame) -> DataFrame:
 def _one_per_key(
     rows: DataFrame, key: tuple[str, ...], order: list[Column], reason: str, concerned: Column | None = None
 ) -> DataFrame:
-    """All but the first row of a key get `reason`; ties break by the raw text, so that any order of rows does."""
+    """Give all sound, `concerned` rows of a key but the first by `order` the reason `reason`; `raw` breaks ties."""
     sound = F.col("reason").isNull() if concerned is None else F.col("reason").isNull() & concerned
     spread = F.when(~sound, F.xxhash64("raw"))  # refused rows share no key: keep them apart
     window = Window.partitionBy(*key, spread).orderBy(*order, "raw")
@@ -279,7 +282,7 @@ def _one_per_key(
 
 
 def _settle(work: _Work, table: str, rows: DataFrame, log: RawLog | None) -> DataFrame:
-    """The rows, held, each with its reason; counted, and kept for the quarantine and the table."""
+    """Persist the rows of `table`, count them by reason, and note them in `work.settled`; return them."""
     for name, value in (("_origin", F.lit(table)), ("_consent_only", F.lit(False)), ("_tolerated", F.lit(False))):
         if name not in rows.columns:
             rows = rows.withColumn(name, value)
@@ -293,8 +296,8 @@ def _settle(work: _Work, table: str, rows: DataFrame, log: RawLog | None) -> Dat
     groups = rows.groupBy("_origin", "reason", "lost").agg(F.count("*").alias("n"), tolerated, only).collect()
     for origin in sorted({table, *(g["_origin"] for g in groups)}):
         if origin in work.mapping.tables or origin == OUTCOMES:
-            own = [g for g in groups if g["_origin"] == origin]
-            work.counts[origin] = _counts(own, log if origin == table else None)
+            of_origin = [g for g in groups if g["_origin"] == origin]
+            work.counts[origin] = _counts(of_origin, log if origin == table else None)
     table_columns = TABLES[table].names
     filled = {c: F.lit(None) for c in table_columns if c not in rows.columns}
     typed = {c.name: c.type for c in TABLES[table].columns}
@@ -304,15 +307,14 @@ def _settle(work: _Work, table: str, rows: DataFrame, log: RawLog | None) -> Dat
 
 
 def _counts(groups: list[Row], log: RawLog | None) -> Counts:
-    quarantined: dict[str, int] = {}
-    lost: dict[str, int] = {}
+    quarantined: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     for group in groups:
         if group["reason"] is not None:
-            quarantined[group["reason"]] = quarantined.get(group["reason"], 0) + group["n"]
+            quarantined[group["reason"]] += group["n"]
         else:
-            for reason in (group["lost"] or "").split(","):
-                if reason:
-                    lost[reason] = lost.get(reason, 0) + group["n"]
+            for reason in filter(None, (group["lost"] or "").split(",")):
+                lost[reason] += group["n"]
     return Counts(
         rows_in=sum(g["n"] for g in groups),
         rows_out=sum(g["n"] for g in groups if g["reason"] is None),
@@ -328,7 +330,7 @@ def _counts(groups: list[Row], log: RawLog | None) -> Counts:
 
 
 def _write(work: _Work) -> None:
-    """Every table in one go, each checked: what came in is accepted or refused, and what is accepted is written."""
+    """Write the settled tables, statements and derived users; raise ContractError if a row is lost on the way."""
     for table in [t for t in LOG_TABLES if t in work.settled]:
         written = work.lake.merge(table, work.settled[table].accepted)
         counted = [
@@ -372,7 +374,7 @@ def _derive_users(work: _Work) -> None:
 
 
 def _quarantine(work: _Work) -> None:
-    """Refused rows by reason and text."""
+    """Write the refused rows, grouped by reason and text, to the quarantine."""
     refused = [
         settled.rows.where(F.col("reason").isNotNull()).select(F.lit(table).alias("table_name"), "reason", "raw")
         for table, settled in work.settled.items()

@@ -1,4 +1,4 @@
-"""Which send an interaction belongs to: by its key, else by its id, else the user's latest send before it."""
+"""The send of each interaction: by its key, else by its id, else the user's latest send before it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sendopt.ingest import SourceMapping
 
 
 def with_send(mapping: SourceMapping, rows: DataFrame, sends: DataFrame, tolerance: int) -> DataFrame:
-    """The rows with found_key, sent_at, send_user and send_channel of their send, NULL where there is none.
+    """Return the rows with found_key, sent_at, send_user and send_channel of their send; NULL without a send.
 
-    By key where they carry one, else by (source, id); where the log names the user, the send must be of that user, and
-    an id of several sends finds none. With `match: nearest_send` a row that carries neither finds the latest send of
-    its user, and of its campaign and channel where it names them, at most `within_hours` before; `tolerance` in
-    microseconds.
+    A row with a send key is matched by it, else by (source, id). If the log names the user, the send must be of that
+    user. An id of several sends matches none. With `match: nearest_send`, a row without key and id is matched to the
+    latest send of its user (and of its campaign and channel, if the row names them), at most `within_hours` before the
+    row. `tolerance` (microseconds) is how far a row may precede its send.
     """
     table = mapping.tables["interactions"]
     user = [F.col("user_id")] if "user_id" in table.columns else []
@@ -38,17 +38,17 @@ def with_send(mapping: SourceMapping, rows: DataFrame, sends: DataFrame, toleran
     )
     by_key = F.when(F.col("send_key").isNotNull(), match("key", "send_key"))
     by_id = F.when(F.col("notification_id").isNotNull(), match("id", "notification_id"))
-    asked = rows.withColumn("_match", F.coalesce(by_key, by_id))
-    found = asked.join(keyed.unionByName(named), "_match", "left")
+    matchable = rows.withColumn("_match", F.coalesce(by_key, by_id))
+    matched = matchable.join(keyed.unionByName(named), "_match", "left")
     if table.match == "nearest_send":
-        found = _nearest(found, sends.where(F.col("source") == mapping.source), table.within_hours, tolerance)
-    return found.drop("_match")
+        matched = _nearest(matched, sends.where(F.col("source") == mapping.source), table.within_hours, tolerance)
+    return matched.drop("_match")
 
 
 def _nearest(rows: DataFrame, sends: DataFrame, within_hours: float, tolerance: int) -> DataFrame:
-    """Rows without key and id find the latest send of their user that is not after them."""
+    """Return the rows, with those without key and id matched to the latest send of their user before them."""
     at, sent = F.unix_micros("at_utc"), F.unix_micros("_sent")
-    offered = sends.select(
+    candidates = sends.select(
         F.col("user_id").alias("_user"),
         F.col("campaign_id").alias("_campaign"),
         F.col("channel").alias("_channel"),
@@ -62,9 +62,9 @@ def _nearest(rows: DataFrame, sends: DataFrame, within_hours: float, tolerance: 
         & (sent <= at + tolerance)
         & (sent >= at - int(within_hours * 3600 * 1_000_000))
     )
-    open_rows = rows.where(F.col("_match").isNull() & F.col("at_utc").isNotNull())
+    unmatched = rows.where(F.col("_match").isNull() & F.col("at_utc").isNotNull())
     latest = (
-        open_rows.join(offered, fits)
+        unmatched.join(candidates, fits)
         .groupBy("place")
         .agg(F.max(F.struct("_sent", "_key", "_user", "_channel")).alias("_send"))
     )

@@ -1,6 +1,6 @@
-"""Raw logs as Spark rows: each file read by one worker, through the one reader of `sendopt.ingest`.
+"""Raw logs as Spark rows: one worker reads each file, with the reader of `sendopt.ingest`.
 
-Workers hand what they counted to the driver as rows of their own, so that nothing has to be read twice.
+Workers return their counts to the driver as additional rows, so that no file is read twice.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _ARROW = {
     "array<string>": pa.list_(pa.string()),
 }
 _FILLED_LATER = ("source", "at_imputed", "outcome_known")
-ROWS_A_FILE = 10**10  # places of rows: file · this + row
+ROWS_A_FILE = 10**10  # place of a row: number of its file · ROWS_A_FILE + its row in the file
 
 
 @dataclass(frozen=True)
 class RawLog:
-    """Typed rows of one table (see `ingest.typed.typed_rows`), with `place`, their order by file and line."""
+    """Typed rows of one table (see `ingest.typed.typed_rows`) with the column `place`, their order by file and line."""
 
     table: str
     rows: DataFrame
@@ -46,20 +46,20 @@ class RawLog:
 
 
 def columns_of(table: str) -> dict[str, str]:
-    """Every column of a table's typed rows with its type."""
+    """Return the name and type of every column of a table's typed rows."""
     contract = {
         c.name: c.type for c in TABLES[table].columns if c.name not in ("source", "at_imputed", "outcome_known")
     }
     outcome = {"outcome": "boolean", "outcome_at": "timestamp", "outcome_problem": "string"} if table == "sends" else {}
     dated = {"file_date": "timestamp"} if table == "users" else {}
-    own = {"raw": "string", "reason": "string", "lost": "string", "place": "double", "tally": "string"}
-    return {**contract, **{c: "string" for c in MATCHING.get(table, ())}, **outcome, **dated, **own}
+    of_reader = {"raw": "string", "reason": "string", "lost": "string", "place": "double", "tally": "string"}
+    return {**contract, **{c: "string" for c in MATCHING.get(table, ())}, **outcome, **dated, **of_reader}
 
 
 def read_raw(spark: SparkSession, reading: Reading, source: Path) -> RawLog:
-    """The typed rows of a table, held by Spark (the caller unpersists `rows`).
+    """Return the typed rows of a table, persisted by Spark; the caller unpersists `rows`.
 
-    Raise InputNotReady where no file is there, ContractError where a file cannot be read or does not fit the mapping.
+    Raise InputNotReady if there is no file, and ContractError if a file cannot be read or does not fit the mapping.
     """
     files, empty = filled_files(reading, source)
     columns = columns_of(reading.table)
@@ -70,8 +70,8 @@ def read_raw(spark: SparkSession, reading: Reading, source: Path) -> RawLog:
     listed = spark.createDataFrame([(i, str(f)) for i, f in enumerate(files)], "number int, path string")
     every = workers.map_batches(listed.repartition(parts, "number"), _reader(reading, columns), schema).persist()
     with as_ours(f"reading tables.{reading.table}"):
-        told = every.where(F.col("tally").isNotNull()).select("tally").collect()
-    tallies = [_tally(json.loads(row["tally"])) for row in told]
+        tally_rows = every.where(F.col("tally").isNotNull()).select("tally").collect()
+    tallies = [_tally(json.loads(row["tally"])) for row in tally_rows]
     total = total_of(reading, tallies, len(files))
     return RawLog(reading.table, every.where(F.col("tally").isNull()), len(files) + empty, empty, total)
 
@@ -96,14 +96,14 @@ def _file(reading: Reading, columns: dict[str, str], number: int, path: Path) ->
         yield arrow_rows(pd.DataFrame({"tally": [json.dumps(vars(tally))]}), columns)
 
 
-def _tally(told: dict[str, Any]) -> Tally:
-    lists = {name: tuple(told[name]) for name in ("keys", "values")}
-    examples = {reason: tuple(texts) for reason, texts in told["examples"].items()}
-    return Tally(told["rows"], told["elsewhere"], examples=examples, **lists)
+def _tally(document: dict[str, Any]) -> Tally:
+    lists = {name: tuple(document[name]) for name in ("keys", "values")}
+    examples = {reason: tuple(texts) for reason, texts in document["examples"].items()}
+    return Tally(document["rows"], document["elsewhere"], examples=examples, **lists)
 
 
 def arrow_rows(rows: pd.DataFrame, columns: dict[str, str]) -> pa.RecordBatch:
-    """The rows as Arrow, with a column of NULL where they have none."""
+    """Return the rows as an Arrow batch of `columns` (name → type); columns that the rows lack are NULL."""
     arrays = [_array(rows[name] if name in rows else [None] * len(rows), kind) for name, kind in columns.items()]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
