@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, problem, random_problem
+from allocation_worlds import EXACT, PRICES, Cell, Message, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,12 +26,18 @@ def world(users: int = 300, *, price: float | None = None, minimum: int = 30) ->
     """Two channels, five campaigns, one of them with a minimum; capacities and an opt-out budget bind."""
     draw = np.random.default_rng(11)
     messages = [
-        (f"u{u:03d}", f"m{u}{k}", f"c{(u + k) % 5}", ("push", "sms")[(u + k) % 2], "k")
+        Message(f"u{u:03d}", f"m{u}{k}", campaign=f"c{(u + k) % 5}", channel=("push", "sms")[(u + k) % 2], category="k")
         for u in range(users)
         for k in range(3)
     ]
     cells = [
-        (m, s, float(draw.gamma(2.0, 0.03)), float(draw.beta(1, 90)), float(draw.integers(1, 4)), 100)
+        Cell(
+            message=m,
+            slot=s,
+            value=float(draw.gamma(2.0, 0.03)),
+            p_opt_out=float(draw.beta(1, 90)),
+            cost=float(draw.integers(1, 4)),
+        )
         for m in range(len(messages))
         for s in range(8)
         if draw.random() < 0.7

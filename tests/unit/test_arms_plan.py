@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, problem, random_problem, shuffled
+from allocation_worlds import EXACT, Cell, Message, PastSend, problem, random_problem, shuffled
 
 from sendopt.allocation import allocate, audit, audit_plan
 from sendopt.config.schema import Allocation
@@ -53,13 +53,19 @@ def world(seed, limits):
         peak, level = draw.integers(0, SLOTS), draw.uniform(0.05, 0.5)
         for name in draw.choice(list(CAMPAIGNS), size=draw.integers(2, 4), replace=False):
             channel, category = CAMPAIGNS[name]
-            messages.append((f"u{u:02d}", f"m{u:02d}{name}", str(name), channel, category))
+            messages.append(
+                Message(f"u{u:02d}", f"m{u:02d}{name}", campaign=str(name), channel=channel, category=category)
+            )
             opt_out, cost = {"push": (0.008, 0.5), "email": (0.004, 0.2), "sms": (0.02, 1.0)}[channel]
             for slot in range(6 if channel == "email" else SLOTS):
                 value = level * np.exp(-abs(slot - peak) / 4) + draw.uniform(0, 0.02) - 0.03
-                cells.append((len(messages) - 1, slot, float(value), opt_out, cost, 100))
+                cells.append(
+                    Cell(message=len(messages) - 1, slot=slot, value=float(value), p_opt_out=opt_out, cost=cost)
+                )
         if draw.random() < 0.3:
-            history.append((f"u{u:02d}", float(draw.integers(1, 1400)), "push", "deals", "old", 99))
+            history.append(
+                PastSend(f"u{u:02d}", minutes_before=float(draw.integers(1, 1400)), category="deals", local_day=99)
+            )
     return problem(messages, cells, limits, history, n_slots=SLOTS)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from allocation_worlds import EXACT, problem, random_problem
+from allocation_worlds import EXACT, Cell, Message, PastSend, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,18 +82,35 @@ def world(users: int = 240, *, tiers: bool = False) -> Problem:
         for k in range(2):
             c = (u + k) % 5
             messages.append(
-                (f"u{u:03d}", f"m{u}{k}", f"c{c}", ("push", "sms")[(u + k) % 2], "k", "", 1 + tiers * (c % 2))
+                Message(
+                    f"u{u:03d}",
+                    f"m{u}{k}",
+                    campaign=f"c{c}",
+                    channel=("push", "sms")[(u + k) % 2],
+                    category="k",
+                    tier=1 + tiers * (c % 2),
+                )
             )
             cells += [
-                (len(messages) - 1, s, float(draw.gamma(2.0, 0.03)), 0.01, 1.0, 100)
+                Cell(message=len(messages) - 1, slot=s, value=float(draw.gamma(2.0, 0.03)), p_opt_out=0.01, cost=1.0)
                 for s in range(8)
                 if draw.random() < 0.7
             ]
         if u % 4 == 0:
             history.append(
-                (f"u{u:03d}", float(draw.integers(-6, 20)) * 60.0 - 30.0, "push", "k", f"c{u % 5}", 100, 0.01, 1.0)
+                PastSend(
+                    f"u{u:03d}",
+                    minutes_before=float(draw.integers(-6, 20)) * 60.0 - 30.0,
+                    category="k",
+                    campaign=f"c{u % 5}",
+                    local_day=100,
+                    p_opt_out=0.01,
+                    cost=1.0,
+                )
             )
-    history += [("gone", -90.0, "push", "k", "c1", 100, 0.01, 1.0)] * 3
+    history += [
+        PastSend("gone", minutes_before=-90.0, category="k", campaign="c1", local_day=100, p_opt_out=0.01, cost=1.0)
+    ] * 3
     limits = {
         "min_gap_minutes": 180,
         "caps": {"day": {"window_minutes": 1440, "max": 1}},

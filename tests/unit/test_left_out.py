@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, problem, random_problem
+from allocation_worlds import EXACT, PRICES, Message, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,13 +70,20 @@ def test_rows_are_by_user_and_message_and_every_reason_is_registered():
 
 
 def test_a_plan_that_sends_everything_leaves_nothing_out():
-    p = problem([("u", "m", "a", "push", "k")], [(0, 1, 0.5)], {})
+    p = problem([Message("u", "m", campaign="a", channel="push", category="k")], [(0, 1, 0.5)], {})
     assert left_out(p, allocate(p, EXACT)).num_rows == 0
     assert by_reason(left_out(p, allocate(p, EXACT))) == {}
 
 
 def test_a_message_without_a_cell_is_not_eligible():
-    p = problem([("u", "m", "a", "push", "k"), ("u", "n", "a", "push", "k")], [(0, 1, 0.5)], {})
+    p = problem(
+        [
+            Message("u", "m", campaign="a", channel="push", category="k"),
+            Message("u", "n", campaign="a", channel="push", category="k"),
+        ],
+        [(0, 1, 0.5)],
+        {},
+    )
     assert left_out(p, allocate(p, EXACT)).to_pylist() == [
         {"user_id": "u", "message_id": "n", "reason": "not_eligible", "detail": "{}"}
     ]

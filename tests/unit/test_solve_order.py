@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from allocation_worlds import problem
+from allocation_worlds import Cell, Message, problem
 from solve_bad_kinds import PAST, ROWS, of
 from typer.testing import CliRunner
 
@@ -107,8 +107,8 @@ def test_the_use_of_a_budget_is_the_exact_sum_in_any_order_of_cells() -> None:
     from sendopt.allocation.coupling import rows_of
 
     costs = [0.1, 1e9, -0.0, 0.3, 1e-7, 0.7] * 7
-    messages = [(f"u{i}", f"m{i}", "c", "push", "k") for i in range(len(costs))]
-    cells = [(i, 0, 1.0, 0.001 * i, abs(cost), 100) for i, cost in enumerate(costs)]
+    messages = [Message(f"u{i}", f"m{i}", campaign="c", channel="push", category="k") for i in range(len(costs))]
+    cells = [Cell(message=i, slot=0, value=1.0, p_opt_out=0.001 * i, cost=abs(cost)) for i, cost in enumerate(costs)]
     p = problem(messages, cells, {"opt_outs": {"max_expected": 9.0}, "cost": {"max_total": 1e12}})
     every = np.arange(len(costs))
     used = [rows_of(p).used(p, np.random.default_rng(seed).permutation(every)).tolist() for seed in range(5)]
