@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -25,18 +26,27 @@ def settings(now: str = "machine") -> Settings:
     return Settings(clock=ClockSettings(now=now))
 
 
+class Stated(NamedTuple):
+    """A time as an argument and in the settings, and the clock that follows from them."""
+
+    settings: str
+    now: datetime
+    by: StatedBy
+    argument: datetime | None = None
+
+
 @pytest.mark.parametrize(
-    ("now", "stated", "started", "expected", "by"),
+    "stated",
     [
-        (GIVEN, "as_of", STARTED, GIVEN, StatedBy.ARGUMENT),
-        (None, "as_of", STARTED, AS_OF, StatedBy.SETTINGS),
-        (None, "2026-03-28T22:00:00Z", STARTED, datetime(2026, 3, 28, 22, tzinfo=UTC), StatedBy.SETTINGS),
-        (None, "machine", STARTED, STARTED, StatedBy.MACHINE),
+        Stated(argument=GIVEN, settings="as_of", now=GIVEN, by=StatedBy.ARGUMENT),
+        Stated(settings="as_of", now=AS_OF, by=StatedBy.SETTINGS),
+        Stated(settings="2026-03-28T22:00:00Z", now=datetime(2026, 3, 28, 22, tzinfo=UTC), by=StatedBy.SETTINGS),
+        Stated(settings="machine", now=STARTED, by=StatedBy.MACHINE),
     ],
 )
-def test_an_argument_goes_before_the_settings_and_these_before_the_machines_time(now, stated, started, expected, by):
-    clock = runtime.Times(now, started).clock(settings(stated), DAY)
-    assert (clock.now, clock.by) == (expected, by)
+def test_an_argument_goes_before_the_settings_and_these_before_the_machines_time(stated):
+    clock = runtime.Times(stated.argument, STARTED).clock(settings(stated.settings), DAY)
+    assert (clock.now, clock.by) == (stated.now, stated.by)
 
 
 def test_by_default_it_is_the_real_time_read_at_that_moment():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -218,33 +219,61 @@ def test_a_log_that_carries_no_claim_is_refused_with_the_reason_and_exit_code_0(
     assert reason.split(":")[0] in (tmp_path / "out/e/evaluation.html").read_text()
 
 
+SOUND_LOG, NO_LOG = "sound", "none"
+
+
+class BadInput(NamedTuple):
+    """A call of `sendopt evaluate` that is refused, with its exit code and part of its sentence."""
+
+    exit_code: int
+    sentence: str
+    log: str = SOUND_LOG  # SOUND_LOG: fifty rows; NO_LOG: no file; else the file's text
+    mapping: str = MAPPING
+    options: tuple[str, ...] = ()
+
+
 @pytest.mark.parametrize(
-    ("frame", "mapping", "more", "code", "words"),
+    "bad",
     [
-        (None, MAPPING, (), 75, "is not there yet"),
-        ("x", "source: shop\n", (), 2, "tables: missing or empty"),
-        ("x", MAPPING.replace("    outcome: {column: opened, kind: open}\n", ""), (), 2, "names no outcome"),
-        ("x", MAPPING.replace("slot: part", "slit: part"), (), 2, "unknown key, did you mean slot?"),
-        ("x", MAPPING.replace("slot: part", "slot: part, slot_hours: 3"), (), 2, "slot names the slots already"),
-        (
-            "x",
-            MAPPING.replace("slot: part", "slot: teil"),
-            (),
-            3,
-            "column 'teil' (tables.sends.decision.slot) is not in",
+        BadInput(log=NO_LOG, exit_code=75, sentence="is not there yet"),
+        BadInput(mapping="source: shop\n", exit_code=2, sentence="tables: missing or empty"),
+        BadInput(
+            mapping=MAPPING.replace("    outcome: {column: opened, kind: open}\n", ""),
+            exit_code=2,
+            sentence="names no outcome",
         ),
-        ("x", MAPPING, ("--label", "smile"), 2, "expected open, click or goal"),
-        ("x", MAPPING, ("--window-hours", "0"), 2, "expected more than 0"),
-        ('{"who": 1}\nx\n', MAPPING.replace("format: csv", "format: jsonl"), (), 3, "has the key 'id'; found: who;"),
-        ("x", MAPPING.replace("format: csv", "format: parquet"), (), 3, "no readable Parquet file"),
+        BadInput(
+            mapping=MAPPING.replace("slot: part", "slit: part"), exit_code=2, sentence="unknown key, did you mean slot?"
+        ),
+        BadInput(
+            mapping=MAPPING.replace("slot: part", "slot: part, slot_hours: 3"),
+            exit_code=2,
+            sentence="slot names the slots already",
+        ),
+        BadInput(
+            mapping=MAPPING.replace("slot: part", "slot: teil"),
+            exit_code=3,
+            sentence="column 'teil' (tables.sends.decision.slot) is not in",
+        ),
+        BadInput(options=("--label", "smile"), exit_code=2, sentence="expected open, click or goal"),
+        BadInput(options=("--window-hours", "0"), exit_code=2, sentence="expected more than 0"),
+        BadInput(
+            log='{"who": 1}\nx\n',
+            mapping=MAPPING.replace("format: csv", "format: jsonl"),
+            exit_code=3,
+            sentence="has the key 'id'; found: who;",
+        ),
+        BadInput(
+            mapping=MAPPING.replace("format: csv", "format: parquet"), exit_code=3, sentence="no readable Parquet file"
+        ),
     ],
 )
-def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, rows, frame, mapping, more, code, words):
-    if frame and frame != "x":
-        (tmp_path / "log.csv").write_text(frame)
-    done = evaluate(tmp_path, rows.head(50) if frame == "x" else None, mapping, *more)
-    assert done.exit_code == code, done.output
-    assert words in done.output
+def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, rows, bad):
+    if bad.log not in (SOUND_LOG, NO_LOG):
+        (tmp_path / "log.csv").write_text(bad.log)
+    done = evaluate(tmp_path, rows.head(50) if bad.log == SOUND_LOG else None, bad.mapping, *bad.options)
+    assert done.exit_code == bad.exit_code, done.output
+    assert bad.sentence in done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 

@@ -190,8 +190,13 @@ def test_a_baseline_is_evaluated_too_and_never_promoted(rows: pd.DataFrame) -> N
 
 def test_placebo_sets_sent_beside_not_sent() -> None:
     points = pd.DataFrame(
-        [("a", 9, True, 10, 5), ("a", 9, False, 10, 4), ("b", 9, False, 10, 6), ("b", 14, True, 4, 1)],
-        columns=["user_id", "local_hour", "sent", "n", "successes"],
+        {
+            "user_id": ["a", "a", "b", "b"],
+            "local_hour": [9, 9, 9, 14],
+            "sent": [True, False, False, True],
+            "n": [10, 10, 10, 4],
+            "successes": [5, 4, 6, 1],
+        }
     )
     found = assess.placebo(points, SETTINGS)
     assert found is not None
@@ -204,8 +209,12 @@ def test_placebo_sets_sent_beside_not_sent() -> None:
 
 def test_opt_out_rates_shrink_and_never_fall_with_fatigue() -> None:
     counts = pd.DataFrame(
-        [("push", 0, 1000, 10), ("push", 1, 1000, 5), ("push", 2, 100, 8), ("sms", 0, 100, 0)],
-        columns=["channel", "fatigue_bin", "sends", "opt_outs"],
+        {
+            "channel": ["push", "push", "push", "sms"],
+            "fatigue_bin": [0, 1, 2, 0],
+            "sends": [1000, 1000, 100, 100],
+            "opt_outs": [10, 5, 8, 0],
+        }
     )
     rates = opt_out.fit(counts, OptOut(prior_sends=100.0, fatigue_edges=(1.0, 2.0)))
     overall = 23 / 2200

@@ -195,8 +195,9 @@ def test_ten_thousand_replays_of_an_arm_that_fills_its_capacity_match_pscore_wit
     parts = []
     for i in range(replays):
         for k in range(3):
-            parts += [(f"r{i}-{k}", f"n{k}", f"channel-{i}", s, s == k) for s in slots if k or s != 3]
-    frame = pd.DataFrame(parts, columns=["user_id", "notification_id", "channel", "slot", "chosen"])
+            message = {"user_id": f"r{i}-{k}", "notification_id": f"n{k}", "channel": f"channel-{i}"}
+            parts += [{**message, "slot": s, "chosen": s == k} for s in slots if k or s != 3]
+    frame = pd.DataFrame(parts)
     frame = frame.assign(campaign_id="sale", category="news", local_day=0, p_opt_out=0.01, cost=0.0)
     arm = plan(frame, Limits(capacity={f"channel-{i}": 1 for i in range(replays)}))
     taken: dict[str, list[int]] = {}
