@@ -62,6 +62,14 @@ def put(root: Path | str, name: str, values: Sequence[dict[str, Any]], only: str
         merge.when_matched_update_all().when_not_matched_insert_all().execute()
 
 
+def in_order(name: str, values: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return rows as tuples in the order of the table's columns. A column that a row leaves out is None."""
+    names = TABLES[name].names
+    unknown = {column for value in values for column in value} - {*names}
+    assert not unknown, f"{name} has no columns {sorted(unknown)}"
+    return [tuple(value.get(column) for column in names) for value in values]
+
+
 def put_frame(root: Path | str, name: str, frame: pd.DataFrame) -> None:
     """The same for a frame; what it leaves out is NULL."""
     whole = frame.astype(object).where(frame.notna(), None)
