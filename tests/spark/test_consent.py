@@ -31,7 +31,7 @@ USERS = {"user_id": "u", "channels": "ch", "opted_out_categories": "out", "creat
 SENT, LATER = "2026-03-01T10:00:00Z", "2026-03-02T10:00:00Z"
 
 
-def row(notification_id, kind, at=LATER, channel="", category=""):
+def interaction(notification_id, kind, at=LATER, channel="", category=""):
     """Return a row of the file of interactions, without its user. The send `gone` is in no log."""
     return (notification_id, kind, at, channel, category)
 
@@ -47,54 +47,65 @@ class Stated(NamedTuple):
 # by user
 STATEMENTS = {
     "silent": Stated(interactions=[]),
-    "opener": Stated(interactions=[row("n-opener", "open", at="2026-03-01T11:00:00Z")]),
+    "opener": Stated(interactions=[interaction("n-opener", "open", at="2026-03-01T11:00:00Z")]),
     "a second before its send": Stated(
-        interactions=[row("n-a second before its send", "opt_out", at="2026-03-01T09:59:59Z")],
+        interactions=[interaction("n-a second before its send", "opt_out", at="2026-03-01T09:59:59Z")],
         channels_off=("push",),
     ),
     "an hour before its send": Stated(
-        interactions=[row("n-an hour before its send", "opt_out", at="2026-03-01T09:00:00Z")],
+        interactions=[interaction("n-an hour before its send", "opt_out", at="2026-03-01T09:00:00Z")],
         channels_off=("push",),
     ),
-    "of an unknown send": Stated(interactions=[row("gone", "opt_out")], channels_off=("email", "push")),
-    "of a channel": Stated(interactions=[row("gone", "opt_out", channel="EMAIL")], channels_off=("email",)),
-    "of a category": Stated(interactions=[row("gone", "opt_out", category="News")], categories_refused=("news",)),
-    "spelt OPT_OUT": Stated(interactions=[row("n-spelt OPT_OUT", "OPT_OUT")], channels_off=("push",)),
-    "spelt unsubscribe": Stated(interactions=[row("n-spelt unsubscribe", "unsubscribe")], channels_off=("push",)),
-    "without a time": Stated(interactions=[row("n-without a time", "opt_out", at="")], channels_off=("push",)),
-    "with a bad time": Stated(interactions=[row("n-with a bad time", "opt_out", at="soon")], channels_off=("push",)),
-    "of a strange channel": Stated(
-        interactions=[row("gone", "opt_out", channel="e-mail")], channels_off=("email", "push")
+    "of an unknown send": Stated(interactions=[interaction("gone", "opt_out")], channels_off=("email", "push")),
+    "of a channel": Stated(interactions=[interaction("gone", "opt_out", channel="EMAIL")], channels_off=("email",)),
+    "of a category": Stated(
+        interactions=[interaction("gone", "opt_out", category="News")], categories_refused=("news",)
     ),
-    "of a strange category": Stated(interactions=[row("gone", "opt_out", category="dealz")], categories_refused=("*",)),
+    "spelt OPT_OUT": Stated(interactions=[interaction("n-spelt OPT_OUT", "OPT_OUT")], channels_off=("push",)),
+    "spelt unsubscribe": Stated(
+        interactions=[interaction("n-spelt unsubscribe", "unsubscribe")], channels_off=("push",)
+    ),
+    "without a time": Stated(interactions=[interaction("n-without a time", "opt_out", at="")], channels_off=("push",)),
+    "with a bad time": Stated(
+        interactions=[interaction("n-with a bad time", "opt_out", at="soon")], channels_off=("push",)
+    ),
+    "of a strange channel": Stated(
+        interactions=[interaction("gone", "opt_out", channel="e-mail")], channels_off=("email", "push")
+    ),
+    "of a strange category": Stated(
+        interactions=[interaction("gone", "opt_out", category="dealz")], categories_refused=("*",)
+    ),
     "back": Stated(
         interactions=[
-            row("n-back", "opt_out", at="2026-02-01T10:00:00Z"),
-            row("gone", "opt_in", at="2026-02-05T10:00:00Z", channel="push"),
+            interaction("n-back", "opt_out", at="2026-02-01T10:00:00Z"),
+            interaction("gone", "opt_in", at="2026-02-05T10:00:00Z", channel="push"),
         ],
     ),
     "out again": Stated(
         interactions=[
-            row("gone", "opt_in", at="2026-02-05T10:00:00Z", channel="push"),
-            row("n-out again", "opt_out"),
+            interaction("gone", "opt_in", at="2026-02-05T10:00:00Z", channel="push"),
+            interaction("n-out again", "opt_out"),
         ],
         channels_off=("push",),
     ),
     "both at once": Stated(
         interactions=[
-            row("gone", "opt_in", channel="push"),
-            row("n-both at once", "opt_out"),
+            interaction("gone", "opt_in", channel="push"),
+            interaction("n-both at once", "opt_out"),
         ],
         channels_off=("push",),
     ),
     "back without a time": Stated(
-        interactions=[row("n-back without a time", "opt_out"), row("gone", "opt_in", at="", channel="push")],
+        interactions=[
+            interaction("n-back without a time", "opt_out"),
+            interaction("gone", "opt_in", at="", channel="push"),
+        ],
         channels_off=("push",),
     ),
     "back to a strange category": Stated(
         interactions=[
-            row("gone", "opt_out", category="deals"),
-            row("gone", "opt_in", at="2026-03-03T10:00:00Z", category="dealz"),
+            interaction("gone", "opt_out", category="deals"),
+            interaction("gone", "opt_in", at="2026-03-03T10:00:00Z", category="dealz"),
         ],
         categories_refused=("deals",),
     ),
