@@ -98,15 +98,15 @@ def volumes(limits, seeds):
 
 @pytest.mark.parametrize("name", ["caps and gap", "fatigue", "all at once"])
 def test_both_arms_send_equally_many_messages_a_user(name):
-    own, others = volumes(WORLDS[name], 1)
-    assert abs(own / others - 1) <= 0.02, (own, others)
+    random_arm, other_arms = volumes(WORLDS[name], 1)
+    assert abs(random_arm / other_arms - 1) <= 0.02, (random_arm, other_arms)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", WORLDS.values(), ids=WORLDS)
 def test_both_arms_send_equally_many_messages_a_user_in_many_worlds(limits):
-    own, others = volumes(limits, 2)
-    assert abs(own / others - 1) <= 0.02, (own, others)
+    random_arm, other_arms = volumes(limits, 2)
+    assert abs(random_arm / other_arms - 1) <= 0.02, (random_arm, other_arms)
 
 
 @pytest.mark.parametrize("limits", WORLDS.values(), ids=WORLDS)
@@ -114,12 +114,12 @@ def test_the_random_arm_sends_the_messages_that_the_program_would_send_its_users
     p = world(7, limits)
     drawn = fold(p, 0)
     as_if_treated = allocate(p, QUICK)
-    wanted = {m for m in p.cells.message[as_if_treated.chosen].tolist() if drawn[p.messages.user[m]]}
+    messages = {m for m in p.cells.message[as_if_treated.chosen].tolist() if drawn[p.messages.user[m]]}
     slots = set()
     for salt in "abc":
         plan = plan_arms(p, drawn, QUICK, salt)
         sent = plan.chosen[drawn[p.messages.user[p.cells.message[plan.chosen]]]]
-        assert set(p.cells.message[sent].tolist()) == wanted
+        assert set(p.cells.message[sent].tolist()) == messages
         slots.add(tuple(p.cells.slot[sent].tolist()))
     assert len(slots) == 3, "the times are drawn anew under another salt"
 
@@ -150,8 +150,10 @@ def test_nothing_is_kept_free_beside_what_the_random_arm_uses():
     p = world(3, WORLDS["capacity"])
     drawn = fold(p, 2)
     plan = plan_arms(p, drawn, QUICK, "s")
-    own = plan.chosen[drawn[p.messages.user[p.cells.message[plan.chosen]]]]
-    used = Counter(zip(p.messages.channel[p.cells.message[own]], p.cells.slot[own].tolist(), strict=True))
+    random_sends = plan.chosen[drawn[p.messages.user[p.cells.message[plan.chosen]]]]
+    used = Counter(
+        zip(p.messages.channel[p.cells.message[random_sends]], p.cells.slot[random_sends].tolist(), strict=True)
+    )
     for channel, most in p.limits.capacity.items():
         for slot in range(SLOTS):
             assert plan.others.limits.capacity[channel][slot] == most - used[channel, slot]

@@ -92,10 +92,10 @@ def test_a_plan_date_is_over_when_its_last_slot_has_ended(now, over):
         return
     with pytest.raises(ConfigError) as refused:
         require_ahead(DAY, timedelta(hours=24), Clock(now, StatedBy.MACHINE))
-    said = str(refused.value)
-    assert said.startswith("--plan-date 2026-03-29 is over: it ended at 2026-03-30 00:00 UTC and now is ")
-    assert "this machine's clock" in said
-    assert "clock: {now: as_of}" in said
+    message = str(refused.value)
+    assert message.startswith("--plan-date 2026-03-29 is over: it ended at 2026-03-30 00:00 UTC and now is ")
+    assert "this machine's clock" in message
+    assert "clock: {now: as_of}" in message
     assert refused.value.exit_code == 2
 
 

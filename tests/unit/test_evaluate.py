@@ -71,17 +71,17 @@ def result(home):
 def test_a_log_gives_a_verdict_a_file_for_machines_and_one_for_people(tmp_path, rows):
     done = evaluate(tmp_path, rows)
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
-    assert done.output.startswith(found["verdict"]["sentence"])
-    assert found["verdict"]["sentence"].startswith("Personal timing is ")
-    assert found["verdict"]["kind"] in ("shown", "not_shown")
-    names = [p["policy"] for p in found["policies"]]
+    evaluation = result(tmp_path)
+    assert done.output.startswith(evaluation["verdict"]["sentence"])
+    assert evaluation["verdict"]["sentence"].startswith("Personal timing is ")
+    assert evaluation["verdict"]["kind"] in ("shown", "not_shown")
+    names = [p["policy"] for p in evaluation["policies"]]
     assert names == ["uniform", "global_best", "segment_best", "user_raw_best", "personal", "model"]
-    assert found["data"]["rows_in"] == found["data"]["used"] == len(rows)
-    assert found["data"]["slots"] == [f"part {i}" for i in range(6)]
-    assert found["data"]["people"] == 40
+    assert evaluation["data"]["rows_in"] == evaluation["data"]["used"] == len(rows)
+    assert evaluation["data"]["slots"] == [f"part {i}" for i in range(6)]
+    assert evaluation["data"]["people"] == 40
     page = (tmp_path / "out/e/evaluation.html").read_text()
-    for text in (page, json.dumps(found), done.output):
+    for text in (page, json.dumps(evaluation), done.output):
         assert "person-" not in text
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["e"]
 
@@ -173,9 +173,9 @@ def test_outcomes_may_come_from_interactions_within_their_window(tmp_path, rows)
     )
     done = evaluate(tmp_path, None, mapping, file="log")
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
-    assert found["data"]["outcome"] == "open within 24 hours"
-    assert found["data"]["dropped"] == {}
+    evaluation = result(tmp_path)
+    assert evaluation["data"]["outcome"] == "open within 24 hours"
+    assert evaluation["data"]["dropped"] == {}
     within = (len(opened) - len(opened[::10])) / len(few)
     log = read_log(tmp_path / "log", load_mapping(tmp_path / "shop.yaml"), "open", 24.0)
     assert log.decisions.success.mean() == pytest.approx(within)
@@ -190,12 +190,12 @@ def test_a_drawn_slot_that_was_not_sent_counts_as_no_success(tmp_path, rows):
     mapping = mapping.replace("campaign_id: what}", "campaign_id: what, sent: went}")
     done = evaluate(tmp_path, few, mapping)
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
+    evaluation = result(tmp_path)
     log = read_log(tmp_path / "log.csv", load_mapping(tmp_path / "shop.yaml"), "open", 24.0)
     assert log.decisions.success.sum() == (few["opened"] * few["went"]).sum() < few["opened"].sum()
     assert log.decisions.acted.all()
-    assert found["data"]["used"] == len(few)
-    assert any("drawn slots were not sent after all" in text for text in found["assumptions"])
+    assert evaluation["data"]["used"] == len(few)
+    assert any("drawn slots were not sent after all" in text for text in evaluation["assumptions"])
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_a_log_that_carries_no_claim_is_refused_with_the_reason_and_exit_code_0(
 ):
     done = evaluate(tmp_path, rows.assign(**change), mapping)
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
-    assert found["verdict"]["kind"] == "refused"
+    evaluation = result(tmp_path)
+    assert evaluation["verdict"]["kind"] == "refused"
     assert reason in done.output
-    assert found["verdict"]["sentence"].startswith("No claim about personal timing can be made: ")
+    assert evaluation["verdict"]["sentence"].startswith("No claim about personal timing can be made: ")
     assert reason.split(":")[0] in (tmp_path / "out/e/evaluation.html").read_text()
 
 

@@ -70,9 +70,11 @@ def test_the_unit_of_value_changes_no_exact_plan(factor: float) -> None:
             cells=replace(p.cells, value=p.cells.value * factor),
             limits=p.limits.model_copy(update={"campaigns": priced}),
         )
-        one, other = allocate(p, EXACT), allocate(scaled, EXACT)
-        assert other.objective == pytest.approx(one.objective * factor, rel=1e-6, abs=1e-6 * factor), seed
-        assert other.termination == "optimal"
+        solution, scaled_solution = allocate(p, EXACT), allocate(scaled, EXACT)
+        assert scaled_solution.objective == pytest.approx(solution.objective * factor, rel=1e-6, abs=1e-6 * factor), (
+            seed
+        )
+        assert scaled_solution.termination == "optimal"
 
 
 def test_a_budget_is_kept_to_its_own_size_however_small() -> None:

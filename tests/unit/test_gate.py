@@ -201,7 +201,7 @@ def test_policies_are_valued_as_the_truth_has_them() -> None:
     for seed in range(40):
         sends = drawn(seed, truth)
         p = {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}
-        found = value(sends, p, seed=seed, samples=200)
+        values = value(sends, p, seed=seed, samples=200)
         rate = truth[sends.user]
         true = {
             name: np.take_along_axis(rate, np.where(sends.offered, q, -9.0).argmax(axis=1)[:, None], 1).mean()
@@ -209,11 +209,11 @@ def test_policies_are_valued_as_the_truth_has_them() -> None:
         }
         true[UNIFORM] = ((rate * sends.offered).sum(axis=1) / sends.offered.sum(axis=1)).mean()
         for name, t in true.items():
-            e = found.by[name]["snips"]
+            e = values.by[name]["snips"]
             inside[name] += e.low <= t <= e.high
-            d = found.by[name]["dr"]
+            d = values.by[name]["dr"]
             assert abs(d.value - t) < 0.05
-        gain = found.gain("dr")
+        gain = values.gain("dr")
         inside["difference"] += gain.low <= true[CHALLENGER] - true[CHAMPION] <= gain.high
     assert all(count >= 35 for count in inside.values()), inside
 
@@ -221,21 +221,21 @@ def test_policies_are_valued_as_the_truth_has_them() -> None:
 def test_snips_equals_a_plain_sum() -> None:
     truth, good, poor = worlds()
     sends = drawn(1, truth)
-    found = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
+    values = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
     above = below = 0.0
     for i in range(len(sends.user)):
         best = max(range(SLOTS), key=lambda s, i=i: (sends.offered[i, s], good[sends.user[i], s]))
         if best == sends.drawn[i]:
             above += sends.success[i] / sends.pscore[i]
             below += 1 / sends.pscore[i]
-    assert found.by[CHALLENGER]["snips"].value == pytest.approx(above / below)
-    rows = {(r["policy"], r["estimator"]): r for r in found.rows()}
+    assert values.by[CHALLENGER]["snips"].value == pytest.approx(above / below)
+    rows = {(r["policy"], r["estimator"]): r for r in values.rows()}
     assert rows[CHALLENGER, "snips"]["minus_champion"] == pytest.approx(
-        found.by[CHALLENGER]["snips"].value - found.by[CHAMPION]["snips"].value
+        values.by[CHALLENGER]["snips"].value - values.by[CHAMPION]["snips"].value
     )
     assert rows[CHAMPION, "snips"]["minus_champion"] is None
     assert rows[CHALLENGER, "snips"]["same_slot_as_challenger"] == 1.0
-    json.dumps(found.rows(), allow_nan=False)
+    json.dumps(values.rows(), allow_nan=False)
 
 
 def test_equal_models_differ_by_nothing_and_a_first_model_has_no_gain() -> None:
@@ -250,24 +250,24 @@ def test_a_handful_of_sends_is_refused() -> None:
     truth, good, poor = worlds()
     sends = drawn(1, truth)
     few = DrawnSends(**{name: part[:40] for name, part in vars(sends).items()})
-    found = value(few, {CHALLENGER: good[few.user], CHAMPION: poor[few.user]}, samples=50)
-    assert found.gain("dr").value is None
-    assert "no overlap" in found.gain("dr").refusal
+    values = value(few, {CHALLENGER: good[few.user], CHAMPION: poor[few.user]}, samples=50)
+    assert values.gain("dr").value is None
+    assert "no overlap" in values.gain("dr").refusal
 
 
 def test_no_later_sends_at_all_are_refused_and_no_error() -> None:
     none = DrawnSends(np.zeros(0, int), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros((0, 3), bool))
-    found = value(none, {CHALLENGER: np.zeros((0, 3)), CHAMPION: np.zeros((0, 3))}, samples=50)
-    assert found.gain("dr").value is None
-    assert set(found.agrees.values()) == {None}
+    values = value(none, {CHALLENGER: np.zeros((0, 3)), CHAMPION: np.zeros((0, 3))}, samples=50)
+    assert values.gain("dr").value is None
+    assert set(values.agrees.values()) == {None}
 
 
 def test_a_constant_outcome_decides_nothing_between_two_models() -> None:
     truth, good, poor = worlds()
     sends = replace(drawn(1, truth), success=np.zeros(USERS * SENDS))
-    found = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
-    assert found.gain("snips").value is None
-    assert "constant outcome" in found.gain("snips").refusal
+    values = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
+    assert values.gain("snips").value is None
+    assert "constant outcome" in values.gain("snips").refusal
 
 
 def test_a_slot_is_offered_only_where_its_channel_used_it() -> None:

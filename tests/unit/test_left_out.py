@@ -46,18 +46,18 @@ def at_once(p: Problem, solution: Solution) -> dict[tuple[str, str], tuple[str, 
 def test_all_at_once_are_told_as_one_by_one(seed, method):
     p = random_problem(seed, users=4, per_user=4, n_slots=5)
     solution = allocate(p, method)
-    expected, got = one_by_one(p, solution), at_once(p, solution)
-    assert got.keys() == expected.keys()
+    expected, actual = one_by_one(p, solution), at_once(p, solution)
+    assert actual.keys() == expected.keys()
     worth = worth_of_cells(p, solution)
     for key, (reason, detail) in expected.items():
-        slots = [told.get("slot") for told in (detail, got[key][1])]
+        slots = [detail_of.get("slot") for detail_of in (detail, actual[key][1])]
         if slots[0] != slots[1]:  # two slots are worth the same but for the order of a sum: either may be looked at
             assert worth[*key, slots[0]] == pytest.approx(worth[*key, slots[1]], abs=1e-9)
             continue
-        assert got[key][0] == reason, (key, detail, got[key])
-        assert got[key][1].keys() == detail.keys()
+        assert actual[key][0] == reason, (key, detail, actual[key])
+        assert actual[key][1].keys() == detail.keys()
         for name, value in detail.items():
-            assert got[key][1][name] == (pytest.approx(value, abs=1e-9) if isinstance(value, float) else value)
+            assert actual[key][1][name] == (pytest.approx(value, abs=1e-9) if isinstance(value, float) else value)
 
 
 def test_rows_are_by_user_and_message_and_every_reason_is_registered():

@@ -148,11 +148,11 @@ def test_unread_outcomes_above_their_share_stop_the_evaluation_and_below_it_they
     rows = sends(100, o=["vielleicht"] * 3 + ["ja", "nein"] * 48 + [""])
     with pytest.raises(ContractError) as error:
         log_of(tmp_path, rows, outcome={"column": "o", "kind": "open"}, limits=Ingest())
-    said = str(error.value)
-    assert "3 cannot be read" in said
-    assert "bad_boolean:outcome (such as 'vielleicht')" in said
-    assert "at most 2.0%, --max-unread-outcomes" in said
-    assert "quarantine" not in said
+    message = str(error.value)
+    assert "3 cannot be read" in message
+    assert "bad_boolean:outcome (such as 'vielleicht')" in message
+    assert "at most 2.0%, --max-unread-outcomes" in message
+    assert "quarantine" not in message
     log = log_of(tmp_path, rows, outcome={"column": "o", "kind": "open"}, limits=Ingest(max_unread_outcomes=0.03))
     assert log.dropped == {BAD: 3}
     assert log.outcomes.not_used == {BAD: 3}

@@ -93,10 +93,10 @@ def test_the_plan_and_its_proof_are_the_same_bytes_in_any_order_of_rows(how: str
         argv = ["solve", str(source), "--limits", str(tmp_path / "limits.yaml"), "--out", str(home / "out")]
         done = CliRunner().invoke(app, [*argv, "--history", str(home / "h.parquet"), *more])
         assert done.exit_code == 0, done.stderr
-        told = json.loads((home / "out/solution.json").read_text())
-        del told["seconds"]
-        assert told["sends"] > 20
-        solutions.add(json.dumps(told))
+        manifest = json.loads((home / "out/solution.json").read_text())
+        del manifest["seconds"]
+        assert manifest["sends"] > 20
+        solutions.add(json.dumps(manifest))
         plan = home / "out/plan.parquet"
         plans.add(b"".join(p.read_bytes() for p in (sorted(plan.iterdir()) if plan.is_dir() else [plan])))
     assert len(solutions) == 1
@@ -112,7 +112,7 @@ def test_the_use_of_a_budget_is_the_exact_sum_in_any_order_of_cells() -> None:
     p = problem(messages, cells, {"opt_outs": {"max_expected": 9.0}, "cost": {"max_total": 1e12}})
     every = np.arange(len(costs))
     used = [rows_of(p).used(p, np.random.default_rng(seed).permutation(every)).tolist() for seed in range(5)]
-    assert all(one == used[0] for one in used)
+    assert all(uses == used[0] for uses in used)
 
 
 # --- One schema of buckets, whatever the cells ------------------------------------------------------------------------
@@ -124,13 +124,13 @@ def some_vary(column: str, users: int = 40) -> pd.DataFrame:
     return rows.assign(**{column: np.where(rows["user_id"] < "u004", 0.001 * (1 + rows["slot"]), 0.0)})
 
 
-def same_cells(one: Problem, other: Problem) -> None:
+def same_cells(left: Problem, right: Problem) -> None:
     def cells_of(p: Problem) -> list[tuple[object, ...]]:
         of = p.cells.message
         arrays = (p.users[p.messages.user[of]], p.messages.message_id[of], p.cells.slot, p.cells.value)
         return sorted(zip(*(a.tolist() for a in (*arrays, p.cells.p_opt_out, p.cells.cost)), strict=True))
 
-    assert cells_of(one) == cells_of(other)
+    assert cells_of(left) == cells_of(right)
 
 
 @pytest.mark.parametrize("column", ["p_opt_out", "cost"])
@@ -194,9 +194,9 @@ def test_files_of_a_folder_may_differ_in_order_types_and_presence_of_columns(tmp
     pq.write_table(forms[0].slice(0, 0), tmp_path / "parts/empty.parquet")
     pa.csv.write_csv(forms[0].slice(0, 0), tmp_path / "parts/empty.csv")
     split(tmp_path / "parts", None, tmp_path / "buckets", 3)
-    told = summaries(tmp_path / "buckets")
-    assert sum(s.users for s in told) == 30
-    assert not any(s.days for s in told if s.cells)
+    buckets = summaries(tmp_path / "buckets")
+    assert sum(s.users for s in buckets) == 30
+    assert not any(s.days for s in buckets if s.cells)
     whole = read_buckets(tmp_path / "buckets", [0, 1, 2], SolveLimits(), 8)
     assert sorted(whole.users, key=int) == [str(u) for u in range(30)]
     assert len(whole.cells.slot) == len(rows)
