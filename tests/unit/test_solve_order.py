@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from allocation_worlds import Cell, Message, problem
-from solve_bad_kinds import PAST, ROWS, of
+from solve_rows import PAST, ROWS, of
 from typer.testing import CliRunner
 
 from sendopt.allocation.buckets import solve_folder, split
