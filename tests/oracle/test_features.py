@@ -80,7 +80,7 @@ def sent_to_u1(key, at):
 
 
 def invented_log(seed: int, users: int = 9, sends: int = 220, sessions: int = 160, days: int = 60):
-    """Contract rows of a random log that ends a day after PLAN_DATE's as_of; some times are round to the hour."""
+    """Return rows, by table, of a random log that ends a day after PLAN_DATE's as_of. Some times are whole hours."""
     rng = np.random.default_rng(seed)
     start = utc(2026, 4, 3) - timedelta(days=days)
 

@@ -23,7 +23,7 @@ FACTORS = (1e-6, 1e-3, 1e4, 1e6)
 
 
 def world(users: int = 300, *, price: float | None = None, minimum: int = 30) -> Problem:
-    """Two channels, five campaigns, one of them with a minimum; capacities and an opt-out budget bind."""
+    """Return a problem of two channels and five campaigns, one with a minimum, where capacities and opt-outs bind."""
     draw = np.random.default_rng(11)
     messages = [
         Message(f"u{u:03d}", f"m{u}{k}", campaign=f"c{(u + k) % 5}", channel=("push", "sms")[(u + k) % 2], category="k")
@@ -57,7 +57,7 @@ def world(users: int = 300, *, price: float | None = None, minimum: int = 30) ->
 
 
 def in_other_units(p: Problem, value: float, money: float = 1.0) -> Problem:
-    """The same problem with each unit of value counted as `value`, each unit of money as `money`."""
+    """Return the problem with values multiplied by `value` and amounts of money by `money`."""
     limits = p.limits.model_dump(exclude_none=True)
     for bounds in limits["campaigns"].values():
         if "shortfall_price" in bounds:

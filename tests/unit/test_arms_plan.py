@@ -46,7 +46,7 @@ QUICK = Allocation(exact_max_users=0, relative_gap=2e-3)
 
 
 def world(seed, limits):
-    """50 users of 2 to 3 messages in 14 hours; mail goes out in the first six; a third has had a send before."""
+    """Return 50 users of 2 to 3 messages in 14 hours; e-mail in the first six hours; a third has a past send."""
     draw = np.random.default_rng(seed)
     messages, cells, history = [], [], []
     for u in range(USERS):
@@ -70,7 +70,7 @@ def world(seed, limits):
 
 
 def fold(p, k, salt="s"):
-    """A fifth of the users, another for each k; all five together are everyone."""
+    """Return the mask of fold `k`: a fifth of the users. The five folds together are all users."""
     order = np.random.default_rng(sum(map(ord, salt))).permutation(len(p.users))
     drawn = np.zeros(len(p.users), bool)
     drawn[order[k::FOLDS]] = True
@@ -83,7 +83,7 @@ def sends_by_arm(p, plan, drawn):
 
 
 def volumes(limits, seeds):
-    """Sends a user in the random arm and among the others. Each user is once in the arm and four times among the
+    """Return the sends a user in the random arm and in the rest. Each user is once in the arm and four times among the
     others, so that chance in who is drawn averages out."""
     sent, users = np.zeros(2), np.zeros(2)
     for seed in range(seeds):

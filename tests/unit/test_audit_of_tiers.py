@@ -155,7 +155,7 @@ def tiered(seed: int) -> Problem:
 
 
 def random_plan(p: Problem, rows: np.ndarray, above: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Cells of one tier that keep the rules of users with those above, in random order; some are left out."""
+    """Return random cells of one tier that, with the cells above, keep the rules of users."""
     chosen: list[int] = []
     for c in draw.permutation(rows).tolist():
         if draw.random() < 0.5 and not plain_audit.user_violations(p, sorted([*above.tolist(), *chosen, c])):

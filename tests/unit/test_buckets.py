@@ -27,7 +27,7 @@ from sendopt.errors import AuditError, ConfigError, ContractError, InfeasibleErr
 
 
 def tables(p: Problem) -> tuple[pa.Table, pa.Table]:
-    """A problem as the rows that `sendopt solve` reads."""
+    """Return the candidates and the history of a problem as `sendopt solve` reads them."""
     m, c, h = p.messages, p.cells, p.history
     of = c.message
     names = {"message_id": "message_id", "campaign_id": "campaign", "channel": "channel", "category": "category"}
@@ -47,7 +47,10 @@ def tables(p: Problem) -> tuple[pa.Table, pa.Table]:
 
 
 def stored(home: Path, p: Problem, files: int = 1, seed: int | None = None) -> tuple[Path, Path]:
-    """(folder of candidates, history) with the rows in some order, in so many files."""
+    """Write the problem and return the folder of candidates, in `files` files, and the path of the history.
+
+    `seed` shuffles the rows.
+    """
     cells, past = tables(p)
     if seed is not None:
         cells = cells.take(pa.array(np.random.default_rng(seed).permutation(cells.num_rows)))

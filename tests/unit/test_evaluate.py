@@ -31,7 +31,7 @@ START = datetime(2026, 1, 5, 6, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """A log of 40 people with personal timing; `at` is the send's time, in a slot of three hours."""
+    """Return a log of 40 people with personal timing; `at` is the send's time, in a slot of three hours."""
     log = world(1, users=40, days=60, personal_sd=0.8).log
     day = pd.Series(log.user).groupby(log.user).cumcount()
     at = [START + timedelta(days=int(d), hours=3 * int(s), minutes=7) for d, s in zip(day, log.slot, strict=True)]

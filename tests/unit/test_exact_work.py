@@ -19,7 +19,7 @@ KNAPSACK = [Message(f"u{i}", f"m{i}", campaign="sale", channel="push", category=
 
 
 def crowd() -> Problem:
-    """Forty people of whom four a slot may be served."""
+    """Return a problem of forty people with room for four sends a slot."""
     messages = [Message(f"u{i}", f"m{i}", campaign="sale", channel="push", category="shop") for i in range(40)]
     cells = [(i, s, 0.1 + 0.01 * ((7 * i + 3 * s) % 11)) for i in range(40) for s in range(6)]
     return problem(messages, cells, {"capacity": {"push": 4}})

@@ -178,7 +178,7 @@ def test_losses_are_compared_on_the_same_users() -> None:
 
 
 def drawn(seed: int, truth: np.ndarray) -> DrawnSends:
-    """Sends of users whose slot was drawn uniformly among those offered; `truth` (USERS, SLOTS) success rates."""
+    """Return sends with a slot drawn uniformly among those offered. `truth`: success rates, (USERS, SLOTS)."""
     rng = np.random.default_rng(seed)
     user = np.repeat(np.arange(USERS), SENDS)
     offered = rng.random((len(user), SLOTS)) < 0.8

@@ -20,7 +20,7 @@ from sendopt.config.schema import Allocation
 
 
 def plainly(p: Problem) -> list[int]:
-    """The same plan, by the audit: cells by tier and value, each taken where the audit finds nothing to say."""
+    """Return the greedy plan by the audit: cells by tier and value, each taken if the audit finds no violation."""
     m = p.messages
     rank = np.empty(len(p.users), np.int64)
     rank[hash_order(p.users)] = np.arange(len(p.users))

@@ -26,7 +26,7 @@ def one_by_one(p: Problem, solution: Solution) -> dict[tuple[str, str], tuple[st
 
 
 def worth_of_cells(p: Problem, solution: Solution) -> dict[tuple[str, str, object], float]:
-    """Value after prices, by user, message and slot."""
+    """Return the value after prices, by user, message and slot."""
     rows = coupling(p)
     prices = {price.row: price.price for price in solution.prices}
     adjusted = rows.adjusted(p.cells.value, np.array([prices[name] for name in rows.names]))

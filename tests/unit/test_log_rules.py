@@ -41,7 +41,7 @@ KNOWN = Known(channels=("email", "push"), categories=("deals", "news"), quiet=("
 
 
 def typed(tmp_path, table, rows, known=KNOWN, received=None, **mapping):
-    """The typed rows of a CSV file with these rows (dicts)."""
+    """Return the typed rows of a CSV file with these rows (dicts)."""
     file = tmp_path / f"{table}.csv"
     pd.DataFrame(rows).to_csv(file, index=False)
     source = SourceMapping(source="s", tables={table: TableMapping(**{"format": "csv", **mapping})})
@@ -49,7 +49,7 @@ def typed(tmp_path, table, rows, known=KNOWN, received=None, **mapping):
 
 
 def outcomes(tmp_path, texts, times=None, received=None, **outcome):
-    """[success, or the reason why nobody knows] of each text in the outcome's column."""
+    """Return, for each text in the outcome's column, its success, or the reason why it is unknown."""
     rows = [
         {"u": f"u{i}", "id": i, "at": SENT, "o": text, "when": when}
         for i, (text, when) in enumerate(zip(texts, times or [""] * len(texts), strict=True))
@@ -126,7 +126,7 @@ def test_a_flag_decides_and_its_bad_time_is_lost_alone(tmp_path):
 
 
 def log_of(tmp_path, sends, reactions=None, limits=ALL, label="open", window=24.0, outcome=None, **interactions):
-    """`Log` of sends and, where given, interactions; the mapping of the latter from keywords."""
+    """Return the `Log` of sends and, where given, interactions with a mapping from keywords."""
     pd.DataFrame(sends).to_csv(tmp_path / "sends.csv", index=False)
     table = {"files": "sends.csv", "format": "csv", "columns": {**SENDS, "pscore": "p"}, "constants": CONSTANTS}
     tables = {"sends": TableMapping(**table, **({"outcome": outcome} if outcome else {}))}
@@ -490,7 +490,7 @@ def test_a_file_s_name_or_its_folder_s_dates_what_it_states(tmp_path, path, day)
 
 
 def matched(tmp_path, reactions, sent, **mapping):
-    """id of the send that each reaction finds."""
+    """Return the id of the send that each reaction is matched to, or None."""
     columns = {"user_id": "u", "kind": "k", "at_utc": "at", **mapping.pop("columns", {})}
     table = TableMapping(format="csv", columns=columns, **mapping)
     frame = typed(
@@ -514,7 +514,7 @@ SENT_TWICE = [
 
 
 @pytest.mark.parametrize(
-    ("reaction", "found"),
+    ("reaction", "send_id"),
     [
         ({"at": "2026-03-01T14:00:00Z"}, "2"),
         ({"at": "2026-03-01T11:59:30Z"}, "2"),  # within the tolerance
@@ -530,10 +530,10 @@ SENT_TWICE = [
         ({"at": "2026-03-01T14:00:00Z", "u": ""}, None),
     ],
 )
-def test_an_interaction_without_an_id_belongs_to_the_latest_send_before_it(tmp_path, reaction, found):
+def test_an_interaction_without_an_id_belongs_to_the_latest_send_before_it(tmp_path, reaction, send_id):
     row = {"u": "x", "k": "open", "id": "", "c": "", **reaction}
     columns = {"notification_id": "id", "campaign_id": "c"}
-    assert matched(tmp_path, [row], SENT_TWICE, columns=columns, match="nearest_send", within_hours=72) == [found]
+    assert matched(tmp_path, [row], SENT_TWICE, columns=columns, match="nearest_send", within_hours=72) == [send_id]
 
 
 def test_an_id_is_of_the_user_that_the_log_names(tmp_path):

@@ -29,7 +29,7 @@ PLACES = {"when": 1, "otherwise": 0, "_flag": 1, "flag": 1, "one_of": 2, "Broken
 
 
 def literals(path: Path) -> Iterator[str]:
-    """Text constants, and the constant heads of f-strings, in the places where code writes a reason."""
+    """Yield text constants, and the constant heads of f-strings, in the places where code writes a reason."""
     for node in ast.walk(ast.parse(path.read_text())):
         written: list[ast.expr] = []
         if isinstance(node, ast.Call):
@@ -52,7 +52,7 @@ def literals(path: Path) -> Iterator[str]:
 
 
 def written_reasons() -> dict[str, str]:
-    """Reason literals with the file that writes them."""
+    """Return reason literals with the file that writes them."""
     shape = re.compile(r"^[a-z0-9]+(_[a-z0-9]*)+(:.*)?…?$")
     return {text: path.name for path in SOURCES for text in literals(path) if shape.match(text)}
 

@@ -35,7 +35,7 @@ cost: {max_total: 12.0}
 
 
 def world(users: int = 60) -> pd.DataFrame:
-    """Two messages a user over eight hours; opt-outs and costs are no round numbers, some messages in a second tier."""
+    """Return two messages a user over eight hours, some in a second tier; opt-outs and costs are no round numbers."""
     draw = np.random.default_rng(5)
     rows = [
         {
@@ -119,7 +119,7 @@ def test_the_use_of_a_budget_is_the_exact_sum_in_any_order_of_cells() -> None:
 
 
 def some_vary(column: str, users: int = 40) -> pd.DataFrame:
-    """Rows in which `column` varies by slot for a few users only, and is 0 for most."""
+    """Return rows in which `column` varies by slot for a few users only, and is 0 for most."""
     rows = world(users).drop(columns=["p_opt_out", "cost"])
     return rows.assign(**{column: np.where(rows["user_id"] < "u004", 0.001 * (1 + rows["slot"]), 0.0)})
 

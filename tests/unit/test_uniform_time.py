@@ -17,8 +17,10 @@ from sendopt.experiment.uniform_time import plan_uniform_time
 
 
 def cells(messages, slots, p_opt_out=0.01, cost=1.0, chosen=None, channel="push"):
-    """Cells of `messages`, (user, notification, campaign) each, in all `slots`; the program's own slot is the first, or
-    that which `chosen` names by notification."""
+    """Return cells of `messages` (user, notification, campaign) in all `slots`.
+
+    The slot that the program chose is the first, or the one in `chosen` by notification.
+    """
     return pd.DataFrame(
         [
             {
