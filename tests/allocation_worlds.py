@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,69 +16,100 @@ from sendopt.domain.limits import Limits
 
 EXACT = Allocation(exact_max_users=10**6, exact_work=1000.0, relative_gap=0.0)
 PRICES = Allocation(exact_max_users=0, relative_gap=1e-6)
-COLUMNS_OF_HISTORY = ("user", "minutes_before", "channel", "category", "campaign", "local_day", "p_opt_out", "cost")
+
+
+class Message(NamedTuple):
+    """A row of `messages`: one candidate send of a user."""
+
+    user: str
+    message_id: str
+    campaign: str
+    channel: str
+    category: str
+    exclusive_group: str = ""
+    tier: int = 1
+
+
+class Cell(NamedTuple):
+    """A row of `cells`: a slot in which a message may be sent."""
+
+    message: int  # row of `messages`
+    slot: int
+    value: float
+    p_opt_out: float = 0.0
+    cost: float = 0.0
+    local_day: float = 100
+
+
+class PastSend(NamedTuple):
+    """A row of `history`: a send before the plan's start, or committed after it (`minutes_before` of 0 or less)."""
+
+    user: str
+    minutes_before: float
+    channel: str = "push"
+    category: str = "news"
+    campaign: str = "old"
+    local_day: int = 99
+    p_opt_out: float = 0.0
+    cost: float = 0.0
 
 
 def problem(
-    messages: Sequence[tuple[object, ...]],
-    cells: Sequence[Sequence[float]],
+    messages: Sequence[Sequence[Any]],
+    cells: Sequence[Sequence[Any]],
     limits: Mapping[str, object],
-    history: Sequence[tuple[object, ...]] = (),
+    history: Sequence[Sequence[Any]] = (),
     *,
     n_slots: int = 6,
     slot_minutes: int = 60,
 ) -> Problem:
-    """A problem from rows: messages (user, message, campaign, channel, category[,
-    exclusive group, tier]), cells (message row, slot, value
-    [, p_opt_out, cost, day]), history (user, minutes_before[, channel, category, campaign, day, p_opt_out, cost]).
-    """
-    users = sorted({m[0] for m in messages} | {str(h[0]) for h in history})
-    full = [(*c, *(0.0, 0.0, 100)[len(c) - 3 :]) for c in cells]
-    past = [(*h, *("push", "news", "old", 99, 0.0, 0.0)[len(h) - 2 :]) for h in history]
-    column = [list(x) for x in zip(*full, strict=True)] or [[]] * 6
-    before = dict(zip(COLUMNS_OF_HISTORY, [list(x) for x in zip(*past, strict=True)] or [[]] * 8, strict=True))
+    """Return a problem of rows: `Message`, `Cell` and `PastSend`, or tuples of their first columns in that order."""
+    message_rows = [Message(*row) for row in messages]
+    cell_rows = [Cell(*row) for row in cells]
+    past_rows = [PastSend(*row) for row in history]
+    users = sorted({m.user for m in message_rows} | {str(h.user) for h in past_rows})
     return Problem(
         slot_minutes=slot_minutes,
         n_slots=n_slots,
         users=np.array(users, dtype=object),
         messages=Messages(
-            user=np.array([users.index(m[0]) for m in messages], dtype=np.int64),
-            message_id=_texts(m[1] for m in messages),
-            campaign=_texts(m[2] for m in messages),
-            channel=_texts(m[3] for m in messages),
-            category=_texts(m[4] for m in messages),
-            exclusive_group=_texts(m[5] if len(m) > 5 else "" for m in messages),
-            tier=np.array([m[6] if len(m) > 6 else 1 for m in messages], dtype=np.int64),
+            user=np.array([users.index(m.user) for m in message_rows], dtype=np.int64),
+            message_id=_texts(m.message_id for m in message_rows),
+            campaign=_texts(m.campaign for m in message_rows),
+            channel=_texts(m.channel for m in message_rows),
+            category=_texts(m.category for m in message_rows),
+            exclusive_group=_texts(m.exclusive_group for m in message_rows),
+            tier=np.array([m.tier for m in message_rows], dtype=np.int64),
         ),
         cells=Cells(
-            message=np.array(column[0], dtype=np.int64),
-            slot=np.array(column[1], dtype=np.int64),
-            value=np.array(column[2], dtype=np.float64),
-            p_opt_out=np.array(column[3], dtype=np.float64),
-            cost=np.array(column[4], dtype=np.float64),
-            local_day=np.array(column[5], dtype=np.int64),
+            message=np.array([c.message for c in cell_rows], dtype=np.int64),
+            slot=np.array([c.slot for c in cell_rows], dtype=np.int64),
+            value=np.array([c.value for c in cell_rows], dtype=np.float64),
+            p_opt_out=np.array([c.p_opt_out for c in cell_rows], dtype=np.float64),
+            cost=np.array([c.cost for c in cell_rows], dtype=np.float64),
+            local_day=np.array([c.local_day for c in cell_rows], dtype=np.int64),
         ),
         history=History(
-            user=np.array([users.index(u) for u in before["user"]], dtype=np.int64),
-            channel=_texts(before["channel"]),
-            category=_texts(before["category"]),
-            campaign=_texts(before["campaign"]),
-            minutes_before=np.array(before["minutes_before"], dtype=np.float64),
-            local_day=np.array(before["local_day"], dtype=np.int64),
-            p_opt_out=np.array(before["p_opt_out"], dtype=np.float64),
-            cost=np.array(before["cost"], dtype=np.float64),
+            user=np.array([users.index(h.user) for h in past_rows], dtype=np.int64),
+            channel=_texts(h.channel for h in past_rows),
+            category=_texts(h.category for h in past_rows),
+            campaign=_texts(h.campaign for h in past_rows),
+            minutes_before=np.array([h.minutes_before for h in past_rows], dtype=np.float64),
+            local_day=np.array([h.local_day for h in past_rows], dtype=np.int64),
+            p_opt_out=np.array([h.p_opt_out for h in past_rows], dtype=np.float64),
+            cost=np.array([h.cost for h in past_rows], dtype=np.float64),
         ),
         limits=Limits.model_validate(limits),
     )
 
 
 def planned(p: Problem, chosen: Iterable[int]) -> set[tuple[str, int]]:
-    """The plan as a reader writes it: {(message_id, slot)}."""
+    """Return the plan as a set of (message_id, slot)."""
     return {(str(p.messages.message_id[p.cells.message[c]]), int(p.cells.slot[c])) for c in chosen}
 
 
 def objective(p: Problem, chosen: Sequence[int]) -> float:
-    """Value less penalty, counted anew (committed sends serve a minimum)."""
+    """Return the value of the chosen cells less the penalty of shortfalls. Committed sends serve a minimum."""
     total = sum(float(p.cells.value[c]) for c in chosen)
     sent = [p.messages.campaign[p.cells.message[c]] for c in chosen]
     sent += [name for name, before in zip(p.history.campaign, p.history.minutes_before, strict=True) if before <= 0]
@@ -93,7 +125,7 @@ def objective(p: Problem, chosen: Sequence[int]) -> float:
 
 
 def best_by_trying_all(p: Problem) -> float:
-    """The best objective of all feasible plans of sends worth something, by brute force."""
+    """Return the best objective of all feasible plans of sends with a positive value, by brute force."""
     options: dict[int, dict[int, list[int | None]]] = {}
     for c in np.flatnonzero(p.cells.value > 0).tolist():
         message = int(p.cells.message[c])
@@ -101,7 +133,7 @@ def best_by_trying_all(p: Problem) -> float:
     plans_by_user = []
     for messages in options.values():
         picks = [[c for c in pick if c is not None] for pick in itertools.product(*messages.values())]
-        # whatever breaks a rule alone breaks it in company: limits only tighten as sends are added
+        # A plan of one user that breaks a rule breaks it with other users too: added sends only use more of a limit.
         plans_by_user.append([pick for pick in picks if not audit_plan(p, np.array(pick, dtype=np.int64))])
     best = -math.inf
     for picks in itertools.product(*plans_by_user):
@@ -113,7 +145,7 @@ def best_by_trying_all(p: Problem) -> float:
 
 
 def random_problem(seed: int, *, users: int = 3, per_user: int = 2, n_slots: int = 4) -> Problem:
-    """A tiny problem in which every kind of rule may be on and may bind, with history and committed sends."""
+    """Return a tiny problem in which every kind of rule may be on and may bind, with history and committed sends."""
     draw = np.random.default_rng(seed)
     channels, kinds, names = ("push", "sms"), ("news", "shop"), ("a", "b", "c")
     style = {name: (channels[draw.integers(2)], kinds[draw.integers(2)]) for name in names}
@@ -122,12 +154,14 @@ def random_problem(seed: int, *, users: int = 3, per_user: int = 2, n_slots: int
     for u, k in itertools.product(range(users), range(per_user)):
         name = names[draw.integers(3)]
         group = "season" if draw.random() < 0.3 else ""
-        messages.append((f"u{u}", f"m{u}{k}", name, *style[name], group))
+        channel, category = style[name]
+        messages.append(Message(f"u{u}", f"m{u}{k}", name, channel, category, exclusive_group=group))
         for slot in range(n_slots):
             if draw.random() < 0.75:
                 value = round(float(draw.uniform(-0.1, 1.0)), 3)
                 opt_out, cost = round(float(draw.uniform(0, 0.2)), 3), float(draw.integers(0, 3))
-                cells.append((len(messages) - 1, slot, value, opt_out, cost, 100 + (slot * step + 240 * u) // 1440))
+                day = 100 + (slot * step + 240 * u) // 1440
+                cells.append(Cell(len(messages) - 1, slot, value, p_opt_out=opt_out, cost=cost, local_day=day))
     for u in range(users):
         for _ in range(int(draw.integers(0, 3))):
             name = names[draw.integers(3)]
@@ -136,11 +170,14 @@ def random_problem(seed: int, *, users: int = 3, per_user: int = 2, n_slots: int
                 before = float(np.floor(before / step) * step)
             before = max(before, 1.0 - n_slots * step)
             day = 100 + int(-before + 240 * u) // 1440
-            history.append((f"u{u}", before, *style[name], name, day, 0.05, 1.0))
+            channel, category = style[name]
+            history.append(PastSend(f"u{u}", before, channel, category, name, day, p_opt_out=0.05, cost=1.0))
     return problem(messages, cells, _random_limits(draw, step), history, n_slots=n_slots, slot_minutes=step)
 
 
 def _random_limits(draw: np.random.Generator, step: int) -> dict[str, object]:
+    """Return limits for slots of `step` minutes; each section is on or off at random."""
+
     def sometimes(limit: dict[str, object], share: float = 0.5) -> dict[str, object]:
         return limit if draw.random() < share else {}
 
@@ -171,7 +208,7 @@ def _random_limits(draw: np.random.Generator, step: int) -> dict[str, object]:
 
 
 def shuffled(p: Problem, seed: int) -> Problem:
-    """The same problem with its users, messages, cells and history in another order."""
+    """Return the problem with its users, messages, cells and history in a random order."""
     draw = np.random.default_rng(seed)
 
     def rank_of(order: np.ndarray) -> np.ndarray:
@@ -197,7 +234,7 @@ def shuffled(p: Problem, seed: int) -> Problem:
 
 
 def with_limits(p: Problem, **changes: object) -> Problem:
-    """The same problem under other limits (sections replaced)."""
+    """Return the problem with the given sections of its limits replaced."""
     return replace(p, limits=Limits.model_validate({**p.limits.model_dump(exclude_none=True), **changes}))
 
 

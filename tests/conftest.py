@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parents[1]
 HEARTSTEPS = REPO.parent / "shared" / "data" / "heartsteps_v1" / "decisions.csv"
 os.environ["TZ"] = "UTC"
-# how long an example takes is the machine's matter, and fails no test
+# The time of an example depends on the machine and fails no test.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
 
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
+    """Yield the one Spark session of the suite."""
     from sendopt.config.schema import SparkSettings
     from sendopt.spark.engine.session import open_session
 
@@ -36,6 +37,7 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    """Return an empty lake."""
     from sendopt.spark.engine.lake import Lake
 
     return Lake(spark, str(tmp_path / "lake"))
@@ -43,7 +45,7 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
 
 @pytest.fixture(scope="session")
 def heartsteps() -> Path:
-    """The real trial's log; tests that need it are skipped, visibly, where it is absent."""
+    """Return the path of the real trial's log. Skip the test where the log is absent."""
     if not HEARTSTEPS.is_file():
         pytest.skip("the HeartSteps log is not beside the project")
     return HEARTSTEPS

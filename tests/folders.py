@@ -1,4 +1,4 @@
-"""A problem as the folder that `sendopt solve` takes, solved by the bucket."""
+"""Problems solved as a folder of files, as `sendopt solve` does: bucket by bucket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sendopt.domain.limits import SolveLimits
 
 
 def solved_in_buckets(p: Problem, home: Path, buckets: int, relative_gap: float = 1e-4) -> Solution:
-    """The solution of `p`, which has no history, in so many buckets."""
+    """Return the solution of `p` in `buckets` buckets, with files below `home`. `p` has no history."""
     m, c = p.messages, p.cells
     columns = {"message_id": "message_id", "campaign_id": "campaign", "channel": "channel", "category": "category"}
     table = pa.table(

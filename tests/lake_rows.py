@@ -1,4 +1,4 @@
-"""Rows of tables made by hand, written without Spark: what only needs to be there costs milliseconds."""
+"""Rows of tables, written to a lake without Spark in milliseconds."""
 
 from __future__ import annotations
 
@@ -41,28 +41,37 @@ ARROW = {
 
 
 def put(root: Path | str, name: str, values: Sequence[dict[str, Any]], only: str = "") -> None:
-    """Merge rows into a table that is kept by key; put them in place of those of `only`, or of the same plan date.
+    """Write rows of a table to the lake at `root`.
 
-    What `values` leave out is NULL where that is allowed, else something harmless.
+    Rows of a table with a plan date replace those that match the condition `only`, by default those of the plan date of
+    the first row. Rows of other tables are merged by key. A column that a row leaves out is NULL where the table
+    allows it, else a value of `EMPTY`.
     """
     contract = TABLES[name]
     blank = {c.name: None if c.nullable else EMPTY[c.type] for c in contract.columns}
     schema = pa.schema([pa.field(c.name, ARROW[c.type], c.nullable) for c in contract.columns])
     rows = pa.Table.from_pylist([{**blank, **value} for value in values], schema)
     path = str(Path(root) / name)
-    there = DeltaTable.is_deltatable(path)
-    if not there:
+    if not DeltaTable.is_deltatable(path):
         write_deltalake(path, rows, partition_by=list(contract.partition_by) or None)
     elif "plan_date" in contract.names:
         condition = only or f"plan_date = '{values[0]['plan_date']}'"
         write_deltalake(path, rows, mode="overwrite", predicate=condition)
     else:
-        same = " AND ".join(f"new.{key} = old.{key}" for key in contract.key)
-        merge = DeltaTable(path).merge(rows, same, source_alias="new", target_alias="old")
+        same_key = " AND ".join(f"new.{key} = old.{key}" for key in contract.key)
+        merge = DeltaTable(path).merge(rows, same_key, source_alias="new", target_alias="old")
         merge.when_matched_update_all().when_not_matched_insert_all().execute()
 
 
+def in_order(name: str, values: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return rows as tuples in the order of the table's columns. A column that a row leaves out is None."""
+    names = TABLES[name].names
+    unknown = {column for value in values for column in value} - {*names}
+    assert not unknown, f"{name} has no columns {sorted(unknown)}"
+    return [tuple(value.get(column) for column in names) for value in values]
+
+
 def put_frame(root: Path | str, name: str, frame: pd.DataFrame) -> None:
-    """The same for a frame; what it leaves out is NULL."""
-    whole = frame.astype(object).where(frame.notna(), None)
-    put(root, name, whole.to_dict("records"))
+    """Write the rows of a frame with `put`. Missing values of the frame are NULL."""
+    nullable = frame.astype(object).where(frame.notna(), None)
+    put(root, name, nullable.to_dict("records"))

@@ -1,4 +1,4 @@
-"""The audit in plain Python, one user and one send at a time: what the audit's kernels must agree with.
+"""The audit in plain Python, one user and one send at a time. The audit's kernels must agree with it.
 
 Rules of ¶9a to ¶9d for one user's sends, rows of ¶9e to ¶9h by counting, tiers as ¶9 plans them, and D(λ) of ¶11 by
 trying every plan of a user that keeps the rules. Nothing is imported from the package but the problem's columns.
@@ -30,6 +30,7 @@ class Send(NamedTuple):
 
 
 def planned_send(problem: Problem, cell: int, *, planned: bool = True) -> Send:
+    """Return the send of a cell; `planned=False` makes it a committed send."""
     cells, messages = problem.cells, problem.messages
     m = cells.message[cell]
     minute = float(cells.slot[cell] * problem.slot_minutes)
@@ -38,7 +39,7 @@ def planned_send(problem: Problem, cell: int, *, planned: bool = True) -> Send:
 
 
 def past_sends(problem: Problem) -> dict[int, list[Send]]:
-    """History and committed sends by user index."""
+    """Return past and committed sends by user index."""
     h = problem.history
     sends: dict[int, list[Send]] = defaultdict(list)
     for i in range(len(h.user)):
@@ -50,7 +51,7 @@ def past_sends(problem: Problem) -> dict[int, list[Send]]:
 
 
 def broken_user_rules(limits: Limits, sends: Sequence[Send]) -> list[str]:
-    """Names of the rules that one user's sends break; a window counts only if it holds a planned send."""
+    """Return the names of the rules that one user's sends break. A window without a planned send breaks none."""
     broken = [f"caps.{name}" for name, cap in limits.caps.items() if _cap_broken(cap, sends)]
     if limits.min_gap_minutes and _crowded(sends, limits.min_gap_minutes, 1):
         broken.append("min_gap_minutes")
@@ -70,7 +71,10 @@ def _cap_broken(cap: Cap, sends: Sequence[Send]) -> bool:
 
 
 def _crowded(sends: Sequence[Send], window: int, most: int) -> bool:
-    """Does a half-open window that holds a planned send hold more than `most`? Windows that start at a send suffice."""
+    """Return whether a half-open window with a planned send holds more than `most` sends.
+
+    Windows that start at a send are enough.
+    """
     for first in sends:
         within = [s for s in sends if first.minute <= s.minute < first.minute + window]
         if len(within) > most and any(s.planned for s in within):
@@ -79,7 +83,7 @@ def _crowded(sends: Sequence[Send], window: int, most: int) -> bool:
 
 
 def _too_tired(fatigue: Fatigue, sends: Sequence[Send]) -> bool:
-    """Is the state over the limit after a planned send, or after a committed send that follows one (¶9d)?"""
+    """Return whether the state exceeds the limit after a planned send or a committed send that follows it (¶9d)."""
     planned = [s.minute for s in sends if s.planned]
     if not planned:
         return False
@@ -88,6 +92,7 @@ def _too_tired(fatigue: Fatigue, sends: Sequence[Send]) -> bool:
 
 
 def fatigue_state(fatigue: Fatigue, sends: Sequence[Send], minute: float) -> float:
+    """Return the fatigue points at a minute, the sends of that minute included (¶9d)."""
     half_life = fatigue.half_life_hours * 60
     return math.fsum(
         fatigue.points_per_send.get(s.channel, 0.0) * 2.0 ** ((s.minute - minute) / half_life)
@@ -97,25 +102,26 @@ def fatigue_state(fatigue: Fatigue, sends: Sequence[Send], minute: float) -> flo
 
 
 def in_scope(scope: str, send: Send) -> bool:
+    """Return whether a cap of this scope counts the send."""
     kind, _, name = scope.partition(":")
     return kind == "all" or name == {"channel": send.channel, "category": send.category}.get(kind, send.campaign)
 
 
 def iso_week(local_day: int) -> int:
-    """A number for the ISO week (Monday to Sunday) of a day counted from Thursday 1970-01-01."""
+    """Return a number for the ISO week (Monday to Sunday) of a day counted from Thursday 1970-01-01."""
     return (local_day + 3) // 7
 
 
 def user_violations(problem: Problem, chosen: Sequence[int]) -> tuple[str, ...]:
-    """Sentences for the rules of ¶9a to ¶9d that the cells break, as the audit words them."""
+    """Return the audit's sentences about the rules of ¶9a to ¶9d that the cells break."""
     m = problem.messages
     sent = [int(problem.cells.message[c]) for c in chosen]
-    messages = sum(n > 1 for n in Counter(sent).values())
-    found = [f"once: {messages} messages are planned more than once (¶9a)"] if messages else []
+    repeated = sum(n > 1 for n in Counter(sent).values())
+    sentences = [f"once: {repeated} messages are planned more than once (¶9a)"] if repeated else []
     groups = Counter((int(m.user[i]), m.exclusive_group[i]) for i in sent if m.exclusive_group[i])
-    repeated = sum(n > 1 for n in groups.values())
-    if repeated:
-        found.append(f"exclusive_group: {repeated} groups of a user are sent more than once (¶9a)")
+    used_again = sum(n > 1 for n in groups.values())
+    if used_again:
+        sentences.append(f"exclusive_group: {used_again} groups of a user are sent more than once (¶9a)")
     planned: dict[int, list[Send]] = defaultdict(list)
     for c in chosen:
         planned[int(m.user[problem.cells.message[c]])].append(planned_send(problem, c))
@@ -123,11 +129,11 @@ def user_violations(problem: Problem, chosen: Sequence[int]) -> tuple[str, ...]:
     broken: Counter[str] = Counter()
     for user, sends in planned.items():
         broken.update(broken_user_rules(problem.limits, [*past.get(user, []), *sends]))
-    return (*found, *(f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())))
+    return (*sentences, *(f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())))
 
 
 def is_feasible(problem: Problem, chosen: Sequence[int]) -> bool:
-    """Do the cells keep every rule of ¶9, those across users included?"""
+    """Return whether the cells keep every rule of ¶9, those across users included."""
     if user_violations(problem, chosen):
         return False
     committed, planned = committed_uses(problem), uses_of_cells(problem, chosen)
@@ -135,7 +141,7 @@ def is_feasible(problem: Problem, chosen: Sequence[int]) -> bool:
 
 
 def maximums(problem: Problem) -> dict[str, float]:
-    """The limit of every maximum, by row."""
+    """Return the limit of every maximum, by row."""
     limits = problem.limits
     rows: dict[str, float] = {}
     for channel, capacity in limits.capacity.items():
@@ -150,11 +156,13 @@ def maximums(problem: Problem) -> dict[str, float]:
 
 
 def _uses(channel: str, slot: int, campaign: str, p_opt_out: float, cost: float) -> dict[str, float]:
+    """Return the uses of one send by row."""
     counted = (f"capacity:{channel}:{slot}", f"campaign_max:{campaign}", f"campaign_min:{campaign}")
     return {**dict.fromkeys(counted, 1.0), "opt_outs": float(p_opt_out), "cost": float(cost)}
 
 
 def uses_of_cells(problem: Problem, cells: Sequence[int]) -> Counter[str]:
+    """Return the uses of the cells by row."""
     c, m = problem.cells, problem.messages
     used: Counter[str] = Counter()
     for i in cells:
@@ -164,7 +172,7 @@ def uses_of_cells(problem: Problem, cells: Sequence[int]) -> Counter[str]:
 
 
 def committed_uses(problem: Problem) -> Counter[str]:
-    """Of sends inside the horizon, which begins with minute 0."""
+    """Return the uses by row of committed sends: those inside the horizon, which begins with minute 0."""
     h = problem.history
     used: Counter[str] = Counter()
     for i in range(len(h.user)):
@@ -175,11 +183,12 @@ def committed_uses(problem: Problem) -> Counter[str]:
 
 
 def tiers(problem: Problem) -> list[int]:
+    """Return the tiers of the messages in ascending order."""
     return sorted({int(t) for t in problem.messages.tier}) or [1]
 
 
 def bound_of_tier(problem: Problem, tier: int, above: Sequence[int], prices: Mapping[str, float]) -> float:
-    """D(λ) of one tier after the cells `above` of higher tiers are planned, by every plan of every user.
+    """Return D(λ) of one tier after the cells `above` of higher tiers are planned, by every plan of every user.
 
     `prices` are legal: >= 0, and of a minimum at most its shortfall price.
     """
@@ -211,12 +220,12 @@ def bound_of_tier(problem: Problem, tier: int, above: Sequence[int], prices: Map
 
 
 def _named(row: str) -> str | None:
-    """The campaign whose minimum the row is."""
+    """Return the campaign whose minimum the row is, or None."""
     return row.removeprefix("campaign_min:") if row.startswith("campaign_min:") else None
 
 
 def _counts(problem: Problem, campaign: str, tier: int) -> bool:
-    """Does the campaign's minimum count in this tier: the last one that has messages of it?"""
+    """Return whether the campaign's minimum counts in this tier: the last tier with messages of the campaign."""
     m = problem.messages
     return tier == max(
         (int(t) for t, n in zip(m.tier, m.campaign, strict=True) if n == campaign), default=tiers(problem)[-1]
@@ -224,7 +233,7 @@ def _counts(problem: Problem, campaign: str, tier: int) -> bool:
 
 
 def _plans(limits: Limits, past: list[Send], options: list[list[tuple[float, Send]]]) -> Iterator[float]:
-    """What each plan of one user that keeps the rules is worth; what breaks one alone breaks it in company."""
+    """Yield the worth of each plan of one user that keeps the rules. A plan with more sends breaks no fewer rules."""
 
     def extend(i: int, worth: float, sends: list[Send]) -> Iterator[float]:
         yield worth

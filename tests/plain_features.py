@@ -1,4 +1,4 @@
-"""Features computed straight from the words of `sendopt.features`, slowly: what Spark's are compared with."""
+"""Features computed directly from the definitions in `sendopt.features`. Spark's features must agree with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sendopt.features import (
 
 
 class Reference:
-    """Features of one log, each a filter over the whole log: slow, and written to be read beside the definitions.
+    """Features of one log, each a filter over the whole log; slow, and easy to compare with the definitions.
 
     `sends`, `interactions`, `sessions`, `users` hold the contracts' columns, with times as naive UTC datetime64.
     """
@@ -42,28 +42,28 @@ class Reference:
         )
 
     def tables(self, plan_date: date) -> dict[str, pd.DataFrame]:
-        """The tables of the contract as of `plan_date`, for the users created before as_of."""
+        """Return the tables of features as of `plan_date`, for the users created before as_of."""
         as_of = slots.as_of(plan_date, self.rules.lead_minutes)
         known = self.users[_microseconds(self.users.created_at) < self._as_of(plan_date)]
         stamp: dict[str, object] = {"plan_date": plan_date}
         population = {cell: self.slot(plan_date, *cell) for cell in CELLS}
         users = []
         for user, zone in zip(known.user_id, known.timezone, strict=True):
-            mine = self.user(plan_date, user)
-            cells = [self.user_slot(plan_date, user, *cell, mine, common) for cell, common in population.items()]
+            of_user = self.user(plan_date, user)
+            cells = [self.user_slot(plan_date, user, *cell, of_user, common) for cell, common in population.items()]
             by_place = {name: [cell[name] for cell in cells] for name in cells[0]}
             users.append(
-                {**stamp, "as_of": as_of.replace(tzinfo=None), "user_id": user, "timezone": zone, **mine, **by_place}
+                {**stamp, "as_of": as_of.replace(tzinfo=None), "user_id": user, "timezone": zone, **of_user, **by_place}
             )
         rows: dict[str, list[dict[str, object]]] = {
             "user_features": users,
             "slot_features": [{**stamp, "local_hour": h, "weekend": w, **r} for (h, w), r in population.items()],
             "group_features": [{**stamp, **row} for row in self.groups(plan_date)],
         }
-        return {name: pd.DataFrame(found, columns=list(TABLES[name].names)) for name, found in rows.items()}
+        return {name: pd.DataFrame(records, columns=list(TABLES[name].names)) for name, records in rows.items()}
 
     def training_rows(self, plan_date: date, days: int) -> pd.DataFrame:
-        """One row a mature send of the `days` plan dates before `plan_date`, with the features of its own night."""
+        """Return one row a mature send of the `days` plan dates before `plan_date`, with the features of its night."""
         rows: list[dict[Hashable, object]] = []
         for send in self.sends.to_dict("records"):
             night = datetime.fromtimestamp(send["at"] // 1_000_000, UTC).date()
@@ -76,25 +76,25 @@ class Reference:
             ):
                 continue
             user, cell = send["user_id"], (send["local_hour"], send["weekend"])
-            mine = self.user(night, user)
+            of_user = self.user(night, user)
             common = self.slot(night, *cell)
-            own_slot = self.user_slot(night, user, *cell, mine, common)
+            of_user_slot = self.user_slot(night, user, *cell, of_user, common)
             rates = {(g["kind"], g["name"]): g["group_rate"] for g in self.groups(night)}
             rest = {
                 "plan_date": night,
                 "category_rate": rates.get(("category", send["category"]), self.global_rate(night)),
                 "channel_rate": rates.get(("channel", send["channel"]), self.global_rate(night)),
             }
-            rows.append(dict(send, **mine, **own_slot, **common, **rest))
+            rows.append(dict(send, **of_user, **of_user_slot, **common, **rest))
         return pd.DataFrame(rows, columns=[*TRAINING_KEYS, *FEATURE_COLUMNS])
 
     def user(self, plan_date: date, user: str) -> dict[str, float | int | None]:
-        """The features of a user as of a plan_date, without keys."""
+        """Return the features of a user as of a plan date, without keys."""
         as_of = self._as_of(plan_date)
         sends = self.sends[self.sends.user_id == user]
         sessions = self.sessions[self.sessions.user_id == user]
         created = _microseconds(self.users[self.users.user_id == user].created_at)
-        found: dict[str, float | int | None] = {
+        features: dict[str, float | int | None] = {
             "tenure_days": self._days(as_of, created[created <= as_of]),
             "days_since_send": self._days(as_of, sends["at"][self._within(plan_date, sends["at"])]),
             "days_since_open": self._days(as_of, sends.open_at[self._within(plan_date, sends.open_at)]),
@@ -102,17 +102,17 @@ class Reference:
         }
         for w in WINDOWS:
             mature = sends[self._within(plan_date, sends.counted_at, w)]
-            found[f"sends_{w}d"] = int(self._within(plan_date, sends["at"], w).sum())
-            found[f"mature_{w}d"] = len(mature)
-            found[f"successes_{w}d"] = int(mature.label.sum())
-            found[f"rate_{w}d"] = self._shrink(mature, self.global_rate(plan_date))
+            features[f"sends_{w}d"] = int(self._within(plan_date, sends["at"], w).sum())
+            features[f"mature_{w}d"] = len(mature)
+            features[f"successes_{w}d"] = int(mature.label.sum())
+            features[f"rate_{w}d"] = self._shrink(mature, self.global_rate(plan_date))
         for w in SESSION_WINDOWS:
-            found[f"sessions_{w}d"] = int(self._within(plan_date, sessions["at"], w).sum())
+            features[f"sessions_{w}d"] = int(self._within(plan_date, sessions["at"], w).sum())
         past = sends[sends["at"] < as_of]
         half_lives = (as_of - past["at"].to_numpy()) / (self.rules.half_life_hours * 3_600_000_000)
         points = np.array([self.rules.points_of(c) for c in past.channel])
-        found["fatigue_points"] = float((points * 2.0**-half_lives).sum())
-        return found
+        features["fatigue_points"] = float((points * 2.0**-half_lives).sum())
+        return features
 
     def user_slot(
         self,
@@ -120,15 +120,15 @@ class Reference:
         user: str,
         hour: int,
         weekend: bool,
-        mine: dict[str, float | int | None],
+        of_user: dict[str, float | int | None],
         common: dict[str, float | int],
     ) -> dict[str, float | int]:
-        """The features of a user at a local hour, given the user's and the hour's own."""
+        """Return the features of a user at a local hour, given the features of the user and those of the hour."""
         everyone = self._mature(plan_date)
         sends = everyone[everyone.user_id == user]
         near = [(hour - 1) % 24, hour, (hour + 1) % 24]
         base = self.global_rate(plan_date)
-        lean = float(mine["rate_90d"] or 0.0) / base
+        lean = float(of_user["rate_90d"] or 0.0) / base
         daypart_rate = self._shrink(everyone[everyone.local_hour.isin(near)], base)
         cell = sends[(sends.local_hour == hour) & (sends.weekend == weekend)]
         sessions = self.sessions[self._within(plan_date, self.sessions["at"]) & (self.sessions.local_hour >= 0)]
@@ -143,7 +143,7 @@ class Reference:
         }
 
     def slot(self, plan_date: date, hour: int, weekend: bool) -> dict[str, float | int]:
-        """The features of a local hour over all users."""
+        """Return the features of a local hour over all users."""
         sends = self.sends[self._within(plan_date, self.sends["at"])]
         mature = self._mature(plan_date)
         cell = mature[(mature.local_hour == hour) & (mature.weekend == weekend)]
@@ -155,7 +155,7 @@ class Reference:
         }
 
     def groups(self, plan_date: date) -> list[dict[str, object]]:
-        """Rows of group_features: `all`, and each channel, category and campaign that has mature sends."""
+        """Return the rows of group_features: `all`, and each channel, category and campaign that has mature sends."""
         mature = self._mature(plan_date)
         base = self.global_rate(plan_date)
         parts = [("all", "all", mature)]
@@ -173,6 +173,7 @@ class Reference:
         ]
 
     def global_rate(self, plan_date: date) -> float:
+        """Return the rate over all mature sends, with one success in two sends added."""
         mature = self._mature(plan_date)
         return float((mature.label.sum() + 1) / (len(mature) + 2))
 
@@ -189,9 +190,9 @@ class Reference:
             return sum(int((apart == away).sum()) * (3 - away) for away in range(3)) / 9
 
         common = (near(sessions) + 1) / (len(sessions) + 24)
-        mine = sessions[sessions.user_id == user]
+        of_user = sessions[sessions.user_id == user]
         c = self.rules.prior_sessions
-        return float((near(mine) + c * common) / (len(mine) + c))
+        return float((near(of_user) + c * common) / (len(of_user) + c))
 
     def _within(self, plan_date: date, times: pd.Series[int], days: int | None = None) -> pd.Series[bool]:
         as_of = self._as_of(plan_date)
@@ -210,7 +211,7 @@ def _exposures(sends: pd.DataFrame, interactions: pd.DataFrame, rules: Rules) ->
     rows = sends[sends.sent.astype(bool) & sends.available.astype(bool)].reset_index(drop=True)
     rows["at"] = _microseconds(rows.sent_at_utc)
     rows["mature_at"] = rows["at"] + rules.success.window
-    wanted = pd.DataFrame(
+    reactions = pd.DataFrame(
         {
             "send_key": interactions.send_key,
             "kind": interactions.kind,
@@ -218,21 +219,21 @@ def _exposures(sends: pd.DataFrame, interactions: pd.DataFrame, rules: Rules) ->
             "machine": _flags(interactions, "machine", False),
         }
     )
-    judged = judge(rows[["send_key", "user_id", "at"]], wanted, rules.success)
+    judged = judge(rows[["send_key", "user_id", "at"]], reactions, rules.success)
     rows["label"] = judged.success.astype("int64")
     rows["suspected"] = judged.suspected
     unknown = ~_flags(rows, "outcome_known", True)
     rows["outcome_known"] = ~unknown
     rows["suspected"] = rows.suspected | unknown
     rows["counted_at"] = rows.mature_at.where(~rows.suspected, -1)  # -1: before every window
-    person = judge_opens(rows, wanted, rules.success)
-    rows["open_at"] = pd.Series([person.get(key, -1) for key in rows.send_key], dtype="int64")
+    opened = judge_opens(rows, reactions, rules.success)
+    rows["open_at"] = pd.Series([opened.get(key, -1) for key in rows.send_key], dtype="int64")
     rows.loc[rows.suspected, "open_at"] = -1
     return _localised(rows, rows.timezone)
 
 
 def judge_opens(rows: pd.DataFrame, interactions: pd.DataFrame, rule: SuccessRule) -> dict[str, int]:
-    """The time of each send's first reaction by a person, in microseconds."""
+    """Return the time of each send's first reaction by a person, in microseconds."""
     sent = dict(zip(rows.send_key, rows["at"], strict=True))
     user = dict(zip(rows.send_key, rows.user_id, strict=True))
     first: dict[tuple[str, str], tuple[int, bool]] = {}
@@ -248,14 +249,14 @@ def judge_opens(rows: pd.DataFrame, interactions: pd.DataFrame, rule: SuccessRul
 
 
 def _flags(rows: pd.DataFrame, name: str, default: bool) -> pd.Series[bool]:
-    """A nullable flag, its default where it is missing."""
+    """Return a nullable flag with the default where it is missing."""
     if name not in rows:
         return pd.Series(default, index=rows.index)
     return rows[name].map(lambda v: default if v is None or v != v else bool(v)).astype(bool)
 
 
 def _localised(rows: pd.DataFrame, zones: Iterable[str | None]) -> pd.DataFrame:
-    """The rows plus local_hour (-1 where the zone is unknown), weekend and weekday at `at`."""
+    """Return the rows with local_hour (-1 where the zone is unknown), weekend and weekday at `at`."""
     hours, weekdays = [], []
     for at, zone in zip(rows["at"], zones, strict=True):
         info = slots.zone_or_none(zone) if isinstance(zone, str) else None

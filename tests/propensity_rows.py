@@ -1,4 +1,4 @@
-"""Training rows of an invented world, with features as of each day: known timing effect, known rates by user."""
+"""Training rows of a simulated world with a known timing effect and known rates by user; features as of each day."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ PRIOR = 20.0
 
 
 def world(users: int = 300, days: int = 40, timing: float = 1.5, seed: int = 1) -> pd.DataFrame:
-    """One row a send, every user once a day at a uniform hour; `timing` is the logit swing of the preferred hours."""
+    """Return one row a send: every user once a day at a uniform hour, from 6 to 21.
+
+    A send at the user's favourite hour or up to three hours from it has `timing` log-odds more than another. `truth` is
+    the probability of success.
+    """
     rng = np.random.default_rng(seed)
     level, favourite = rng.normal(-1.2, 0.7, users), rng.integers(6, 22, users)
-    sent, won = np.zeros((users, 24)), np.zeros((users, 24))
+    sent, won = np.zeros((users, 24)), np.zeros((users, 24))  # sends and successes so far
     frames = []
     for day in range(days):
         hour = rng.integers(6, 22, users)
@@ -32,8 +36,10 @@ def world(users: int = 300, days: int = 40, timing: float = 1.5, seed: int = 1) 
 
 
 def points(users: int, days: int, seed: int, effect: float) -> pd.DataFrame:
-    """Decision points, each sent with probability .6 (.4 in one category), where sending helps by `effect` log-odds on
-    one channel and harms as much on the other; `uplift` is the truth."""
+    """Return decision points, each sent with probability 0.6, or 0.4 in the category `tips`.
+
+    Sending adds `effect` log-odds on push and takes as much on e-mail. `uplift` is the true difference in probability.
+    """
     rows = world(users=users, days=days, timing=0.5, seed=seed)
     rng = np.random.default_rng(seed + 1000)
     chance = np.where(rows["category"] == "tips", 0.4, 0.6)
@@ -46,6 +52,7 @@ def points(users: int, days: int, seed: int, effect: float) -> pd.DataFrame:
 
 
 def _rows(day, hour, kind, topic, label, sent, won) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    """Return the day's rows: one a user, with features from the sends and successes (users by hours) of days before."""
     users = np.arange(len(hour))
     base = (won.sum() + 0.25 * PRIOR) / (sent.sum() + PRIOR)
     n, x = sent.sum(axis=1), won.sum(axis=1)

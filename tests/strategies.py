@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from allocation_worlds import problem
+from allocation_worlds import Cell, Message, PastSend, problem
 from hypothesis import strategies as st
 
 from sendopt.allocation import Problem
@@ -112,33 +112,43 @@ def limits(slot_minutes: int) -> st.SearchStrategy[Section]:
 
 
 @st.composite
-def messages(draw: st.DrawFn, users: int, per_user: int, style: dict[str, Style]) -> list[tuple[object, ...]]:
+def messages(draw: st.DrawFn, users: int, per_user: int, style: dict[str, Style]) -> list[Message]:
     """Draw the candidates of each user as rows for `problem`; some exclude each other (group `season`)."""
-    rows: list[tuple[object, ...]] = []
+    rows: list[Message] = []
     for user in range(users):
         for number in range(draw(st.integers(1, per_user))):
             campaign = draw(st.sampled_from(CAMPAIGNS))
             group = draw(st.sampled_from(["", "", "season"]))
-            of = style[campaign]
-            rows.append((f"u{user}", f"m{user}{number}", campaign, of.channel, of.category, group))
+            campaign_style = style[campaign]
+            rows.append(
+                Message(
+                    f"u{user}",
+                    f"m{user}{number}",
+                    campaign,
+                    campaign_style.channel,
+                    campaign_style.category,
+                    exclusive_group=group,
+                )
+            )
     return rows
 
 
 @st.composite
-def cells(draw: st.DrawFn, offered: list[tuple[object, ...]], grid: Grid) -> list[tuple[float, ...]]:
+def cells(draw: st.DrawFn, offered: list[Message], grid: Grid) -> list[Cell]:
     """Draw the slots of each message with value, opt-out probability and cost, as rows for `problem`."""
-    rows = []
+    rows: list[Cell] = []
     for number, message in enumerate(offered):
-        user = int(str(message[0])[1:])
+        user = int(message.user[1:])
         for slot in sorted(draw(st.sets(st.integers(0, grid.n_slots - 1), min_size=grid.n_slots // 2))):
             value, p_opt_out = draw(decimals(-0.1, 1.0)), draw(decimals(0.0, 0.2))
             cost = float(draw(st.integers(0, 2)))
-            rows.append((number, slot, value, p_opt_out, cost, grid.local_day(user, slot * grid.slot_minutes)))
+            day = grid.local_day(user, slot * grid.slot_minutes)
+            rows.append(Cell(number, slot, value, p_opt_out=p_opt_out, cost=cost, local_day=day))
     return rows
 
 
 @st.composite
-def past_sends(draw: st.DrawFn, users: int, style: dict[str, Style], grid: Grid) -> list[tuple[object, ...]]:
+def past_sends(draw: st.DrawFn, users: int, style: dict[str, Style], grid: Grid) -> list[PastSend]:
     """Draw up to two sends a user, before the plan's start or committed after it, as rows for `problem`.
 
     Half of them fall on the start of a slot.
@@ -146,13 +156,24 @@ def past_sends(draw: st.DrawFn, users: int, style: dict[str, Style], grid: Grid)
     earliest = grid.minutes - grid.slot_minutes
     any_minute = st.integers(1 - grid.minutes, 4 * grid.slot_minutes - 1)
     slot_start = st.integers(-earliest // grid.slot_minutes, 3).map(lambda slots: slots * grid.slot_minutes)
-    rows: list[tuple[object, ...]] = []
+    rows: list[PastSend] = []
     for user in range(users):
         for _ in range(draw(st.integers(0, 2))):
             campaign, before = draw(st.sampled_from(CAMPAIGNS)), float(draw(st.one_of(slot_start, any_minute)))
-            of = style[campaign]
+            campaign_style = style[campaign]
             day = grid.local_day(user, -before)
-            rows.append((f"u{user}", before, of.channel, of.category, campaign, day, 0.05, 1.0))
+            rows.append(
+                PastSend(
+                    f"u{user}",
+                    before,
+                    campaign_style.channel,
+                    campaign_style.category,
+                    campaign,
+                    day,
+                    p_opt_out=0.05,
+                    cost=1.0,
+                )
+            )
     return rows
 
 

@@ -1,4 +1,4 @@
-"""A night of a few people on a lake made by hand: scores are given, so that only the stages after them run."""
+"""A night of a few people with given scores, so that only the stages after scoring run."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ VERSION = "v1"
 
 
 def put(lake: Lake, name: str, values: Sequence[dict[str, Any]], only: str = "") -> None:
-    """Merge rows into a table that is kept by key, or put them in place of those of the plan date (`lake_rows.put`)."""
+    """Write rows with `lake_rows.put`; rows of a table with a plan date are of PLAN_DATE by default."""
     dated = "plan_date" in TABLES[name].names
     lake_rows.put(lake.root, name, [{"plan_date": PLAN_DATE, **value} if dated else value for value in values], only)
 
 
 def settings(**changes: Any) -> Settings:
-    """Two campaigns offered to all, by push and e-mail; an hour apart; nights are quiet; nobody is held out."""
+    """Return settings of two campaigns for everybody, by push and by e-mail.
+
+    Sends are an hour apart and at most two a day, nights are quiet and nobody is held out.
+    """
     everyone = AudienceAll(kind="all")
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "campaigns": {
             "sale": Campaign(channel="push", category="deals", audience=everyone),
             "digest": Campaign(channel="email", category="news", audience=everyone),
@@ -46,15 +49,16 @@ def settings(**changes: Any) -> Settings:
         "arms": Arms(holdout_fraction=0.0, uniform_time_fraction=0.0),
         "support": Support(min_sends=0),
     }
-    return Settings(**{**given, **changes})
+    return Settings(**{**defaults, **changes})
 
 
 def person(user: str, **changes: Any) -> dict[str, Any]:
+    """Return a row of `users` in Berlin with both channels."""
     return {"user_id": user, "timezone": "Europe/Berlin", "channels": ["push", "email"], **changes}
 
 
 def send(user: str, key: str, at: datetime, **changes: Any) -> dict[str, Any]:
-    """A row of the log: sent, by push, of a campaign that is not planned."""
+    """Return a row of `sends`: sent by push, for a campaign that is not planned."""
     return {
         "send_key": key,
         "user_id": user,
@@ -71,13 +75,14 @@ def send(user: str, key: str, at: datetime, **changes: Any) -> dict[str, Any]:
 
 
 def night_of(lake: Lake, conf: Settings | None = None, now: datetime = EVENING, day: date = PLAN_DATE) -> Night:
+    """Return the night of `day` as of `now`, on a lake that records what is read and written."""
     from sendopt.spark.night import Night
 
     return Night(lake.recording(), conf or settings(), day, Path("conf"), clock=Clock(now))
 
 
 def scored(night: Night, people: Sequence[dict[str, Any]], version: str = VERSION) -> None:
-    """Put users, features and scores of the night: who opens is surer the later in the day."""
+    """Write users, features and scores of the night. The probability of an open rises through the day."""
     lake, day = night.lake, night.plan_date
     put(lake, "users", people)
     facts = {"config_hash": night.config_hash, "model_version": "m/1"}
@@ -97,7 +102,7 @@ def scored(night: Night, people: Sequence[dict[str, Any]], version: str = VERSIO
 
 
 def record(night: Night, stage: str, facts: dict[str, Any], version: str = VERSION) -> None:
-    """What the runtime keeps of a stage's run."""
+    """Write the row of `runs` that the runtime writes after a stage."""
     row = {
         "plan_date": night.plan_date,
         "stage": stage,
@@ -110,7 +115,7 @@ def record(night: Night, stage: str, facts: dict[str, Any], version: str = VERSI
 
 
 def allocated(lake: Lake, people: Sequence[dict[str, Any]], conf: Settings | None = None, day: date = PLAN_DATE) -> int:
-    """Run the night of these people up to allocate; the number of sends allocated."""
+    """Run the night of these people up to `allocate`. Return the number of sends allocated."""
     from sendopt.spark.allocation import allocate
     from sendopt.spark.candidates import build_candidates
 
@@ -124,7 +129,7 @@ def allocated(lake: Lake, people: Sequence[dict[str, Any]], conf: Settings | Non
 
 
 def as_catalogued(night: Night, name: str) -> None:
-    """The night's lake was read and written by one stage, as the catalogue says of it."""
+    """Raise AssertionError unless the stage read and wrote the tables that `STAGES` lists for it."""
     stage, touched = STAGES[name], night.lake.touched
     assert set(stage.reads) <= set(touched.read) <= {*stage.reads, *stage.may_read}
     assert set(stage.writes) <= set(touched.written) <= {*stage.writes, *stage.may_write}

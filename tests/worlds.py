@@ -27,10 +27,13 @@ sources:
 
 
 def make_world(home: Path, users: int, days: int = 30) -> date:
-    """The plan date that follows the history of a new world; settings in `home`/conf, all paths below `home`."""
+    """Write the history of a new world and its settings (`home`/conf). Return the plan date that follows the history.
+
+    All paths are below `home`.
+    """
     shutil.copytree(REPO / "conf", home / "conf", ignore=shutil.ignore_patterns("heartsteps"))
-    for other in (home / "conf" / "env").glob("*.yaml"):
-        other.unlink()
+    for environment in (home / "conf" / "env").glob("*.yaml"):
+        environment.unlink()
     (home / "conf" / "env" / "local.yaml").write_text(ENV.format(home=home, few_rows=json.dumps(FEW_ROWS)))
     prepare(home / "world" / "raw", load(home / "conf"), users, PLAN_DATE, days)
     return PLAN_DATE

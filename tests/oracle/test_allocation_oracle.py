@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, best_by_trying_all, problem, with_limits
+from allocation_worlds import EXACT, PRICES, Message, best_by_trying_all, problem, with_limits
 from hypothesis import given, settings
 from strategies import problems
 
@@ -34,7 +34,7 @@ def test_prices_are_audited_and_never_above_the_best(p: Problem) -> None:
 
 def test_price_predicts_what_one_more_send_is_worth() -> None:
     """Ten people, one message each, at most four sends: the fifth is worth its own value, the prediction exactly."""
-    messages = [(f"u{i}", f"m{i}", "sale", "push", "shop") for i in range(10)]
+    messages = [Message(f"u{i}", f"m{i}", campaign="sale", channel="push", category="shop") for i in range(10)]
     p = problem(messages, [(i, 0, (i + 1) / 10) for i in range(10)], {"campaigns": {"sale": {"max_sends": 4}}})
     now, more = (allocate(with_limits(p, campaigns={"sale": {"max_sends": n}}), EXACT) for n in (4, 5))
     price = {row.row: row.price for row in now.prices}["campaign_max:sale"]
@@ -46,7 +46,11 @@ def test_price_predicts_what_one_more_send_is_worth() -> None:
 def test_prices_bracket_a_moved_budget_of_the_relaxation(seed: int) -> None:
     """The relaxation's optimum is concave in a budget: one more adds at most the price, one less costs at least it."""
     draw = np.random.default_rng(seed)
-    messages = [(f"u{i}", f"m{i}{k}", "sale", "push", "shop") for i in range(12) for k in range(2)]
+    messages = [
+        Message(f"u{i}", f"m{i}{k}", campaign="sale", channel="push", category="shop")
+        for i in range(12)
+        for k in range(2)
+    ]
     cells = [(m, s, round(float(draw.uniform(0.1, 1)), 3)) for m in range(24) for s in range(4)]
     p = problem(messages, cells, {"min_gap_minutes": 120, "capacity": {"push": 4}}, n_slots=4)
     bound, price = {}, 0.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, problem, random_problem, with_limits
+from allocation_worlds import EXACT, PRICES, Cell, Message, PastSend, problem, random_problem, with_limits
 
 from sendopt.allocation import Problem, allocate, audit, audit_plan
 from sendopt.allocation.prices import market
@@ -20,12 +20,12 @@ from sendopt.domain.limits import Limits
 def world(users: int = 120) -> Problem:
     draw = np.random.default_rng(3)
     messages = [
-        (f"u{u:03d}", f"m{u}{k}", f"c{(u + k) % 5}", ("push", "sms")[(u + k) % 2], "k")
+        Message(f"u{u:03d}", f"m{u}{k}", campaign=f"c{(u + k) % 5}", channel=("push", "sms")[(u + k) % 2], category="k")
         for u in range(users)
         for k in range(2)
     ]
     cells = [
-        (m, s, float(draw.gamma(2.0, 0.03)), 0.01, 1.0, 100)
+        Cell(message=m, slot=s, value=float(draw.gamma(2.0, 0.03)), p_opt_out=0.01, cost=1.0)
         for m in range(len(messages))
         for s in range(8)
         if draw.random() < 0.7
@@ -141,15 +141,26 @@ def test_every_grid_horizon_and_number_of_messages(slot_minutes: int, days: int,
     draw = np.random.default_rng(slot_minutes + per_user)
     users = [f"u{i:02d}" for i in range(40)]
     messages = [
-        (u, f"{u}m{k}", f"c{(i + k) % 6}", ("push", "sms")[k % 2], f"k{k % 3}")
+        Message(u, f"{u}m{k}", campaign=f"c{(i + k) % 6}", channel=("push", "sms")[k % 2], category=f"k{k % 3}")
         for i, u in enumerate(users)
         for k in range(per_user)
     ]
     picked = [(m, s) for m in range(len(messages)) for s in draw.choice(slots, min(slots, 20), replace=False)]
     cells = [
-        (m, int(s), float(draw.gamma(2.0, 0.05)), 0.01, 0.1, 20_000 + int(s) * slot_minutes // 1440) for m, s in picked
+        Cell(
+            message=m,
+            slot=int(s),
+            value=float(draw.gamma(2.0, 0.05)),
+            p_opt_out=0.01,
+            cost=0.1,
+            local_day=20_000 + int(s) * slot_minutes // 1440,
+        )
+        for m, s in picked
     ]
-    history = [(u, float(draw.integers(-300, 4000)), "push", "k0", "c0", 19_999, 0.0, 0.0) for u in users[::2]]
+    history = [
+        PastSend(u, minutes_before=float(draw.integers(-300, 4000)), category="k0", campaign="c0", local_day=19_999)
+        for u in users[::2]
+    ]
     limits = {
         "caps": {
             "day": {"window_minutes": 1440, "max": 3},

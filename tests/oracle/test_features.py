@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lake_rows import in_order
 from plain_features import Reference
 
 from sendopt.config.schema import Settings
@@ -22,6 +23,9 @@ pytestmark = pytest.mark.slow
 PLAN_DATE = date(2026, 4, 2)  # the log holds both European and American changes of clock
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC", None)
 FATIGUE = {"half_life_hours": 24.0, "points_per_send": {"push": 1.0, "email": 0.25}, "max_points": 3.0}
+SCORED_PLACES = (
+    "user_id string, slot int, local_hour int, weekend boolean, weekday int, channel string, category string"
+)
 NAMES = ("user_features", "slot_features", "group_features")
 SETTINGS = {
     "usual": {},
@@ -42,8 +46,41 @@ def utc(*parts: int) -> datetime:
 LAST = utc(2026, 4, 1, 23)  # as_of of PLAN_DATE
 
 
+def person(user, *, timezone, created_at, channels=("push",)):
+    """Return a row of `users` without quiet hours."""
+    return {
+        "user_id": user,
+        "timezone": timezone,
+        "channels": list(channels),
+        "opted_out_categories": [],
+        "created_at": created_at,
+    }
+
+
+def interaction(send_key, kind, at):
+    """Return a row of `interactions`."""
+    return {"send_key": send_key, "kind": kind, "at_utc": at, "at_imputed": False}
+
+
+def sent_to_u1(key, at):
+    """Return a row of `sends` for user u1."""
+    return {
+        "send_key": key,
+        "source": "test",
+        "user_id": "u1",
+        "notification_id": key,
+        "campaign_id": "c0",
+        "channel": "push",
+        "category": "cat0",
+        "sent_at_utc": at,
+        "timezone": "UTC",
+        "available": True,
+        "sent": True,
+    }
+
+
 def invented_log(seed: int, users: int = 9, sends: int = 220, sessions: int = 160, days: int = 60):
-    """Contract rows of a random log that ends a day after PLAN_DATE's as_of; some times are round to the hour."""
+    """Return rows, by table, of a random log that ends a day after PLAN_DATE's as_of. Some times are whole hours."""
     rng = np.random.default_rng(seed)
     start = utc(2026, 4, 3) - timedelta(days=days)
 
@@ -53,47 +90,50 @@ def invented_log(seed: int, users: int = 9, sends: int = 220, sessions: int = 16
 
     names = [f"u{i}" for i in range(users)]
     people = [
-        (u, ZONES[i % len(ZONES)], ["push"], [], None, None, start + timedelta(days=int(rng.integers(-30, days))))
-        for i, u in enumerate(names)
+        person(name, timezone=ZONES[i % len(ZONES)], created_at=start + timedelta(days=int(rng.integers(-30, days))))
+        for i, name in enumerate(names)
     ]
-    log, interactions = [], []
+    exposures, interactions = [], []
     for i in range(sends):
         user = names[int(rng.integers(0, users - 1))] if i else "stranger"  # the last user has no sends
         zone = ZONES[int(rng.integers(len(ZONES)))]
         at, available = moment(), rng.random() < 0.9
         campaign, channel = int(rng.integers(4)), ("push", "email", "sms")[int(rng.integers(3))]
-        log.append(
-            (
-                f"k{i}",
-                "test",
-                user,
-                f"n{i}",
-                f"c{campaign}",
-                channel,
-                f"cat{campaign % 2}",
-                at,
-                zone,
-                None,
-                float(rng.uniform(0.05, 1)) if available else None,
-                "slot",
-                None,
-                available,
-                available and rng.random() < 0.9,
-            )
+        exposures.append(
+            {
+                "send_key": f"k{i}",
+                "source": "test",
+                "user_id": user,
+                "notification_id": f"n{i}",
+                "campaign_id": f"c{campaign}",
+                "channel": channel,
+                "category": f"cat{campaign % 2}",
+                "sent_at_utc": at,
+                "timezone": zone,
+                "arm": None,
+                "pscore": float(rng.uniform(0.05, 1)) if available else None,
+                "decision_kind": "slot",
+                "plan_version": None,
+                "available": available,
+                "sent": available and rng.random() < 0.9,
+            }
         )
         for kind in ("open", "goal"):
             if rng.random() < 0.5:
                 delay = timedelta(hours=float(rng.choice([0, 1.5, 24, rng.exponential(1), rng.exponential(30)])))
-                interactions.append((f"k{i}", kind, at + delay, False))
+                interactions.append(interaction(f"k{i}", kind, at + delay))
     visits = {(names[int(rng.integers(1, users))], moment()) for _ in range(sessions)}
-    return {"users": people, "sends": log, "interactions": interactions, "sessions": sorted(visits)}
+    return {
+        "users": people,
+        "sends": exposures,
+        "interactions": interactions,
+        "sessions": [{"user_id": user, "at_utc": at} for user, at in sorted(visits)],
+    }
 
 
 def write(lake, log):
     for name, rows in log.items():
-        width = len(TABLES[name].names)  # columns that the log does not give are NULL
-        full = [(*row, *[None] * (width - len(row))) for row in rows]
-        lake.merge(name, lake.spark.createDataFrame(full, schema_of(TABLES[name])))
+        lake.merge(name, lake.spark.createDataFrame(in_order(name, rows), schema_of(TABLES[name])))
 
 
 def night_of(lake, plan_date=PLAN_DATE, **settings):
@@ -102,8 +142,7 @@ def night_of(lake, plan_date=PLAN_DATE, **settings):
 
 def reference(log, night):
     frames = {
-        n: pd.DataFrame(rows, columns=list(TABLES[n].names)[: len(rows[0])] if rows else list(TABLES[n].names))
-        for n, rows in log.items()
+        name: pd.DataFrame(rows, columns=None if rows else list(TABLES[name].names)) for name, rows in log.items()
     }
     s = night.settings
     return Reference(**frames, rules=rules_of(s.grid, s.label, s.features, s.fatigue))
@@ -140,7 +179,7 @@ def test_every_feature_is_the_references(lake, seed, named):
     actual = build_features.training_rows(night, 30).toPandas()
     assert_same(actual, oracle.training_rows(PLAN_DATE, 30), ["send_key"])
     assert 0 < actual.label.sum() < len(actual)
-    in_zone = {r[0] for r in log["sends"] if r[8] is not None}
+    in_zone = {send["send_key"] for send in log["sends"] if send["timezone"] is not None}
     assert set(actual.send_key) <= in_zone
     assert build_features.training_left_out(night, 30)["zone_unknown"] > 0
 
@@ -148,37 +187,24 @@ def test_every_feature_is_the_references(lake, seed, named):
 def test_the_future_changes_nothing_and_the_last_moment_counts(lake):
     log = invented_log(3)
     log = log | {
-        "sends": [r for r in log["sends"] if r[7] < LAST],
-        "sessions": [r for r in log["sessions"] if r[1] < LAST],
-        "interactions": [r for r in log["interactions"] if r[2] < LAST],
+        "sends": [send for send in log["sends"] if send["sent_at_utc"] < LAST],
+        "sessions": [session for session in log["sessions"] if session["at_utc"] < LAST],
+        "interactions": [row for row in log["interactions"] if row["at_utc"] < LAST],
     }
     write(lake, log)
     night = night_of(lake)
     as_of = night.as_of.replace(tzinfo=None)
+    opened = {row["send_key"] for row in log["interactions"] if row["kind"] == "open"}
     no_open_yet = next(
-        r
-        for r in log["sends"]
-        if as_of - timedelta(days=9) < r[7] < as_of - timedelta(days=1)
-        and r[13]
-        and r[14]
-        and r[2] == "u1"
-        and not any(i[0] == r[0] and i[1] == "open" for i in log["interactions"])
+        send
+        for send in log["sends"]
+        if as_of - timedelta(days=9) < send["sent_at_utc"] < as_of - timedelta(days=1)
+        and send["available"]
+        and send["sent"]
+        and send["user_id"] == "u1"
+        and send["send_key"] not in opened
     )
-    immature = (
-        "x0",
-        "test",
-        "u1",
-        "x0",
-        "c0",
-        "push",
-        "cat0",
-        as_of - timedelta(hours=24),
-        "UTC",
-        *[None] * 4,
-        True,
-        True,
-    )
-    write(lake, {"sends": [immature]})
+    write(lake, {"sends": [sent_to_u1("x0", as_of - timedelta(hours=24))]})  # its outcome is not final yet
 
     def everything():
         build_features.run(night)
@@ -187,12 +213,19 @@ def test_the_future_changes_nothing_and_the_last_moment_counts(lake):
         }
 
     def injected(at):
-        send = (f"f{at}", "test", "u1", f"f{at}", "c0", "push", "cat0", at, "UTC", *[None] * 4, True, True)
-        write(lake, {"sends": [send], "sessions": [("u1", at)], "interactions": [(no_open_yet[0], "open", at, False)]})
+        write(
+            lake,
+            {
+                "sends": [sent_to_u1(f"f{at}", at)],
+                "sessions": [{"user_id": "u1", "at_utc": at}],
+                "interactions": [interaction(no_open_yet["send_key"], "open", at)],
+            },
+        )
 
     before = everything()
     injected(as_of)
-    write(lake, {"interactions": [("x0", "open", as_of, False)], "users": [("new", "UTC", [], [], None, None, as_of)]})
+    new = person("new", timezone="UTC", created_at=as_of, channels=[])
+    write(lake, {"interactions": [interaction("x0", "open", as_of)], "users": [new]})
     assert everything() == before  # rows are tuples of Python floats: equal means equal to the bit
     injected(as_of - timedelta(microseconds=1))
     after = everything()
@@ -234,7 +267,7 @@ def test_a_training_row_holds_what_its_own_night_stored(lake):
     rows = [r for r in trained.collect() if r.user_id in users]
     keys = lake.spark.createDataFrame(
         [(r.user_id, i, r.local_hour, r.weekend, r.weekday, r.channel, r.category) for i, r in enumerate(rows)],
-        "user_id string, slot int, local_hour int, weekend boolean, weekday int, channel string, category string",
+        SCORED_PLACES,
     )
     scored = sorted(
         build_features.scoring_rows(night_of(lake, past, fatigue=FATIGUE), keys).collect(), key=lambda r: r.slot
@@ -251,7 +284,7 @@ def test_a_training_row_holds_what_its_own_night_stored(lake):
 def test_scoring_without_features_says_what_to_run(lake):
     keys = lake.spark.createDataFrame(
         [("u1", 0, 8, False, 2, "push", "new")],
-        "user_id string, slot int, local_hour int, weekend boolean, weekday int, channel string, category string",
+        SCORED_PLACES,
     )
     with pytest.raises(InputNotReady, match="run build_features first"):
         build_features.scoring_rows(night_of(lake), keys)
@@ -259,7 +292,7 @@ def test_scoring_without_features_says_what_to_run(lake):
 
 def test_an_empty_log_gives_priors(lake):
     """Nobody dropped: a user without any history has the global prior, one half where there is no data at all."""
-    write(lake, {"users": [("u1", "UTC", ["push"], [], None, None, utc(2026, 3, 1))]})
+    write(lake, {"users": [person("u1", timezone="UTC", created_at=utc(2026, 3, 1))]})
     night = night_of(lake)
     build_features.run(night)
     (user,) = stored(lake, "user_features")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, problem, random_problem
+from allocation_worlds import EXACT, PRICES, Cell, Message, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,15 +23,21 @@ FACTORS = (1e-6, 1e-3, 1e4, 1e6)
 
 
 def world(users: int = 300, *, price: float | None = None, minimum: int = 30) -> Problem:
-    """Two channels, five campaigns, one of them with a minimum; capacities and an opt-out budget bind."""
+    """Return a problem of two channels and five campaigns, one with a minimum, where capacities and opt-outs bind."""
     draw = np.random.default_rng(11)
     messages = [
-        (f"u{u:03d}", f"m{u}{k}", f"c{(u + k) % 5}", ("push", "sms")[(u + k) % 2], "k")
+        Message(f"u{u:03d}", f"m{u}{k}", campaign=f"c{(u + k) % 5}", channel=("push", "sms")[(u + k) % 2], category="k")
         for u in range(users)
         for k in range(3)
     ]
     cells = [
-        (m, s, float(draw.gamma(2.0, 0.03)), float(draw.beta(1, 90)), float(draw.integers(1, 4)), 100)
+        Cell(
+            message=m,
+            slot=s,
+            value=float(draw.gamma(2.0, 0.03)),
+            p_opt_out=float(draw.beta(1, 90)),
+            cost=float(draw.integers(1, 4)),
+        )
         for m in range(len(messages))
         for s in range(8)
         if draw.random() < 0.7
@@ -51,7 +57,7 @@ def world(users: int = 300, *, price: float | None = None, minimum: int = 30) ->
 
 
 def in_other_units(p: Problem, value: float, money: float = 1.0) -> Problem:
-    """The same problem with each unit of value counted as `value`, each unit of money as `money`."""
+    """Return the problem with values multiplied by `value` and amounts of money by `money`."""
     limits = p.limits.model_dump(exclude_none=True)
     for bounds in limits["campaigns"].values():
         if "shortfall_price" in bounds:
@@ -83,31 +89,35 @@ def require_proven(p: Problem, solution: Solution) -> None:
 @pytest.mark.parametrize("price", [None, 0.3])
 def test_a_plan_does_not_depend_on_the_unit_of_value(factor: float, price: float | None) -> None:
     p = world(price=price)
-    other = in_other_units(p, factor)
-    one, two = allocate(p, PRICES), allocate(other, PRICES)
-    require_proven(other, two)
-    assert two.objective / factor == pytest.approx(one.objective, rel=CLOSE)
-    assert two.bound / factor == pytest.approx(one.bound, rel=CLOSE)
-    assert two.gap <= 1e-3
+    rescaled = in_other_units(p, factor)
+    plan, rescaled_plan = allocate(p, PRICES), allocate(rescaled, PRICES)
+    require_proven(rescaled, rescaled_plan)
+    assert rescaled_plan.objective / factor == pytest.approx(plan.objective, rel=CLOSE)
+    assert rescaled_plan.bound / factor == pytest.approx(plan.bound, rel=CLOSE)
+    assert rescaled_plan.gap <= 1e-3
 
 
 def test_a_power_of_two_as_the_unit_changes_no_byte_of_a_plan() -> None:
     p = world()
-    one, two = allocate(p, PRICES), allocate(in_other_units(p, 2.0**20, 2.0**-9), PRICES)
-    assert one.chosen.tobytes() == two.chosen.tobytes()
-    assert (one.objective, one.bound, one.gap) == (two.objective / 2**20, two.bound / 2**20, two.gap)
-    by_row = {row.row: row.price * (2.0**29 if row.kind == "cost" else 2.0**20) for row in one.prices}
-    assert {row.row: row.price for row in two.prices} == by_row
+    plan, rescaled_plan = allocate(p, PRICES), allocate(in_other_units(p, 2.0**20, 2.0**-9), PRICES)
+    assert plan.chosen.tobytes() == rescaled_plan.chosen.tobytes()
+    assert (plan.objective, plan.bound, plan.gap) == (
+        rescaled_plan.objective / 2**20,
+        rescaled_plan.bound / 2**20,
+        rescaled_plan.gap,
+    )
+    by_row = {row.row: row.price * (2.0**29 if row.kind == "cost" else 2.0**20) for row in plan.prices}
+    assert {row.row: row.price for row in rescaled_plan.prices} == by_row
 
 
 @pytest.mark.parametrize("money", [1e-6, 1e6])
 def test_a_plan_does_not_depend_on_the_unit_of_money(money: float) -> None:
     p = world()
-    other = in_other_units(p, 1.0, money)
-    one, two = allocate(p, PRICES), allocate(other, PRICES)
-    require_proven(other, two)
-    assert two.objective == pytest.approx(one.objective, rel=CLOSE)
-    assert two.gap <= 1e-3
+    rescaled = in_other_units(p, 1.0, money)
+    plan, rescaled_plan = allocate(p, PRICES), allocate(rescaled, PRICES)
+    require_proven(rescaled, rescaled_plan)
+    assert rescaled_plan.objective == pytest.approx(plan.objective, rel=CLOSE)
+    assert rescaled_plan.gap <= 1e-3
 
 
 @given(
@@ -120,11 +130,11 @@ def test_random_problems_of_every_rule_are_planned_alike_in_any_unit(
     seed: int, factor: float, method: Allocation
 ) -> None:
     p = random_problem(seed)
-    other = in_other_units(p, factor)
-    one, two = allocate(p, method), allocate(other, method)
-    require_proven(other, two)
-    assert two.objective / factor == pytest.approx(one.objective, rel=CLOSE, abs=1e-9)
-    assert two.gap == pytest.approx(one.gap, abs=1e-3)
+    rescaled = in_other_units(p, factor)
+    plan, rescaled_plan = allocate(p, method), allocate(rescaled, method)
+    require_proven(rescaled, rescaled_plan)
+    assert rescaled_plan.objective / factor == pytest.approx(plan.objective, rel=CLOSE, abs=1e-9)
+    assert rescaled_plan.gap == pytest.approx(plan.gap, abs=1e-3)
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e-3, 1.0, 1e3, 1e6])
@@ -143,12 +153,12 @@ def test_no_shortfall_price_wrecks_a_bound(factor: float, minimum: int) -> None:
 @pytest.mark.parametrize("outlier", [1e6, 1e9])
 def test_one_value_of_another_size_spoils_no_plan_of_the_rest(outlier: float) -> None:
     p = world()
-    one = int(np.argmax(p.cells.value))
+    outlying_cell = int(np.argmax(p.cells.value))
     value = p.cells.value.copy()
-    value[one] = outlier
+    value[outlying_cell] = outlier
     q = replace(p, cells=replace(p.cells, value=value))
     plain, odd = allocate(with_shortfall_price(p, 0.1), PRICES), allocate(with_shortfall_price(q, 0.1), PRICES)
-    assert one in odd.chosen
+    assert outlying_cell in odd.chosen
     rest = p.cells.value[odd.chosen].sum()
     assert rest >= 0.97 * plain.value
 
@@ -194,8 +204,8 @@ def test_a_folder_does_not_depend_on_the_unit_of_value(tmp_path: Path, factor: f
     from folders import solved_in_buckets
 
     p = world(600, price=0.3)
-    one = solved_in_buckets(p, tmp_path / "one", 2)
-    two = solved_in_buckets(in_other_units(p, factor), tmp_path / "two", 2)
-    assert two.objective / factor == pytest.approx(one.objective, rel=CLOSE)
-    assert two.bound / factor == pytest.approx(one.bound, rel=CLOSE)
-    assert two.gap == pytest.approx(one.gap, abs=2 * CLOSE)
+    plan = solved_in_buckets(p, tmp_path / "one", 2)
+    rescaled_plan = solved_in_buckets(in_other_units(p, factor), tmp_path / "two", 2)
+    assert rescaled_plan.objective / factor == pytest.approx(plan.objective, rel=CLOSE)
+    assert rescaled_plan.bound / factor == pytest.approx(plan.bound, rel=CLOSE)
+    assert rescaled_plan.gap == pytest.approx(plan.gap, abs=2 * CLOSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import pytest
 from tiny_nights import night_of, settings
@@ -27,63 +28,86 @@ REACTIONS = {
     "category": "cat",
 }
 USERS = {"user_id": "u", "channels": "ch", "opted_out_categories": "out", "created_at": "made", "timezone": "tz"}
-SENT = "2026-03-01T10:00:00Z"
-# user: (the rows of its interactions, channels turned off, categories refused)
+SENT, LATER = "2026-03-01T10:00:00Z", "2026-03-02T10:00:00Z"
+
+
+def interaction(notification_id, kind, at=LATER, channel="", category=""):
+    """Return a row of the file of interactions, without its user. The send `gone` is in no log."""
+    return (notification_id, kind, at, channel, category)
+
+
+class Stated(NamedTuple):
+    """The interactions of a user, and what they forbid."""
+
+    interactions: list[tuple[str, ...]]
+    channels_off: tuple[str, ...] = ()
+    categories_refused: tuple[str, ...] = ()
+
+
+# by user
 STATEMENTS = {
-    "silent": ([], (), ()),
-    "opener": ([("n-opener", "open", "2026-03-01T11:00:00Z", "", "")], (), ()),
-    "a second before its send": (
-        [("n-a second before its send", "opt_out", "2026-03-01T09:59:59Z", "", "")],
-        ("push",),
-        (),
+    "silent": Stated(interactions=[]),
+    "opener": Stated(interactions=[interaction("n-opener", "open", at="2026-03-01T11:00:00Z")]),
+    "a second before its send": Stated(
+        interactions=[interaction("n-a second before its send", "opt_out", at="2026-03-01T09:59:59Z")],
+        channels_off=("push",),
     ),
-    "an hour before its send": (
-        [("n-an hour before its send", "opt_out", "2026-03-01T09:00:00Z", "", "")],
-        ("push",),
-        (),
+    "an hour before its send": Stated(
+        interactions=[interaction("n-an hour before its send", "opt_out", at="2026-03-01T09:00:00Z")],
+        channels_off=("push",),
     ),
-    "of an unknown send": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "")], ("email", "push"), ()),
-    "of a channel": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "EMAIL", "")], ("email",), ()),
-    "of a category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "News")], (), ("news",)),
-    "spelt OPT_OUT": ([("n-spelt OPT_OUT", "OPT_OUT", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
-    "spelt unsubscribe": ([("n-spelt unsubscribe", "unsubscribe", "2026-03-02T10:00:00Z", "", "")], ("push",), ()),
-    "without a time": ([("n-without a time", "opt_out", "", "", "")], ("push",), ()),
-    "with a bad time": ([("n-with a bad time", "opt_out", "soon", "", "")], ("push",), ()),
-    "of a strange channel": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "e-mail", "")], ("email", "push"), ()),
-    "of a strange category": ([("gone", "opt_out", "2026-03-02T10:00:00Z", "", "dealz")], (), ("*",)),
-    "back": (
-        [("n-back", "opt_out", "2026-02-01T10:00:00Z", "", ""), ("gone", "opt_in", "2026-02-05T10:00:00Z", "push", "")],
-        (),
-        (),
+    "of an unknown send": Stated(interactions=[interaction("gone", "opt_out")], channels_off=("email", "push")),
+    "of a channel": Stated(interactions=[interaction("gone", "opt_out", channel="EMAIL")], channels_off=("email",)),
+    "of a category": Stated(
+        interactions=[interaction("gone", "opt_out", category="News")], categories_refused=("news",)
     ),
-    "out again": (
-        [
-            ("gone", "opt_in", "2026-02-05T10:00:00Z", "push", ""),
-            ("n-out again", "opt_out", "2026-03-02T10:00:00Z", "", ""),
+    "spelt OPT_OUT": Stated(interactions=[interaction("n-spelt OPT_OUT", "OPT_OUT")], channels_off=("push",)),
+    "spelt unsubscribe": Stated(
+        interactions=[interaction("n-spelt unsubscribe", "unsubscribe")], channels_off=("push",)
+    ),
+    "without a time": Stated(interactions=[interaction("n-without a time", "opt_out", at="")], channels_off=("push",)),
+    "with a bad time": Stated(
+        interactions=[interaction("n-with a bad time", "opt_out", at="soon")], channels_off=("push",)
+    ),
+    "of a strange channel": Stated(
+        interactions=[interaction("gone", "opt_out", channel="e-mail")], channels_off=("email", "push")
+    ),
+    "of a strange category": Stated(
+        interactions=[interaction("gone", "opt_out", category="dealz")], categories_refused=("*",)
+    ),
+    "back": Stated(
+        interactions=[
+            interaction("n-back", "opt_out", at="2026-02-01T10:00:00Z"),
+            interaction("gone", "opt_in", at="2026-02-05T10:00:00Z", channel="push"),
         ],
-        ("push",),
-        (),
     ),
-    "both at once": (
-        [
-            ("gone", "opt_in", "2026-03-02T10:00:00Z", "push", ""),
-            ("n-both at once", "opt_out", "2026-03-02T10:00:00Z", "", ""),
+    "out again": Stated(
+        interactions=[
+            interaction("gone", "opt_in", at="2026-02-05T10:00:00Z", channel="push"),
+            interaction("n-out again", "opt_out"),
         ],
-        ("push",),
-        (),
+        channels_off=("push",),
     ),
-    "back without a time": (
-        [("n-back without a time", "opt_out", "2026-03-02T10:00:00Z", "", ""), ("gone", "opt_in", "", "push", "")],
-        ("push",),
-        (),
-    ),
-    "back to a strange category": (
-        [
-            ("gone", "opt_out", "2026-03-02T10:00:00Z", "", "deals"),
-            ("gone", "opt_in", "2026-03-03T10:00:00Z", "", "dealz"),
+    "both at once": Stated(
+        interactions=[
+            interaction("gone", "opt_in", channel="push"),
+            interaction("n-both at once", "opt_out"),
         ],
-        (),
-        ("deals",),
+        channels_off=("push",),
+    ),
+    "back without a time": Stated(
+        interactions=[
+            interaction("n-back without a time", "opt_out"),
+            interaction("gone", "opt_in", at="", channel="push"),
+        ],
+        channels_off=("push",),
+    ),
+    "back to a strange category": Stated(
+        interactions=[
+            interaction("gone", "opt_out", category="deals"),
+            interaction("gone", "opt_in", at="2026-03-03T10:00:00Z", category="dealz"),
+        ],
+        categories_refused=("deals",),
     ),
 }
 
@@ -109,11 +133,12 @@ def of_users(**users):
 
 
 def person(user, channels="push|email", out="", made="2026-01-01T00:00:00Z", zone="Europe/Berlin"):
+    """Return a row of the file of users."""
     return (user, channels, out, made, zone)
 
 
 def allowed(lake, day=10):
-    """user: (channels it can be reached by, refused categories) on that day of March 2026."""
+    """Return the channels and the refused categories of each user on that day of March 2026."""
     at = datetime(2026, 3, day, 23, tzinfo=UTC)
     return {
         r["user_id"]: (
@@ -126,12 +151,15 @@ def allowed(lake, day=10):
 
 def test_every_way_to_opt_out_forbids_and_only_a_later_sound_opt_in_allows(lake, tmp_path):
     csv(tmp_path / "sends.csv", ["u", "id", "at"], [(u, f"n-{u}", SENT) for u in STATEMENTS])
-    rows = [(u, *row) for u, (own, _, _) in STATEMENTS.items() for row in own]
+    rows = [(user, *columns) for user, stated in STATEMENTS.items() for columns in stated.interactions]
     csv(tmp_path / "reactions.csv", ["u", "id", "kind", "at", "ch", "cat"], rows)
     csv(tmp_path / "users.csv", ["u", "ch", "out", "made", "tz"], [person(u) for u in STATEMENTS])
     done = ingest(lake, source(), tmp_path, SETTINGS, datetime(2026, 3, 9, tzinfo=UTC))
     every = {"email", "push"}
-    assert allowed(lake) == {u: (tuple(sorted(every - {*off})), cats) for u, (_, off, cats) in STATEMENTS.items()}
+    assert allowed(lake) == {
+        user: (tuple(sorted(every - {*stated.channels_off})), stated.categories_refused)
+        for user, stated in STATEMENTS.items()
+    }
     counts = done.facts["tables"]["interactions"]
     assert counts["rows_in"] == len(rows)
     assert counts["lost"] == {"unknown_name:category": 2, "unknown_name:channel": 1}

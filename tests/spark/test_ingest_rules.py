@@ -41,29 +41,35 @@ def log_of(**sends):
     return SourceMapping(source="shop", tables={"sends": TableMapping(**table), "interactions": clicks})
 
 
+def sent_row(user, *, outcome, outcome_at="", notification_id=77, sent_at=SENT):
+    """Return a row of sends.csv."""
+    return (user, notification_id, sent_at, outcome, outcome_at)
+
+
 def test_outcomes_identity_and_shares_of_one_log(lake, tmp_path):
     rows = [
-        ("a", 77, SENT, "ja", "2026-03-01T10:00:00Z"),  # 0.9 s before its send: clocks differ
-        ("b", 77, SENT, "nein", ""),  # one broadcast: the same id, another user
-        ("c", 77, SENT, "2", ""),  # a count
-        ("d", 77, SENT, "vielleicht", ""),
-        ("e", 77, SENT, "ja", "2026-03-01T09:58:00Z"),
-        ("f", 77, SENT, "ja", "0000-00-00 00:00:00"),
-        ("g", 78, SENT, "0", ""),
-        ("g", 78, "2026-03-01T10:00:00.900+00:00", "?", ""),  # the same send: nobody knows what it brought
+        sent_row("a", outcome="ja", outcome_at="2026-03-01T10:00:00Z"),  # 0.9 s before its send: clocks differ
+        sent_row("b", outcome="nein"),  # one broadcast: the same id, another user
+        sent_row("c", outcome="2"),  # a count
+        sent_row("d", outcome="vielleicht"),
+        sent_row("e", outcome="ja", outcome_at="2026-03-01T09:58:00Z"),
+        sent_row("f", outcome="ja", outcome_at="0000-00-00 00:00:00"),
+        sent_row("g", notification_id=78, outcome="0"),
+        # the same send: nobody knows what it brought
+        sent_row("g", notification_id=78, sent_at="2026-03-01T10:00:00.900+00:00", outcome="?"),
     ]
     csv(tmp_path / "sends.csv", ["u", "id", "at", "o", "oat"], rows)
     csv(tmp_path / "clicks.csv", ["id", "at"], [(78, "2026-03-01T10:00:30Z"), (77, "2026-03-01T10:00:30Z")])
     strict = settings()
     with pytest.raises(ContractError) as error:
         ingest(lake, log_of(), tmp_path, strict, NOW)
-    said = str(error.value)
-    assert "no table but the quarantine was written" in said
+    message = str(error.value)
+    assert "no table but the quarantine was written" in message
     assert (
         "2 cannot be read or are before their send of 7 rows (28.6%; at most 2.0%, ingest.max_unread_outcomes): "
-        in said
+        in message
     )
-    assert "bad_boolean:outcome (such as '?', 'vielleicht')" in said
+    assert "bad_boolean:outcome (such as '?', 'vielleicht')" in message
     assert not lake.exists("sends")
     assert lake.exists("quarantine")
 

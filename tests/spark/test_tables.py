@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
+from lake_rows import in_order
 from pyspark.sql import functions as F
 
 from sendopt.domain.keys import keyed_hash, unit_interval
@@ -19,8 +20,26 @@ D1, D2 = date(2026, 3, 1), date(2026, 3, 2)
 
 
 def slot_features(spark, day, hours, rate=0.5):
-    rows = [(day, h, False, 1, 1, 0, rate) for h in hours]
-    return spark.createDataFrame(rows, schema_of(TABLES["slot_features"]))
+    rows = [
+        {
+            "plan_date": day,
+            "local_hour": hour,
+            "weekend": False,
+            "hour_sends": 1,
+            "hour_mature": 1,
+            "hour_successes": 0,
+            "hour_rate": rate,
+        }
+        for hour in hours
+    ]
+    return spark.createDataFrame(in_order("slot_features", rows), schema_of(TABLES["slot_features"]))
+
+
+def opens(spark, **imputed):
+    """Return rows of `interactions`: one open for each send key, and whether its time is imputed."""
+    at = datetime(2026, 3, 1, 9, tzinfo=UTC)
+    rows = [{"send_key": key, "kind": "open", "at_utc": at, "at_imputed": flag} for key, flag in imputed.items()]
+    return spark.createDataFrame(in_order("interactions", rows), schema_of(TABLES["interactions"]))
 
 
 def rows_of(lake, name):
@@ -64,28 +83,41 @@ def test_rows_of_another_date_and_other_types_are_refused(spark, lake):
 
 
 def test_merge_inserts_updates_and_is_idempotent(spark, lake):
-    schema = schema_of(TABLES["interactions"])
-    at = datetime(2026, 3, 1, 9, tzinfo=UTC)
-    lake.merge(
-        "interactions", spark.createDataFrame([("a", "open", at, False, None), ("b", "open", at, False, None)], schema)
-    )
-    again = spark.createDataFrame([("b", "open", at, True, None), ("c", "open", at, False, None)], schema)
+    lake.merge("interactions", opens(spark, a=False, b=False))
+    again = opens(spark, b=True, c=False)
     for _ in range(2):
         lake.merge("interactions", again)
-        assert [(r[0], r[3]) for r in rows_of(lake, "interactions")] == [("a", False), ("b", True), ("c", False)]
+        imputed = [(r["send_key"], r["at_imputed"]) for r in lake.read("interactions").orderBy("send_key").collect()]
+        assert imputed == [("a", False), ("b", True), ("c", False)]
     with pytest.raises(ContractError, match="1 rows repeat a key"):
-        lake.merge("interactions", spark.createDataFrame([("d", "open", at, True, None)] * 2, schema))
+        lake.merge("interactions", opens(spark, d=True).union(opens(spark, d=True)))
 
 
 def test_a_column_that_has_become_optional_takes_null_in_a_table_made_before(spark, lake, monkeypatch):
     now = TABLES["slot_scores"]
     before = tuple(replace(c, nullable=False) if c.name == "local_hour" else c for c in now.columns)
-    row = [D1, "u", 0, "news", "push", 9, 0.5, 0.0, None, None, "v", "h", "m"]
+    row = {
+        "plan_date": D1,
+        "user_id": "u",
+        "slot": 0,
+        "category": "news",
+        "channel": "push",
+        "local_hour": 9,
+        "p_open": 0.5,
+        "p_opt_out": 0.0,
+        "plan_version": "v",
+        "config_hash": "h",
+        "model_version": "m",
+    }
+
+    def scores():
+        return spark.createDataFrame(in_order("slot_scores", [row]), schema_of(now))
+
     monkeypatch.setitem(TABLES, "slot_scores", replace(now, columns=before))
-    lake.replace("slot_scores", spark.createDataFrame([row], schema_of(now)), D1)
+    lake.replace("slot_scores", scores(), D1)
     monkeypatch.undo()
-    row[5] = None
-    lake.replace("slot_scores", spark.createDataFrame([row], schema_of(now)), D1)
+    row["local_hour"] = None
+    lake.replace("slot_scores", scores(), D1)
     assert [r["local_hour"] for r in lake.read("slot_scores").collect()] == [None]
 
 

@@ -12,6 +12,7 @@ import delta.exceptions
 import pandas as pd
 import pyarrow as pa
 import pytest
+from lake_rows import in_order
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
@@ -150,16 +151,29 @@ def test_workers_are_entered_by_one_door():
 
 
 def rows(spark, hours, rate=0.5):
-    return spark.createDataFrame([(DAY, h, False, 1, 1, 0, rate) for h in hours], schema_of(TABLES["slot_features"]))
+    values = [
+        {
+            "plan_date": DAY,
+            "local_hour": hour,
+            "weekend": False,
+            "hour_sends": 1,
+            "hour_mature": 1,
+            "hour_successes": 0,
+            "hour_rate": rate,
+        }
+        for hour in hours
+    ]
+    return spark.createDataFrame(in_order("slot_features", values), schema_of(TABLES["slot_features"]))
 
 
-def opens(spark, *keys, suspected=False):
-    return spark.createDataFrame([(k, "open", NOON, suspected, None) for k in keys], schema_of(TABLES["interactions"]))
+def opens(spark, *keys, imputed=False):
+    values = [{"send_key": key, "kind": "open", "at_utc": NOON, "at_imputed": imputed} for key in keys]
+    return spark.createDataFrame(in_order("interactions", values), schema_of(TABLES["interactions"]))
 
 
 WRITES = {
     "replace": lambda spark, lake, n: lake.replace("slot_features", rows(spark, [n % 24]), DAY),
-    "merge": lambda spark, lake, n: lake.merge("interactions", opens(spark, "a", suspected=n % 2 == 0)),
+    "merge": lambda spark, lake, n: lake.merge("interactions", opens(spark, "a", imputed=n % 2 == 0)),
     "overwrite": lambda spark, lake, n: lake.overwrite("slot_features", rows(spark, [n % 24])),
 }
 

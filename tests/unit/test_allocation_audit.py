@@ -6,18 +6,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, problem
+from allocation_worlds import EXACT, Cell, Message, PastSend, problem
 
 from sendopt.allocation import Problem, Solution, allocate, audit, audit_plan, check
 from sendopt.errors import AuditError
 
 USERS = ("ann@x", "bob@x")
-MESSAGES = [(u, f"{u}{k}", ("sale", "news")[k], ("push", "sms")[k], ("shop", "info")[k]) for u in USERS for k in (0, 1)]
-#: value falls with the slot; two sends an hour apart break the gap, three pushes in a slot cannot happen
-CELLS = [(m, s, 0.9 - 0.1 * s - 0.01 * m, 0.1, 1.0, 100 + s // 2) for m in range(4) for s in range(4)]
+MESSAGES = [
+    Message(u, f"{u}{k}", campaign=("sale", "news")[k], channel=("push", "sms")[k], category=("shop", "info")[k])
+    for u in USERS
+    for k in (0, 1)
+]
+# The value falls with the slot. Four cells a message: see `cell`.
+CELLS = [
+    Cell(message=m, slot=s, value=0.9 - 0.1 * s - 0.01 * m, p_opt_out=0.1, cost=1.0, local_day=100 + s // 2)
+    for m in range(4)
+    for s in range(4)
+]
 
 
 def cell(message: int, slot: int) -> int:
+    """Return the row of `CELLS` of a message and slot."""
     return 4 * message + slot
 
 
@@ -33,7 +42,12 @@ def cell(message: int, slot: int) -> int:
             "caps.d: broken for 1 users",
         ),
         ({"caps": {"d": {"calendar": "day", "max": 1}}}, [], [cell(0, 0), cell(1, 1)], "caps.d: broken for 1 users"),
-        ({"caps": {"d": {"calendar": "week", "max": 1}}}, [("ann@x", 9, "push", "x", "x", 98)], [cell(0, 0)], "caps.d"),
+        (
+            {"caps": {"d": {"calendar": "week", "max": 1}}},
+            [PastSend("ann@x", minutes_before=9, category="x", campaign="x", local_day=98)],
+            [cell(0, 0)],
+            "caps.d",
+        ),
         ({"caps": {"d": {"scope": "category:info", "window_minutes": 1, "max": 0}}}, [], [cell(1, 0)], "caps.d"),
         (
             {"min_gap_minutes": 90},
@@ -64,7 +78,7 @@ def cell(message: int, slot: int) -> int:
         ({"campaigns": {"news": {"max_sends": 1}}}, [], [cell(1, 0), cell(3, 3)], "campaign_max:news: planned 2"),
         (
             {"opt_outs": {"max_expected": 0.25}},
-            [("ann@x", -9, "x", "x", "x", 9, 0.1, 0)],
+            [PastSend("ann@x", minutes_before=-9, channel="x", category="x", campaign="x", local_day=9, p_opt_out=0.1)],
             [cell(0, 0), cell(2, 0)],
             "opt_outs",
         ),
@@ -74,9 +88,9 @@ def cell(message: int, slot: int) -> int:
 )
 def test_a_broken_rule_is_named(limits: dict, history: list, chosen: list[int], sentence: str) -> None:
     p = problem(MESSAGES, CELLS, limits, history)
-    found = audit_plan(p, np.array(chosen, dtype=np.int64))
-    assert any(v.startswith(sentence) for v in found), found
-    assert not any(u in v for u in USERS for v in found)
+    violations = audit_plan(p, np.array(chosen, dtype=np.int64))
+    assert any(v.startswith(sentence) for v in violations), violations
+    assert not any(u in v for u in USERS for v in violations)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,7 @@ def test_a_broken_rule_is_named(limits: dict, history: list, chosen: list[int], 
         ({"capacity": {"push": 1}}, [("ann@x", -1), ("ann@x", -2)], [cell(2, 1)]),  # committed sends alone are over it
         (
             {"opt_outs": {"max_expected": 0.1}},
-            [("ann@x", 9, "x", "x", "x", 9, 0.9, 0)],
+            [PastSend("ann@x", minutes_before=9, channel="x", category="x", campaign="x", local_day=9, p_opt_out=0.9)],
             [cell(0, 0)],
         ),  # past, not committed
     ],

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, problem, random_problem, shuffled
+from allocation_worlds import EXACT, Cell, Message, PastSend, problem, random_problem, shuffled
 
 from sendopt.allocation import allocate, audit, audit_plan
 from sendopt.config.schema import Allocation
@@ -46,25 +46,31 @@ QUICK = Allocation(exact_max_users=0, relative_gap=2e-3)
 
 
 def world(seed, limits):
-    """50 users of 2 to 3 messages in 14 hours; mail goes out in the first six; a third has had a send before."""
+    """Return 50 users of 2 to 3 messages in 14 hours; e-mail in the first six hours; a third has a past send."""
     draw = np.random.default_rng(seed)
     messages, cells, history = [], [], []
     for u in range(USERS):
         peak, level = draw.integers(0, SLOTS), draw.uniform(0.05, 0.5)
         for name in draw.choice(list(CAMPAIGNS), size=draw.integers(2, 4), replace=False):
             channel, category = CAMPAIGNS[name]
-            messages.append((f"u{u:02d}", f"m{u:02d}{name}", str(name), channel, category))
+            messages.append(
+                Message(f"u{u:02d}", f"m{u:02d}{name}", campaign=str(name), channel=channel, category=category)
+            )
             opt_out, cost = {"push": (0.008, 0.5), "email": (0.004, 0.2), "sms": (0.02, 1.0)}[channel]
             for slot in range(6 if channel == "email" else SLOTS):
                 value = level * np.exp(-abs(slot - peak) / 4) + draw.uniform(0, 0.02) - 0.03
-                cells.append((len(messages) - 1, slot, float(value), opt_out, cost, 100))
+                cells.append(
+                    Cell(message=len(messages) - 1, slot=slot, value=float(value), p_opt_out=opt_out, cost=cost)
+                )
         if draw.random() < 0.3:
-            history.append((f"u{u:02d}", float(draw.integers(1, 1400)), "push", "deals", "old", 99))
+            history.append(
+                PastSend(f"u{u:02d}", minutes_before=float(draw.integers(1, 1400)), category="deals", local_day=99)
+            )
     return problem(messages, cells, limits, history, n_slots=SLOTS)
 
 
 def fold(p, k, salt="s"):
-    """A fifth of the users, another for each k; all five together are everyone."""
+    """Return the mask of fold `k`: a fifth of the users. The five folds together are all users."""
     order = np.random.default_rng(sum(map(ord, salt))).permutation(len(p.users))
     drawn = np.zeros(len(p.users), bool)
     drawn[order[k::FOLDS]] = True
@@ -77,7 +83,7 @@ def sends_by_arm(p, plan, drawn):
 
 
 def volumes(limits, seeds):
-    """Sends a user in the random arm and among the others. Each user is once in the arm and four times among the
+    """Return the sends a user in the random arm and in the rest. Each user is once in the arm and four times among the
     others, so that chance in who is drawn averages out."""
     sent, users = np.zeros(2), np.zeros(2)
     for seed in range(seeds):
@@ -92,15 +98,15 @@ def volumes(limits, seeds):
 
 @pytest.mark.parametrize("name", ["caps and gap", "fatigue", "all at once"])
 def test_both_arms_send_equally_many_messages_a_user(name):
-    own, others = volumes(WORLDS[name], 1)
-    assert abs(own / others - 1) <= 0.02, (own, others)
+    random_arm, other_arms = volumes(WORLDS[name], 1)
+    assert abs(random_arm / other_arms - 1) <= 0.02, (random_arm, other_arms)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", WORLDS.values(), ids=WORLDS)
 def test_both_arms_send_equally_many_messages_a_user_in_many_worlds(limits):
-    own, others = volumes(limits, 2)
-    assert abs(own / others - 1) <= 0.02, (own, others)
+    random_arm, other_arms = volumes(limits, 2)
+    assert abs(random_arm / other_arms - 1) <= 0.02, (random_arm, other_arms)
 
 
 @pytest.mark.parametrize("limits", WORLDS.values(), ids=WORLDS)
@@ -108,12 +114,12 @@ def test_the_random_arm_sends_the_messages_that_the_program_would_send_its_users
     p = world(7, limits)
     drawn = fold(p, 0)
     as_if_treated = allocate(p, QUICK)
-    wanted = {m for m in p.cells.message[as_if_treated.chosen].tolist() if drawn[p.messages.user[m]]}
+    messages = {m for m in p.cells.message[as_if_treated.chosen].tolist() if drawn[p.messages.user[m]]}
     slots = set()
     for salt in "abc":
         plan = plan_arms(p, drawn, QUICK, salt)
         sent = plan.chosen[drawn[p.messages.user[p.cells.message[plan.chosen]]]]
-        assert set(p.cells.message[sent].tolist()) == wanted
+        assert set(p.cells.message[sent].tolist()) == messages
         slots.add(tuple(p.cells.slot[sent].tolist()))
     assert len(slots) == 3, "the times are drawn anew under another salt"
 
@@ -144,8 +150,10 @@ def test_nothing_is_kept_free_beside_what_the_random_arm_uses():
     p = world(3, WORLDS["capacity"])
     drawn = fold(p, 2)
     plan = plan_arms(p, drawn, QUICK, "s")
-    own = plan.chosen[drawn[p.messages.user[p.cells.message[plan.chosen]]]]
-    used = Counter(zip(p.messages.channel[p.cells.message[own]], p.cells.slot[own].tolist(), strict=True))
+    random_sends = plan.chosen[drawn[p.messages.user[p.cells.message[plan.chosen]]]]
+    used = Counter(
+        zip(p.messages.channel[p.cells.message[random_sends]], p.cells.slot[random_sends].tolist(), strict=True)
+    )
     for channel, most in p.limits.capacity.items():
         for slot in range(SLOTS):
             assert plan.others.limits.capacity[channel][slot] == most - used[channel, slot]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import plain_audit
 import pytest
-from allocation_worlds import problem, random_problem
+from allocation_worlds import Message, problem, random_problem
 
 from sendopt.allocation import Price, Problem, Solution, Tier, audit, audit_plan
 from sendopt.allocation.audit.bound import weak_bound
@@ -15,16 +15,32 @@ from sendopt.allocation.audit.ledger import ledger
 from sendopt.allocation.audit.tiers import as_planned, tier_numbers
 
 TWO_TIERS = problem(
-    [("ann@x", "a", "sale", "push", "shop", "", 1), ("ann@x", "b", "news", "push", "shop", "", 2)],
+    [
+        Message("ann@x", "a", campaign="sale", channel="push", category="shop", tier=1),
+        Message("ann@x", "b", campaign="news", channel="push", category="shop", tier=2),
+    ],
     [(0, 0, 1.0), (1, 4, 1.0)],
     {"min_gap_minutes": 240},
 )
 
 
 def stated(chosen: list[int], tiers: list[tuple[int, float, float]], **changes: object) -> Solution:
-    """A solution of `tiers` (tier, value, bound) without rows across users."""
+    """Return a solution of `tiers` (tier, value, bound) without rows across users."""
     parts = tuple(
-        Tier(tier, value, 0.0, value, bound, bound - value, "exact", "optimal", 0, {}, bound, "prices")
+        Tier(
+            tier=tier,
+            value=value,
+            penalty=0.0,
+            objective=value,
+            bound=bound,
+            gap=bound - value,
+            method="exact",
+            termination="optimal",
+            cut_users=0,
+            prices={},
+            bound_by_prices=bound,
+            proof="prices",
+        )
         for tier, value, bound in tiers
     )
     value, bound = sum(t.value for t in parts), sum(t.bound for t in parts)
@@ -48,9 +64,9 @@ def stated(chosen: list[int], tiers: list[tuple[int, float, float]], **changes: 
 
 
 def test_a_send_of_a_higher_tier_at_the_plans_start_is_exactly_a_gap_before_one_four_hours_later() -> None:
-    one = audit(TWO_TIERS, stated([0], [(1, 1.0, 1.0), (2, 0.0, 0.0)]))
-    assert one.violations == ("bound of tier 2: the prices prove 1, not the stated 0",)
-    assert one.weak_bound == 2.0
+    report = audit(TWO_TIERS, stated([0], [(1, 1.0, 1.0), (2, 0.0, 0.0)]))
+    assert report.violations == ("bound of tier 2: the prices prove 1, not the stated 0",)
+    assert report.weak_bound == 2.0
     assert audit(TWO_TIERS, stated([0, 1], [(1, 1.0, 1.0), (2, 1.0, 1.0)])).ok
 
 
@@ -61,16 +77,16 @@ def test_numbers_of_each_tier_are_recomputed() -> None:
 
 
 def test_the_tiers_stated_are_those_of_the_messages() -> None:
-    found = audit(TWO_TIERS, stated([0, 1], [(1, 1.0, 1.0), (3, 1.0, 1.0)])).violations
-    assert "tiers: those stated are not those of the messages" in found
+    violations = audit(TWO_TIERS, stated([0, 1], [(1, 1.0, 1.0), (3, 1.0, 1.0)])).violations
+    assert "tiers: those stated are not those of the messages" in violations
 
 
 def test_a_group_used_by_a_higher_tier_is_gone_for_its_user_only() -> None:
     messages = [
-        ("ann@x", "a", "sale", "push", "shop", "season", 1),
-        ("ann@x", "b", "news", "push", "shop", "season", 2),
-        ("ann@x", "c", "news", "push", "shop", "", 2),
-        ("bob@x", "d", "news", "push", "shop", "season", 2),
+        Message("ann@x", "a", campaign="sale", channel="push", category="shop", exclusive_group="season", tier=1),
+        Message("ann@x", "b", campaign="news", channel="push", category="shop", exclusive_group="season", tier=2),
+        Message("ann@x", "c", campaign="news", channel="push", category="shop", tier=2),
+        Message("bob@x", "d", campaign="news", channel="push", category="shop", exclusive_group="season", tier=2),
     ]
     p = problem(messages, [(m, m, 1.0) for m in range(4)], {})
     assert as_planned(p, 2, np.array([0]))[1].tolist() == [2, 3]
@@ -79,7 +95,7 @@ def test_a_group_used_by_a_higher_tier_is_gone_for_its_user_only() -> None:
 
 def test_a_minimum_counts_in_the_last_tier_with_messages_of_its_campaign() -> None:
     messages = [
-        ("ann@x", f"m{i}", name, "push", "shop", "", tier)
+        Message("ann@x", f"m{i}", campaign=name, channel="push", category="shop", tier=tier)
         for i, (name, tier) in enumerate([("both", 1), ("both", 2), ("first", 1), ("last", 3)])
     ]
     p = problem(
@@ -97,7 +113,7 @@ def test_a_minimum_counts_in_the_last_tier_with_messages_of_its_campaign() -> No
 
 @pytest.mark.parametrize("limits", [{"capacity": {"push": {0: 1}}}, {"campaigns": {"old": {"max_sends": 1}}}])
 def test_a_send_at_the_plans_start_uses_what_limits_leave(limits: dict) -> None:
-    messages = [("ann@x", "a", "old", "push", "news")]
+    messages = [Message("ann@x", "a", campaign="old", channel="push", category="news")]
     for minute, sentence in ((0.0, True), (-0.0, True), (-59.0, True), (1.0, False), (-60.0, "campaigns" in limits)):
         p = problem(messages, [(0, 0, 1.0)], limits, [("bob@x", minute)])
         assert bool(audit_plan(p, np.array([0]))) is sentence, minute
@@ -139,7 +155,7 @@ def tiered(seed: int) -> Problem:
 
 
 def random_plan(p: Problem, rows: np.ndarray, above: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Cells of one tier that keep the rules of users with those above, in random order; some are left out."""
+    """Return random cells of one tier that, with the cells above, keep the rules of users."""
     chosen: list[int] = []
     for c in draw.permutation(rows).tolist():
         if draw.random() < 0.5 and not plain_audit.user_violations(p, sorted([*above.tolist(), *chosen, c])):

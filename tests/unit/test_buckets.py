@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from allocation_worlds import EXACT, problem, random_problem
+from allocation_worlds import EXACT, Cell, Message, PastSend, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ from sendopt.errors import AuditError, ConfigError, ContractError, InfeasibleErr
 
 
 def tables(p: Problem) -> tuple[pa.Table, pa.Table]:
-    """A problem as the rows that `sendopt solve` reads."""
+    """Return the candidates and the history of a problem as `sendopt solve` reads them."""
     m, c, h = p.messages, p.cells, p.history
     of = c.message
     names = {"message_id": "message_id", "campaign_id": "campaign", "channel": "channel", "category": "category"}
@@ -47,7 +47,10 @@ def tables(p: Problem) -> tuple[pa.Table, pa.Table]:
 
 
 def stored(home: Path, p: Problem, files: int = 1, seed: int | None = None) -> tuple[Path, Path]:
-    """(folder of candidates, history) with the rows in some order, in so many files."""
+    """Write the problem and return the folder of candidates, in `files` files, and the path of the history.
+
+    `seed` shuffles the rows.
+    """
     cells, past = tables(p)
     if seed is not None:
         cells = cells.take(pa.array(np.random.default_rng(seed).permutation(cells.num_rows)))
@@ -70,9 +73,9 @@ def rows_planned(p: Problem, out: Path) -> np.ndarray:
     plan = pd.read_parquet(out / "plan.parquet")
     m, c = p.messages, p.cells
     keys = pd.MultiIndex.from_arrays([p.users[m.user[c.message]], m.message_id[c.message], c.slot])
-    found = keys.get_indexer(pd.MultiIndex.from_frame(plan[["user_id", "message_id", "slot"]]))
-    assert (found >= 0).all()
-    return np.sort(found)
+    rows = keys.get_indexer(pd.MultiIndex.from_frame(plan[["user_id", "message_id", "slot"]]))
+    assert (rows >= 0).all()
+    return np.sort(rows)
 
 
 def world(users: int = 240, *, tiers: bool = False) -> Problem:
@@ -82,18 +85,35 @@ def world(users: int = 240, *, tiers: bool = False) -> Problem:
         for k in range(2):
             c = (u + k) % 5
             messages.append(
-                (f"u{u:03d}", f"m{u}{k}", f"c{c}", ("push", "sms")[(u + k) % 2], "k", "", 1 + tiers * (c % 2))
+                Message(
+                    f"u{u:03d}",
+                    f"m{u}{k}",
+                    campaign=f"c{c}",
+                    channel=("push", "sms")[(u + k) % 2],
+                    category="k",
+                    tier=1 + tiers * (c % 2),
+                )
             )
             cells += [
-                (len(messages) - 1, s, float(draw.gamma(2.0, 0.03)), 0.01, 1.0, 100)
+                Cell(message=len(messages) - 1, slot=s, value=float(draw.gamma(2.0, 0.03)), p_opt_out=0.01, cost=1.0)
                 for s in range(8)
                 if draw.random() < 0.7
             ]
         if u % 4 == 0:
             history.append(
-                (f"u{u:03d}", float(draw.integers(-6, 20)) * 60.0 - 30.0, "push", "k", f"c{u % 5}", 100, 0.01, 1.0)
+                PastSend(
+                    f"u{u:03d}",
+                    minutes_before=float(draw.integers(-6, 20)) * 60.0 - 30.0,
+                    category="k",
+                    campaign=f"c{u % 5}",
+                    local_day=100,
+                    p_opt_out=0.01,
+                    cost=1.0,
+                )
             )
-    history += [("gone", -90.0, "push", "k", "c1", 100, 0.01, 1.0)] * 3
+    history += [
+        PastSend("gone", minutes_before=-90.0, category="k", campaign="c1", local_day=100, p_opt_out=0.01, cost=1.0)
+    ] * 3
     limits = {
         "min_gap_minutes": 180,
         "caps": {"day": {"window_minutes": 1440, "max": 1}},
@@ -114,14 +134,14 @@ def test_shares_add_up_to_the_limit_exactly(rows: list[tuple[int, bool]], users:
     whole = np.array([whole for _, whole in rows])
     names = tuple(f"row{i}" for i in range(len(rows)))
     weights = np.array(users, float)[:, None].repeat(len(rows), axis=1)
-    found = shares(room, weights, whole, names)
-    assert (found >= 0).all()
-    assert (found[:, whole] == np.round(found[:, whole])).all()
-    assert (found.sum(axis=0)[whole] == room[whole]).all()
-    assert found.sum(axis=0) == pytest.approx(room, abs=1e-9 * room.max(initial=1.0))
+    allotted = shares(room, weights, whole, names)
+    assert (allotted >= 0).all()
+    assert (allotted[:, whole] == np.round(allotted[:, whole])).all()
+    assert (allotted.sum(axis=0)[whole] == room[whole]).all()
+    assert allotted.sum(axis=0) == pytest.approx(room, abs=1e-9 * room.max(initial=1.0))
     part = np.array(users, float) / sum(users) if sum(users) else np.full(len(users), 1 / len(users))
     quota = room * part[:, None]
-    assert (np.abs(found - quota)[:, whole] < 1.0 + 1e-6).all()
+    assert (np.abs(allotted - quota)[:, whole] < 1.0 + 1e-6).all()
 
 
 @given(
@@ -180,21 +200,21 @@ def test_buckets_hold_the_problem_whatever_the_order_of_rows_and_files(tmp_path:
 def test_a_plan_of_buckets_keeps_every_limit_and_its_gap(tmp_path: Path, tiers: bool) -> None:
     p = world(tiers=tiers)
     folder, history = stored(tmp_path, p)
-    found = solve_folder(folder, history, limits_of(p), tmp_path / "out", 1e-4, 4)
+    solved = solve_folder(folder, history, limits_of(p), tmp_path / "out", 1e-4, 4)
     chosen = rows_planned(p, tmp_path / "out")
     assert audit_plan(p, chosen) == ()
-    assert found.sends == len(chosen) > 60
-    assert found.solution.value == pytest.approx(p.cells.value[chosen].sum())
+    assert solved.sends == len(chosen) > 60
+    assert solved.solution.value == pytest.approx(p.cells.value[chosen].sum())
     best = allocate(p, EXACT)
-    assert found.solution.tiers[0].bound >= best.tiers[0].objective - 1e-9
-    assert found.solution.bound >= best.objective - 1e-9 or tiers
-    assert found.solution.objective <= best.objective + 1e-9 or tiers
-    assert 0 <= found.solution.gap < 0.12  # sixty users a bucket
-    assert {row.row: row.used for row in found.solution.prices} == pytest.approx(
+    assert solved.solution.tiers[0].bound >= best.tiers[0].objective - 1e-9
+    assert solved.solution.bound >= best.objective - 1e-9 or tiers
+    assert solved.solution.objective <= best.objective + 1e-9 or tiers
+    assert 0 <= solved.solution.gap < 0.12  # sixty users a bucket
+    assert {row.row: row.used for row in solved.solution.prices} == pytest.approx(
         {row.row: row.used for row in _stated(p, chosen)}
     )
-    told = json.loads((tmp_path / "out/solution.json").read_text())
-    assert (told["sends"], told["buckets"], told["users"]) == (len(chosen), 4, 240)
+    manifest = json.loads((tmp_path / "out/solution.json").read_text())
+    assert (manifest["sends"], manifest["buckets"], manifest["users"]) == (len(chosen), 4, 240)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["candidates-1-None", "history.parquet", "out"]
 
 
@@ -212,11 +232,11 @@ def test_bounds_hold_on_random_problems_of_every_rule(tmp_path: Path) -> None:
     for seed in range(12):
         p = random_problem(seed, users=6)
         folder, history = stored(tmp_path / str(seed), p)
-        found = solve_folder(folder, history, limits_of(p), tmp_path / f"out{seed}", 1e-4, 3)
+        solved = solve_folder(folder, history, limits_of(p), tmp_path / f"out{seed}", 1e-4, 3)
         assert audit_plan(p, rows_planned(p, tmp_path / f"out{seed}")) == (), seed
         best = allocate(p, EXACT)
-        assert found.solution.objective <= best.objective + 1e-6, seed
-        assert found.solution.bound >= best.objective - 1e-6, seed
+        assert solved.solution.objective <= best.objective + 1e-6, seed
+        assert solved.solution.bound >= best.objective - 1e-6, seed
 
 
 def test_the_same_bytes_from_any_order_of_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,13 +247,13 @@ def test_the_same_bytes_from_any_order_of_work(tmp_path: Path, monkeypatch: pyte
         return [work(b) for b in reversed(range(buckets))]
 
     monkeypatch.setattr(market, "BLOCK", 16)
-    one = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "one", 1e-4)
-    two = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "two", 1e-4, backwards)
+    in_order = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "one", 1e-4)
+    reversed_order = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "two", 1e-4, backwards)
     monkeypatch.setattr(one_bucket, "Market", lambda compiled: market.Market(compiled, threads=2))
-    three = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "three", 1e-4)
-    assert one.solution.prices == two.solution.prices
-    assert one.solution.bound == two.solution.bound
-    assert three.solution.bound == one.solution.bound
+    two_threads = solve_buckets(tmp_path / "buckets", limits_of(p), tmp_path / "three", 1e-4)
+    assert in_order.solution.prices == reversed_order.solution.prices
+    assert in_order.solution.bound == reversed_order.solution.bound
+    assert two_threads.solution.bound == in_order.solution.bound
     for name in (f"{b:05d}.parquet" for b in range(5)):
         same = (tmp_path / "one/plan.parquet" / name).read_bytes()
         assert same == (tmp_path / "two/plan.parquet" / name).read_bytes()

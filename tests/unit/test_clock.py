@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -25,18 +26,27 @@ def settings(now: str = "machine") -> Settings:
     return Settings(clock=ClockSettings(now=now))
 
 
+class Stated(NamedTuple):
+    """A time as an argument and in the settings, and the clock that follows from them."""
+
+    settings: str
+    now: datetime
+    by: StatedBy
+    argument: datetime | None = None
+
+
 @pytest.mark.parametrize(
-    ("now", "stated", "started", "expected", "by"),
+    "stated",
     [
-        (GIVEN, "as_of", STARTED, GIVEN, StatedBy.ARGUMENT),
-        (None, "as_of", STARTED, AS_OF, StatedBy.SETTINGS),
-        (None, "2026-03-28T22:00:00Z", STARTED, datetime(2026, 3, 28, 22, tzinfo=UTC), StatedBy.SETTINGS),
-        (None, "machine", STARTED, STARTED, StatedBy.MACHINE),
+        Stated(argument=GIVEN, settings="as_of", now=GIVEN, by=StatedBy.ARGUMENT),
+        Stated(settings="as_of", now=AS_OF, by=StatedBy.SETTINGS),
+        Stated(settings="2026-03-28T22:00:00Z", now=datetime(2026, 3, 28, 22, tzinfo=UTC), by=StatedBy.SETTINGS),
+        Stated(settings="machine", now=STARTED, by=StatedBy.MACHINE),
     ],
 )
-def test_an_argument_goes_before_the_settings_and_these_before_the_machines_time(now, stated, started, expected, by):
-    clock = runtime.Times(now, started).clock(settings(stated), DAY)
-    assert (clock.now, clock.by) == (expected, by)
+def test_an_argument_goes_before_the_settings_and_these_before_the_machines_time(stated):
+    clock = runtime.Times(stated.argument, STARTED).clock(settings(stated.settings), DAY)
+    assert (clock.now, clock.by) == (stated.now, stated.by)
 
 
 def test_by_default_it_is_the_real_time_read_at_that_moment():
@@ -82,10 +92,10 @@ def test_a_plan_date_is_over_when_its_last_slot_has_ended(now, over):
         return
     with pytest.raises(ConfigError) as refused:
         require_ahead(DAY, timedelta(hours=24), Clock(now, StatedBy.MACHINE))
-    said = str(refused.value)
-    assert said.startswith("--plan-date 2026-03-29 is over: it ended at 2026-03-30 00:00 UTC and now is ")
-    assert "this machine's clock" in said
-    assert "clock: {now: as_of}" in said
+    message = str(refused.value)
+    assert message.startswith("--plan-date 2026-03-29 is over: it ended at 2026-03-30 00:00 UTC and now is ")
+    assert "this machine's clock" in message
+    assert "clock: {now: as_of}" in message
     assert refused.value.exit_code == 2
 
 

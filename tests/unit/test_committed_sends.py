@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, planned, problem
+from allocation_worlds import EXACT, PRICES, Cell, Message, PastSend, planned, problem
 from benchmarks.fuzz_allocation import planned_from_folder
 
 from sendopt.allocation import Problem, allocate, audit
 from sendopt.allocation.tiers import tier_problem
 
-A1, A2 = ("ann", "a1", "sale", "push", "shop"), ("ann", "a2", "news", "push", "info")
-B1, B2 = ("bob", "b1", "sale", "push", "shop"), ("bob", "b2", "news", "push", "info")
-AT_START, BEFORE = ("bob", 0, "push", "shop", "sale", 99, 0.2, 2.0), ("bob", 1, "push", "shop", "sale", 99, 0.2, 2.0)
+A1 = Message("ann", "a1", campaign="sale", channel="push", category="shop")
+A2 = Message("ann", "a2", campaign="news", channel="push", category="info")
+B1 = Message("bob", "b1", campaign="sale", channel="push", category="shop")
+B2 = Message("bob", "b2", campaign="news", channel="push", category="info")
+AT_START = PastSend("bob", minutes_before=0, category="shop", campaign="sale", p_opt_out=0.2, cost=2.0)
+BEFORE = AT_START._replace(minutes_before=1)
 LIMITS_ACROSS_USERS = {
     "capacity of slot 0": {"capacity": {"push": {0: 1}}},
     "campaign maximum": {"campaigns": {"sale": {"max_sends": 1}}},
@@ -26,7 +29,7 @@ LIMITS_ACROSS_USERS = {
 
 
 def plans(p: Problem, home: Path) -> Iterator[tuple[str, set[tuple[str, int]]]]:
-    """The plan by each of the three ways to one, audited."""
+    """Yield the method and the plan of the exact program, of prices and of a folder of buckets."""
     for name, settings in (("exact", EXACT), ("prices", PRICES)):
         solution = allocate(p, settings)
         assert audit(p, solution).violations == ()
@@ -36,7 +39,7 @@ def plans(p: Problem, home: Path) -> Iterator[tuple[str, set[tuple[str, int]]]]:
 
 @pytest.mark.parametrize("name", LIMITS_ACROSS_USERS)
 def test_a_send_at_the_plans_start_uses_the_limits_across_users(name: str, tmp_path: Path) -> None:
-    cells = [(0, 0, 0.5, 0.2, 2.0)]
+    cells = [Cell(message=0, slot=0, value=0.5, p_opt_out=0.2, cost=2.0)]
     inside = problem([A1], cells, LIMITS_ACROSS_USERS[name], [AT_START])
     for method, plan in plans(inside, tmp_path / "inside"):
         assert plan == set(), method
@@ -63,9 +66,12 @@ def test_tiers_keep_the_gap_to_the_minute_wherever_the_first_stands(
     first: int, apart: int, sends: int, tmp_path: Path
 ) -> None:
     """Two sends exactly `min_gap_minutes` apart are allowed, also where the first is at minute 0."""
-    one, two = (*A1, "", 1), (*A2, "", 2)
+    first_tier, second_tier = A1, A2._replace(tier=2)
     p = problem(
-        [one, two], [(0, first, 1.0), (1, first + apart, 1.0)], {"min_gap_minutes": 240}, n_slots=first + apart + 1
+        [first_tier, second_tier],
+        [(0, first, 1.0), (1, first + apart, 1.0)],
+        {"min_gap_minutes": 240},
+        n_slots=first + apart + 1,
     )
     for method, plan in plans(p, tmp_path):
         assert len(plan) == sends, method
@@ -81,16 +87,26 @@ def test_a_tier_above_in_slot_0_counts_in_the_rules_of_its_user(rule: str, tmp_p
         "calendar cap": {"caps": {"c": {"calendar": "day", "max": 1}}},
     }[rule]
     last = {"rolling cap": 2, "fatigue": 3, "calendar cap": 2}[rule]  # 2^(-3/6) = 0.71; 2^(-2/6) = 0.79
-    one, two = (*A1, "", 1), (*A2, "", 2)
+    first_tier, second_tier = A1, A2._replace(tier=2)
     for slot in (last - 1, last):
         day = 101.0 if rule == "calendar cap" and slot == last else 100.0
-        p = problem([one, two], [(0, 0, 1.0, 0.0, 0.0, 100), (1, slot, 1.0, 0.0, 0.0, day)], limits)
+        p = problem(
+            [first_tier, second_tier],
+            [Cell(message=0, slot=0, value=1.0), Cell(message=1, slot=slot, value=1.0, local_day=day)],
+            limits,
+        )
         for method, plan in plans(p, tmp_path / str(slot)):
             assert len(plan) == 1 + (slot == last), (method, slot)
 
 
 def test_a_tiers_problem_leaves_out_what_is_sent_above_and_its_groups() -> None:
-    messages = [(*A1, "g", 1), (*A2, "g", 2), (*B1, "g", 2), (*B2, "", 2), ("bob", "b3", "sale", "push", "shop", "", 1)]
+    messages = [
+        A1._replace(exclusive_group="g", tier=1),
+        A2._replace(exclusive_group="g", tier=2),
+        B1._replace(exclusive_group="g", tier=2),
+        B2._replace(tier=2),
+        Message("bob", "b3", campaign="sale", channel="push", category="shop", tier=1),
+    ]
     p = problem(messages, [(m, s, 1.0) for m in range(5) for s in (0, 1)], {})
     part, rows = tier_problem(p, 2, np.array([0, 9]))  # a1 in slot 0, b3 in slot 1
     # ann's group is sent; bob's is not, and what has no group is of none
@@ -105,13 +121,27 @@ def test_a_tiers_problem_is_the_same_whatever_the_order_of_messages() -> None:
     draw = np.random.default_rng(5)
     groups = np.array(["", "g", "h"], object)[draw.integers(0, 3, 60)]
     messages = [
-        (f"u{i % 7}", f"m{i}", "sale", "push", "shop", str(groups[i]), int(draw.integers(1, 4))) for i in range(60)
+        Message(
+            f"u{i % 7}",
+            f"m{i}",
+            campaign="sale",
+            channel="push",
+            category="shop",
+            exclusive_group=str(groups[i]),
+            tier=int(draw.integers(1, 4)),
+        )
+        for i in range(60)
     ]
     p = problem(messages, [(m, s, 1.0) for m in range(60) for s in range(2)], {})
     above = np.flatnonzero((p.messages.tier[p.cells.message] == 1) & (p.cells.slot == 0))
     part, rows = tier_problem(p, 2, above)
-    sent = {(m[0], m[5]) for m in messages if m[6] == 1 and m[5]}
-    expected = [2 * i + s for i, m in enumerate(messages) if m[6] == 2 and (m[0], m[5]) not in sent for s in (0, 1)]
+    sent = {(m.user, m.exclusive_group) for m in messages if m.tier == 1 and m.exclusive_group}
+    expected = [
+        2 * i + s
+        for i, m in enumerate(messages)
+        if m.tier == 2 and (m.user, m.exclusive_group) not in sent
+        for s in (0, 1)
+    ]
     assert rows.tolist() == expected
     order = draw.permutation(60)
     rank = np.argsort(order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ START = datetime(2026, 1, 5, 6, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """A log of 40 people with personal timing; `at` is the send's time, in a slot of three hours."""
+    """Return a log of 40 people with personal timing; `at` is the send's time, in a slot of three hours."""
     log = world(1, users=40, days=60, personal_sd=0.8).log
     day = pd.Series(log.user).groupby(log.user).cumcount()
     at = [START + timedelta(days=int(d), hours=3 * int(s), minutes=7) for d, s in zip(day, log.slot, strict=True)]
@@ -70,17 +71,17 @@ def result(home):
 def test_a_log_gives_a_verdict_a_file_for_machines_and_one_for_people(tmp_path, rows):
     done = evaluate(tmp_path, rows)
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
-    assert done.output.startswith(found["verdict"]["sentence"])
-    assert found["verdict"]["sentence"].startswith("Personal timing is ")
-    assert found["verdict"]["kind"] in ("shown", "not_shown")
-    names = [p["policy"] for p in found["policies"]]
+    evaluation = result(tmp_path)
+    assert done.output.startswith(evaluation["verdict"]["sentence"])
+    assert evaluation["verdict"]["sentence"].startswith("Personal timing is ")
+    assert evaluation["verdict"]["kind"] in ("shown", "not_shown")
+    names = [p["policy"] for p in evaluation["policies"]]
     assert names == ["uniform", "global_best", "segment_best", "user_raw_best", "personal", "model"]
-    assert found["data"]["rows_in"] == found["data"]["used"] == len(rows)
-    assert found["data"]["slots"] == [f"part {i}" for i in range(6)]
-    assert found["data"]["people"] == 40
+    assert evaluation["data"]["rows_in"] == evaluation["data"]["used"] == len(rows)
+    assert evaluation["data"]["slots"] == [f"part {i}" for i in range(6)]
+    assert evaluation["data"]["people"] == 40
     page = (tmp_path / "out/e/evaluation.html").read_text()
-    for text in (page, json.dumps(found), done.output):
+    for text in (page, json.dumps(evaluation), done.output):
         assert "person-" not in text
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["e"]
 
@@ -172,9 +173,9 @@ def test_outcomes_may_come_from_interactions_within_their_window(tmp_path, rows)
     )
     done = evaluate(tmp_path, None, mapping, file="log")
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
-    assert found["data"]["outcome"] == "open within 24 hours"
-    assert found["data"]["dropped"] == {}
+    evaluation = result(tmp_path)
+    assert evaluation["data"]["outcome"] == "open within 24 hours"
+    assert evaluation["data"]["dropped"] == {}
     within = (len(opened) - len(opened[::10])) / len(few)
     log = read_log(tmp_path / "log", load_mapping(tmp_path / "shop.yaml"), "open", 24.0)
     assert log.decisions.success.mean() == pytest.approx(within)
@@ -189,12 +190,12 @@ def test_a_drawn_slot_that_was_not_sent_counts_as_no_success(tmp_path, rows):
     mapping = mapping.replace("campaign_id: what}", "campaign_id: what, sent: went}")
     done = evaluate(tmp_path, few, mapping)
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
+    evaluation = result(tmp_path)
     log = read_log(tmp_path / "log.csv", load_mapping(tmp_path / "shop.yaml"), "open", 24.0)
     assert log.decisions.success.sum() == (few["opened"] * few["went"]).sum() < few["opened"].sum()
     assert log.decisions.acted.all()
-    assert found["data"]["used"] == len(few)
-    assert any("drawn slots were not sent after all" in text for text in found["assumptions"])
+    assert evaluation["data"]["used"] == len(few)
+    assert any("drawn slots were not sent after all" in text for text in evaluation["assumptions"])
 
 
 @pytest.mark.parametrize(
@@ -211,40 +212,68 @@ def test_a_log_that_carries_no_claim_is_refused_with_the_reason_and_exit_code_0(
 ):
     done = evaluate(tmp_path, rows.assign(**change), mapping)
     assert done.exit_code == 0, done.output
-    found = result(tmp_path)
-    assert found["verdict"]["kind"] == "refused"
+    evaluation = result(tmp_path)
+    assert evaluation["verdict"]["kind"] == "refused"
     assert reason in done.output
-    assert found["verdict"]["sentence"].startswith("No claim about personal timing can be made: ")
+    assert evaluation["verdict"]["sentence"].startswith("No claim about personal timing can be made: ")
     assert reason.split(":")[0] in (tmp_path / "out/e/evaluation.html").read_text()
 
 
+SOUND_LOG, NO_LOG = "sound", "none"
+
+
+class BadInput(NamedTuple):
+    """A call of `sendopt evaluate` that is refused, with its exit code and part of its sentence."""
+
+    exit_code: int
+    sentence: str
+    log: str = SOUND_LOG  # SOUND_LOG: fifty rows; NO_LOG: no file; else the file's text
+    mapping: str = MAPPING
+    options: tuple[str, ...] = ()
+
+
 @pytest.mark.parametrize(
-    ("frame", "mapping", "more", "code", "words"),
+    "bad",
     [
-        (None, MAPPING, (), 75, "is not there yet"),
-        ("x", "source: shop\n", (), 2, "tables: missing or empty"),
-        ("x", MAPPING.replace("    outcome: {column: opened, kind: open}\n", ""), (), 2, "names no outcome"),
-        ("x", MAPPING.replace("slot: part", "slit: part"), (), 2, "unknown key, did you mean slot?"),
-        ("x", MAPPING.replace("slot: part", "slot: part, slot_hours: 3"), (), 2, "slot names the slots already"),
-        (
-            "x",
-            MAPPING.replace("slot: part", "slot: teil"),
-            (),
-            3,
-            "column 'teil' (tables.sends.decision.slot) is not in",
+        BadInput(log=NO_LOG, exit_code=75, sentence="is not there yet"),
+        BadInput(mapping="source: shop\n", exit_code=2, sentence="tables: missing or empty"),
+        BadInput(
+            mapping=MAPPING.replace("    outcome: {column: opened, kind: open}\n", ""),
+            exit_code=2,
+            sentence="names no outcome",
         ),
-        ("x", MAPPING, ("--label", "smile"), 2, "expected open, click or goal"),
-        ("x", MAPPING, ("--window-hours", "0"), 2, "expected more than 0"),
-        ('{"who": 1}\nx\n', MAPPING.replace("format: csv", "format: jsonl"), (), 3, "has the key 'id'; found: who;"),
-        ("x", MAPPING.replace("format: csv", "format: parquet"), (), 3, "no readable Parquet file"),
+        BadInput(
+            mapping=MAPPING.replace("slot: part", "slit: part"), exit_code=2, sentence="unknown key, did you mean slot?"
+        ),
+        BadInput(
+            mapping=MAPPING.replace("slot: part", "slot: part, slot_hours: 3"),
+            exit_code=2,
+            sentence="slot names the slots already",
+        ),
+        BadInput(
+            mapping=MAPPING.replace("slot: part", "slot: teil"),
+            exit_code=3,
+            sentence="column 'teil' (tables.sends.decision.slot) is not in",
+        ),
+        BadInput(options=("--label", "smile"), exit_code=2, sentence="expected open, click or goal"),
+        BadInput(options=("--window-hours", "0"), exit_code=2, sentence="expected more than 0"),
+        BadInput(
+            log='{"who": 1}\nx\n',
+            mapping=MAPPING.replace("format: csv", "format: jsonl"),
+            exit_code=3,
+            sentence="has the key 'id'; found: who;",
+        ),
+        BadInput(
+            mapping=MAPPING.replace("format: csv", "format: parquet"), exit_code=3, sentence="no readable Parquet file"
+        ),
     ],
 )
-def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, rows, frame, mapping, more, code, words):
-    if frame and frame != "x":
-        (tmp_path / "log.csv").write_text(frame)
-    done = evaluate(tmp_path, rows.head(50) if frame == "x" else None, mapping, *more)
-    assert done.exit_code == code, done.output
-    assert words in done.output
+def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, rows, bad):
+    if bad.log not in (SOUND_LOG, NO_LOG):
+        (tmp_path / "log.csv").write_text(bad.log)
+    done = evaluate(tmp_path, rows.head(50) if bad.log == SOUND_LOG else None, bad.mapping, *bad.options)
+    assert done.exit_code == bad.exit_code, done.output
+    assert bad.sentence in done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from allocation_worlds import EXACT, PRICES, problem, random_problem
+from allocation_worlds import EXACT, PRICES, Cell, Message, problem, random_problem
 from benchmarks import peak_hours
 
 from sendopt.allocation import Problem, allocate, audit
@@ -15,19 +15,23 @@ from sendopt.allocation.work import ROOT, Work
 from sendopt.config.schema import Allocation
 from sendopt.summary import of_warnings
 
-KNAPSACK = [(f"u{i}", f"m{i}", "sale", "push", "shop") for i in range(4)]
+KNAPSACK = [Message(f"u{i}", f"m{i}", campaign="sale", channel="push", category="shop") for i in range(4)]
 
 
 def crowd() -> Problem:
-    """Forty people of whom four a slot may be served."""
-    messages = [(f"u{i}", f"m{i}", "sale", "push", "shop") for i in range(40)]
+    """Return a problem of forty people with room for four sends a slot."""
+    messages = [Message(f"u{i}", f"m{i}", campaign="sale", channel="push", category="shop") for i in range(40)]
     cells = [(i, s, 0.1 + 0.01 * ((7 * i + 3 * s) % 11)) for i in range(40) for s in range(6)]
     return problem(messages, cells, {"capacity": {"push": 4}})
 
 
 def test_exact_states_the_bound_that_the_program_proves() -> None:
     """A budget for one and a half sends: the relaxation sends halves, the program proves that they cannot be."""
-    p = problem(KNAPSACK, [(i, 0, 1.0 + i / 10, 0.0, 2.0) for i in range(4)], {"cost": {"max_total": 3.0}})
+    p = problem(
+        KNAPSACK,
+        [Cell(message=i, slot=0, value=1.0 + i / 10, cost=2.0) for i in range(4)],
+        {"cost": {"max_total": 3.0}},
+    )
     solution = allocate(p, EXACT)
     assert solution.objective == pytest.approx(1.3)
     assert solution.bound == pytest.approx(1.3)
@@ -44,7 +48,7 @@ def test_what_is_optimal_has_no_gap() -> None:
 
 
 def test_a_send_that_no_budget_pays_for_is_worth_nothing_to_the_bound() -> None:
-    cells = [(0, 0, 1200.0, 0.0, 10.0), (1, 0, 0.2, 0.0, 1.0)]
+    cells = [Cell(message=0, slot=0, value=1200.0, cost=10.0), Cell(message=1, slot=0, value=0.2, cost=1.0)]
     p = problem(KNAPSACK[:2], cells, {"cost": {"max_total": 5.0}})
     solution = allocate(p, EXACT)
     assert (solution.objective, solution.bound) == pytest.approx((0.2, 0.2))
@@ -66,14 +70,20 @@ def test_the_unit_of_value_changes_no_exact_plan(factor: float) -> None:
             cells=replace(p.cells, value=p.cells.value * factor),
             limits=p.limits.model_copy(update={"campaigns": priced}),
         )
-        one, other = allocate(p, EXACT), allocate(scaled, EXACT)
-        assert other.objective == pytest.approx(one.objective * factor, rel=1e-6, abs=1e-6 * factor), seed
-        assert other.termination == "optimal"
+        solution, scaled_solution = allocate(p, EXACT), allocate(scaled, EXACT)
+        assert scaled_solution.objective == pytest.approx(solution.objective * factor, rel=1e-6, abs=1e-6 * factor), (
+            seed
+        )
+        assert scaled_solution.termination == "optimal"
 
 
 def test_a_budget_is_kept_to_its_own_size_however_small() -> None:
     """Uses of a millionth of a solver's tolerance still add up to no more than the budget."""
-    p = problem(KNAPSACK, [(i, 0, 1.0, 3e-8, 0.0) for i in range(4)], {"opt_outs": {"max_expected": 7e-8}})
+    p = problem(
+        KNAPSACK,
+        [Cell(message=i, slot=0, value=1.0, p_opt_out=3e-8) for i in range(4)],
+        {"opt_outs": {"max_expected": 7e-8}},
+    )
     for settings in (EXACT, PRICES):
         assert len(allocate(p, settings).chosen) == 2
 

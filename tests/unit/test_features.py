@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -16,29 +17,43 @@ from sendopt.features import CELLS, FEATURE_COLUMNS, rules_of
 D = date(2026, 3, 30)  # as_of is Sunday 29 March 23:00Z; Berlin's clock went forward that morning
 AS_OF = datetime(2026, 3, 29, 23, tzinfo=UTC).replace(tzinfo=None)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+SEND_COLUMNS = (
+    *("user_id", "send_key", "sent_at_utc", "timezone", "channel", "category", "campaign_id"),
+    *("pscore", "available", "sent"),
+)
+
+
+class Send(NamedTuple):
+    """A send of user `u` in campaign `c`."""
+
+    key: str
+    age: timedelta  # before as_of
+    zone: str | None = "UTC"
+    channel: str = "push"
+    sent: bool = True
 
 
 def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, suspected=0.0, **features):
-    """sends: (key, age, zone, channel, sent); ages are timedeltas before as_of; all of user u in campaign c."""
+    """Return the features of a log: sends, interactions (key, age), ages of sessions, users (id, zone, created at)."""
     users = [("u", "UTC", AS_OF - 10 * DAY)] if users is None else users
     return Reference(
         pd.DataFrame(
             [
-                ("u", k, AS_OF - age, zone, channel, "cat", "c", None, sent, sent)
-                for k, age, zone, channel, sent in sends
+                {
+                    "user_id": "u",
+                    "send_key": s.key,
+                    "sent_at_utc": AS_OF - s.age,
+                    "timezone": s.zone,
+                    "channel": s.channel,
+                    "category": "cat",
+                    "campaign_id": "c",
+                    "pscore": None,
+                    "available": s.sent,
+                    "sent": s.sent,
+                }
+                for s in sends
             ],
-            columns=[
-                "user_id",
-                "send_key",
-                "sent_at_utc",
-                "timezone",
-                "channel",
-                "category",
-                "campaign_id",
-                "pscore",
-                "available",
-                "sent",
-            ],
+            columns=SEND_COLUMNS,
         ).astype({"sent_at_utc": "datetime64[us]"}),
         pd.DataFrame(
             [(key, "open", AS_OF - age) for key, age in interactions], columns=["send_key", "kind", "at_utc"]
@@ -56,12 +71,8 @@ def reference(sends=(), interactions=(), sessions=(), users=None, fatigue=None, 
     )
 
 
-def send(key, age, zone="UTC", channel="push", sent=True):
-    return key, age, zone, channel, sent
-
-
 def test_rates_count_mature_sends_and_shrink_to_the_global_rate():
-    sends = [send("a", 3 * DAY), send("b", 2 * DAY), send("young", 5 * HOUR), send("unsent", 2 * DAY, sent=False)]
+    sends = [Send("a", 3 * DAY), Send("b", 2 * DAY), Send("young", 5 * HOUR), Send("unsent", 2 * DAY, sent=False)]
     log = reference(sends, [("a", 3 * DAY - HOUR), ("young", 4 * HOUR), ("unsent", DAY)])
     user = log.user(D, "u")
     assert (user["sends_7d"], user["mature_7d"], user["successes_7d"]) == (3, 2, 1)
@@ -74,7 +85,7 @@ def test_rates_count_mature_sends_and_shrink_to_the_global_rate():
 
 def test_opens_that_no_person_makes_are_in_no_rate():
     """At once after the send, or three in one second; the sends themselves count."""
-    sends = [send(k, 2 * DAY) for k in ("at once", "in a minute", "x", "y", "z")]
+    sends = [Send(k, 2 * DAY) for k in ("at once", "in a minute", "x", "y", "z")]
     minute = timedelta(minutes=1)
     opens = [("at once", 2 * DAY), ("in a minute", 2 * DAY - minute), *((k, DAY) for k in ("x", "y", "z"))]
     log = reference(sends, opens, suspected=5.0, history_days=90)
@@ -92,7 +103,7 @@ def test_opens_that_no_person_makes_are_in_no_rate():
 
 
 def test_a_late_open_is_no_success_and_one_before_the_send_is_none_at_all():
-    log = reference([send("late", 3 * DAY), send("early", 3 * DAY)], [("late", DAY), ("early", 4 * DAY)])
+    log = reference([Send("late", 3 * DAY), Send("early", 3 * DAY)], [("late", DAY), ("early", 4 * DAY)])
     user = log.user(D, "u")
     assert (user["mature_7d"], user["successes_7d"], user["days_since_open"]) == (2, 0, 1.0)
 
@@ -111,19 +122,19 @@ def test_a_late_open_is_no_success_and_one_before_the_send_is_none_at_all():
     ],
 )
 def test_windows_hold_their_first_moment_and_not_as_of(age, seen, mature):
-    user = reference([send("a", age)]).user(D, "u")
+    user = reference([Send("a", age)]).user(D, "u")
     assert (user["sends_7d"], user["mature_7d"]) == (seen, mature)
 
 
 def test_history_days_bounds_the_longer_windows():
-    user = reference([send("a", 20 * DAY)], [("a", 20 * DAY)], [20 * DAY], history_days=15).user(D, "u")
+    user = reference([Send("a", 20 * DAY)], [("a", 20 * DAY)], [20 * DAY], history_days=15).user(D, "u")
     assert (user["sends_30d"], user["mature_90d"], user["sessions_30d"]) == (0, 0, 0)
     assert user["days_since_send"] is user["days_since_open"] is user["days_since_session"] is None
     assert user["fatigue_points"] == pytest.approx(2.0 ** (-20 * 24 / 72))  # fatigue has its own memory
 
 
 def test_fatigue_halves_each_half_life_and_a_channel_left_out_costs_nothing():
-    sends = [send("a", 24 * HOUR), send("b", 48 * HOUR, channel="email"), send("c", 48 * HOUR, channel="sms")]
+    sends = [Send("a", 24 * HOUR), Send("b", 48 * HOUR, channel="email"), Send("c", 48 * HOUR, channel="sms")]
     fatigue = Fatigue(half_life_hours=24.0, points_per_send={"push": 1.0, "email": 2.0}, max_points=9.0)
     assert reference(sends, fatigue=fatigue).user(D, "u")["fatigue_points"] == pytest.approx(1 / 2 + 2 / 4)
     assert reference(sends[:1]).user(D, "u")["fatigue_points"] == pytest.approx(2 ** (-1 / 3))
@@ -139,7 +150,7 @@ def test_tenure_is_null_for_a_user_created_later_who_also_has_no_rows():
 
 def test_hours_are_local_and_an_unknown_zone_counts_for_the_user_only():
     at = AS_OF - datetime(2026, 3, 28, 5, 30, tzinfo=UTC).replace(tzinfo=None)  # a Saturday
-    log = reference([send("b", at, "Europe/Berlin"), send("k", at, "Asia/Kathmandu"), send("x", at, None)], [("b", at)])
+    log = reference([Send("b", at, "Europe/Berlin"), Send("k", at, "Asia/Kathmandu"), Send("x", at, None)], [("b", at)])
     assert log.user(D, "u")["mature_7d"] == 3
     filled = {cell: log.slot(D, *cell) for cell in CELLS if log.slot(D, *cell)["hour_mature"]}
     assert set(filled) == {(6, True), (11, True)}  # 06:30 at +1, 11:15 at +5:45
@@ -153,15 +164,15 @@ def test_hours_are_local_and_an_unknown_zone_counts_for_the_user_only():
 
 def test_a_users_hour_leans_on_his_rate_times_the_hours_and_his_daypart_on_three_hours():
     night = AS_OF - datetime(2026, 3, 27, 23, 30, tzinfo=UTC).replace(tzinfo=None)  # Friday 23h
-    log = reference([send("a", night)], [("a", night)])
-    mine, common = log.user(D, "u"), log.slot(D, 0, True)
+    log = reference([Send("a", night)], [("a", night)])
+    user, common = log.user(D, "u"), log.slot(D, 0, True)
     base = log.global_rate(D)  # 2/3
-    assert mine["rate_90d"] == pytest.approx((1 + 2 * base) / 3)
-    cell = log.user_slot(D, "u", 0, True, mine, common)
+    assert user["rate_90d"] == pytest.approx((1 + 2 * base) / 3)
+    cell = log.user_slot(D, "u", 0, True, user, common)
     assert (cell["user_hour_mature"], cell["user_hour_successes"]) == (0, 0)
-    assert cell["user_hour_rate"] == pytest.approx(mine["rate_90d"])  # no send at 0h: the hour's rate is the global one
+    assert cell["user_hour_rate"] == pytest.approx(user["rate_90d"])  # no send at 0h: the hour's rate is the global one
     near = (1 + 2 * base) / 3  # 23h neighbours 0h, whatever the part of the week
-    assert cell["user_daypart_rate"] == pytest.approx((1 + 2 * min(1, mine["rate_90d"] * near / base)) / 3)
+    assert cell["user_daypart_rate"] == pytest.approx((1 + 2 * min(1, user["rate_90d"] * near / base)) / 3)
 
 
 def test_activity_is_a_shrunk_share_that_sums_to_one():
@@ -180,7 +191,7 @@ def test_activity_is_a_shrunk_share_that_sums_to_one():
 def test_training_rows_see_the_night_of_their_own_date():
     """The send of 29 March sees nothing of itself, nor of the send of the evening before as_of(29 March)... 23:00Z."""
     at = AS_OF - datetime(2026, 3, 28, 12, tzinfo=UTC).replace(tzinfo=None)
-    log = reference([send("old", at + 5 * DAY), send("eve", at + 12.5 * HOUR), send("a", at)], [("a", at - HOUR)])
+    log = reference([Send("old", at + 5 * DAY), Send("eve", at + 12.5 * HOUR), Send("a", at)], [("a", at - HOUR)])
     rows = log.training_rows(D, 3).set_index("send_key")
     assert rows.index.tolist() == ["eve", "a"]
     assert rows.plan_date.tolist() == [date(2026, 3, 27), date(2026, 3, 28)]
@@ -191,9 +202,9 @@ def test_training_rows_see_the_night_of_their_own_date():
 
 
 def test_groups_without_mature_sends_have_no_row():
-    assert [g["kind"] for g in reference([send("young", HOUR)]).groups(D)] == ["all"]
+    assert [g["kind"] for g in reference([Send("young", HOUR)]).groups(D)] == ["all"]
     rows = {
-        (g["kind"], g["name"]): g["group_rate"] for g in reference([send("a", 2 * DAY)], [("a", 2 * DAY)]).groups(D)
+        (g["kind"], g["name"]): g["group_rate"] for g in reference([Send("a", 2 * DAY)], [("a", 2 * DAY)]).groups(D)
     }
     rate = (1 + 2 * 2 / 3) / 3
     expected = {("all", "all"): 2 / 3, ("channel", "push"): rate, ("category", "cat"): rate, ("campaign", "c"): rate}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -45,8 +45,18 @@ def policies(gain: float, half: float = 0.001, champion: float = 0.2, refusal: s
     return PolicyValues(900, 90, by, {CHALLENGER: {"dr": apart, "snips": apart}}, {}, {CHALLENGER: 1.0, CHAMPION: 0.5})
 
 
+class Comparison(NamedTuple):
+    """What is known of a challenger and a champion, and the verdict on the challenger."""
+
+    losses: Rivals
+    policies: PolicyValues | None
+    promoted: bool
+    sentence: str  # part of a reason
+    gate: Gate = GATE
+
+
 @pytest.mark.parametrize(
-    ("found", "passed", "sentence"),
+    ("evaluation", "promoted", "sentence"),
     [
         (judged(), True, "There is no champion to compare with."),
         (judged(ratio=0.85), False, "is 0.850, outside 0.9 to 1.1."),
@@ -57,50 +67,92 @@ def policies(gain: float, half: float = 0.001, champion: float = 0.2, refusal: s
         ({**judged(), "kind": "baseline"}, False, "A baseline is never promoted"),
     ],
 )
-def test_without_a_champion_the_simple_rules_are_the_bar(found: dict[str, Any], passed: bool, sentence: str) -> None:
-    verdict = judge(found, GATE)
-    assert verdict.promoted is passed
+def test_without_a_champion_the_simple_rules_are_the_bar(
+    evaluation: dict[str, Any], promoted: bool, sentence: str
+) -> None:
+    verdict = judge(evaluation, GATE)
+    assert verdict.promoted is promoted
     assert any(sentence in reason for reason in verdict.reasons), verdict.reasons
     assert verdict.champion is None
 
 
 @pytest.mark.parametrize(
-    ("log_loss", "policy", "settings", "passed", "sentence"),
+    "comparison",
     [
-        (rivals(-0.01), policies(0.01), GATE, True, "its upper end is within the 0.00500 allowed."),
-        (rivals(0.003), policies(0.0), GATE, True, "within the 0.0100 that it may lose."),
-        (rivals(0.006), policies(0.01), GATE, False, "its upper end is above the 0.00500 allowed; the champion stays."),
-        # better on average, yet the data cannot exclude a loss beyond the tolerance
-        (rivals(-0.001, half=0.01), policies(0.01), GATE, False, "above the 0.00500 allowed"),
-        (rivals(-0.01), policies(-0.03), GATE, False, "it may lose 0.0100 at most; the champion stays."),
-        (rivals(-0.01), policies(-0.05, half=0.04), GATE, False, "the champion stays."),
-        (rivals(-0.01), policies(-0.0095), GATE, False, "it may lose 0.0100 at most"),
-        (rivals(-0.01), policies(-0.01, half=0.04), GATE, True, "the log loss decides alone"),
-        (
-            rivals(-0.01),
-            policies(0, refusal="refused: no overlap"),
-            GATE,
-            True,
-            "900 sends of drawn times say too little",
+        Comparison(
+            losses=rivals(-0.01),
+            policies=policies(0.01),
+            promoted=True,
+            sentence="its upper end is within the 0.00500 allowed.",
         ),
-        (rivals(-0.01), None, GATE, True, "no later send had its time drawn"),
-        (rivals(-0.01), None, Gate(without_policy_evidence="keep"), False, "the champion stays (gate.without"),
-        (rivals(-0.01), policies(-0.01, half=0.04), Gate(without_policy_evidence="keep"), False, "too wide to tell"),
-        (
-            rivals(0.02),
-            policies(-0.03),
-            Gate(max_log_loss_increase=0.05, max_policy_loss=0.2),
-            True,
-            "within the 0.0400",
+        Comparison(
+            losses=rivals(0.003), policies=policies(0.0), promoted=True, sentence="within the 0.0100 that it may lose."
+        ),
+        Comparison(
+            losses=rivals(0.006),
+            policies=policies(0.01),
+            promoted=False,
+            sentence="its upper end is above the 0.00500 allowed; the champion stays.",
+        ),
+        # better on average, yet the data cannot exclude a loss beyond the tolerance
+        Comparison(
+            losses=rivals(-0.001, half=0.01),
+            policies=policies(0.01),
+            promoted=False,
+            sentence="above the 0.00500 allowed",
+        ),
+        Comparison(
+            losses=rivals(-0.01),
+            policies=policies(-0.03),
+            promoted=False,
+            sentence="it may lose 0.0100 at most; the champion stays.",
+        ),
+        Comparison(
+            losses=rivals(-0.01), policies=policies(-0.05, half=0.04), promoted=False, sentence="the champion stays."
+        ),
+        Comparison(
+            losses=rivals(-0.01), policies=policies(-0.0095), promoted=False, sentence="it may lose 0.0100 at most"
+        ),
+        Comparison(
+            losses=rivals(-0.01),
+            policies=policies(-0.01, half=0.04),
+            promoted=True,
+            sentence="the log loss decides alone",
+        ),
+        Comparison(
+            losses=rivals(-0.01),
+            policies=policies(0, refusal="refused: no overlap"),
+            promoted=True,
+            sentence="900 sends of drawn times say too little",
+        ),
+        Comparison(losses=rivals(-0.01), policies=None, promoted=True, sentence="no later send had its time drawn"),
+        Comparison(
+            losses=rivals(-0.01),
+            policies=None,
+            gate=Gate(without_policy_evidence="keep"),
+            promoted=False,
+            sentence="the champion stays (gate.without",
+        ),
+        Comparison(
+            losses=rivals(-0.01),
+            policies=policies(-0.01, half=0.04),
+            gate=Gate(without_policy_evidence="keep"),
+            promoted=False,
+            sentence="too wide to tell",
+        ),
+        Comparison(
+            losses=rivals(0.02),
+            policies=policies(-0.03),
+            gate=Gate(max_log_loss_increase=0.05, max_policy_loss=0.2),
+            promoted=True,
+            sentence="within the 0.0400",
         ),
     ],
 )
-def test_beside_a_champion_both_must_hold(
-    log_loss: Rivals, policy: PolicyValues | None, settings: Gate, passed: bool, sentence: str
-) -> None:
-    verdict = judge(judged(), settings, log_loss, policy)
-    assert verdict.promoted is passed, verdict.reasons
-    assert any(sentence in reason for reason in verdict.reasons), verdict.reasons
+def test_beside_a_champion_both_must_hold(comparison: Comparison) -> None:
+    verdict = judge(judged(), comparison.gate, comparison.losses, comparison.policies)
+    assert verdict.promoted is comparison.promoted, verdict.reasons
+    assert any(comparison.sentence in reason for reason in verdict.reasons), verdict.reasons
     assert verdict.champion == "p/1"
     assert all(reason.endswith(".") for reason in verdict.reasons)
     json.dumps(verdict.as_json(), allow_nan=False)
@@ -117,16 +169,16 @@ def test_losses_are_compared_on_the_same_users() -> None:
     """Users differ far more than the two models do: only a pairing sees that one is better for everybody."""
     rng = np.random.default_rng(3)
     user = np.repeat(np.arange(200), 5)
-    theirs = np.repeat(rng.exponential(1.0, 200), 5)
-    found = compare_losses("p/1", theirs - 0.01, theirs, user, seed=1, samples=200)
-    assert found.difference.low == pytest.approx(-0.01)
-    assert found.difference.high == pytest.approx(-0.01)
-    assert found.challenger_loss == pytest.approx(found.champion_loss - 0.01)
-    json.dumps(judge(judged(), GATE, found).as_json(), allow_nan=False)
+    champion_loss = np.repeat(rng.exponential(1.0, 200), 5)
+    rivals = compare_losses("p/1", champion_loss - 0.01, champion_loss, user, seed=1, samples=200)
+    assert rivals.difference.low == pytest.approx(-0.01)
+    assert rivals.difference.high == pytest.approx(-0.01)
+    assert rivals.challenger_loss == pytest.approx(rivals.champion_loss - 0.01)
+    json.dumps(judge(judged(), GATE, rivals).as_json(), allow_nan=False)
 
 
 def drawn(seed: int, truth: np.ndarray) -> DrawnSends:
-    """Sends of users whose slot was drawn uniformly among those offered; `truth` (USERS, SLOTS) success rates."""
+    """Return sends with a slot drawn uniformly among those offered. `truth`: success rates, (USERS, SLOTS)."""
     rng = np.random.default_rng(seed)
     user = np.repeat(np.arange(USERS), SENDS)
     offered = rng.random((len(user), SLOTS)) < 0.8
@@ -149,7 +201,7 @@ def test_policies_are_valued_as_the_truth_has_them() -> None:
     for seed in range(40):
         sends = drawn(seed, truth)
         p = {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}
-        found = value(sends, p, seed=seed, samples=200)
+        values = value(sends, p, seed=seed, samples=200)
         rate = truth[sends.user]
         true = {
             name: np.take_along_axis(rate, np.where(sends.offered, q, -9.0).argmax(axis=1)[:, None], 1).mean()
@@ -157,11 +209,11 @@ def test_policies_are_valued_as_the_truth_has_them() -> None:
         }
         true[UNIFORM] = ((rate * sends.offered).sum(axis=1) / sends.offered.sum(axis=1)).mean()
         for name, t in true.items():
-            e = found.by[name]["snips"]
+            e = values.by[name]["snips"]
             inside[name] += e.low <= t <= e.high
-            d = found.by[name]["dr"]
+            d = values.by[name]["dr"]
             assert abs(d.value - t) < 0.05
-        gain = found.gain("dr")
+        gain = values.gain("dr")
         inside["difference"] += gain.low <= true[CHALLENGER] - true[CHAMPION] <= gain.high
     assert all(count >= 35 for count in inside.values()), inside
 
@@ -169,21 +221,21 @@ def test_policies_are_valued_as_the_truth_has_them() -> None:
 def test_snips_equals_a_plain_sum() -> None:
     truth, good, poor = worlds()
     sends = drawn(1, truth)
-    found = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
+    values = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
     above = below = 0.0
     for i in range(len(sends.user)):
         best = max(range(SLOTS), key=lambda s, i=i: (sends.offered[i, s], good[sends.user[i], s]))
         if best == sends.drawn[i]:
             above += sends.success[i] / sends.pscore[i]
             below += 1 / sends.pscore[i]
-    assert found.by[CHALLENGER]["snips"].value == pytest.approx(above / below)
-    rows = {(r["policy"], r["estimator"]): r for r in found.rows()}
+    assert values.by[CHALLENGER]["snips"].value == pytest.approx(above / below)
+    rows = {(r["policy"], r["estimator"]): r for r in values.rows()}
     assert rows[CHALLENGER, "snips"]["minus_champion"] == pytest.approx(
-        found.by[CHALLENGER]["snips"].value - found.by[CHAMPION]["snips"].value
+        values.by[CHALLENGER]["snips"].value - values.by[CHAMPION]["snips"].value
     )
     assert rows[CHAMPION, "snips"]["minus_champion"] is None
     assert rows[CHALLENGER, "snips"]["same_slot_as_challenger"] == 1.0
-    json.dumps(found.rows(), allow_nan=False)
+    json.dumps(values.rows(), allow_nan=False)
 
 
 def test_equal_models_differ_by_nothing_and_a_first_model_has_no_gain() -> None:
@@ -198,24 +250,24 @@ def test_a_handful_of_sends_is_refused() -> None:
     truth, good, poor = worlds()
     sends = drawn(1, truth)
     few = DrawnSends(**{name: part[:40] for name, part in vars(sends).items()})
-    found = value(few, {CHALLENGER: good[few.user], CHAMPION: poor[few.user]}, samples=50)
-    assert found.gain("dr").value is None
-    assert "no overlap" in found.gain("dr").refusal
+    values = value(few, {CHALLENGER: good[few.user], CHAMPION: poor[few.user]}, samples=50)
+    assert values.gain("dr").value is None
+    assert "no overlap" in values.gain("dr").refusal
 
 
 def test_no_later_sends_at_all_are_refused_and_no_error() -> None:
     none = DrawnSends(np.zeros(0, int), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros((0, 3), bool))
-    found = value(none, {CHALLENGER: np.zeros((0, 3)), CHAMPION: np.zeros((0, 3))}, samples=50)
-    assert found.gain("dr").value is None
-    assert set(found.agrees.values()) == {None}
+    values = value(none, {CHALLENGER: np.zeros((0, 3)), CHAMPION: np.zeros((0, 3))}, samples=50)
+    assert values.gain("dr").value is None
+    assert set(values.agrees.values()) == {None}
 
 
 def test_a_constant_outcome_decides_nothing_between_two_models() -> None:
     truth, good, poor = worlds()
     sends = replace(drawn(1, truth), success=np.zeros(USERS * SENDS))
-    found = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
-    assert found.gain("snips").value is None
-    assert "constant outcome" in found.gain("snips").refusal
+    values = value(sends, {CHALLENGER: good[sends.user], CHAMPION: poor[sends.user]}, samples=50)
+    assert values.gain("snips").value is None
+    assert "constant outcome" in values.gain("snips").refusal
 
 
 def test_a_slot_is_offered_only_where_its_channel_used_it() -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from allocation_worlds import PRICES, objective, problem, random_problem, shuffled
+from allocation_worlds import PRICES, Message, objective, problem, random_problem, shuffled
 from benchmarks.instances import instance
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +20,7 @@ from sendopt.config.schema import Allocation
 
 
 def plainly(p: Problem) -> list[int]:
-    """The same plan, by the audit: cells by tier and value, each taken where the audit finds nothing to say."""
+    """Return the greedy plan by the audit: cells by tier and value, each taken if the audit finds no violation."""
     m = p.messages
     rank = np.empty(len(p.users), np.int64)
     rank[hash_order(p.users)] = np.arange(len(p.users))
@@ -54,7 +54,10 @@ def test_its_value_does_not_depend_on_the_order_of_rows(seed):
 
 
 def test_tiers_come_in_order():
-    rows = [("u", "low", "a", "push", "k", "", 2), ("u", "high", "a", "push", "k", "", 1)]
+    rows = [
+        Message("u", "low", campaign="a", channel="push", category="k", tier=2),
+        Message("u", "high", campaign="a", channel="push", category="k", tier=1),
+    ]
     p = problem(rows, [(0, 0, 0.9), (1, 0, 0.1)], {"min_gap_minutes": 60})
     assert greedy_cells(p, arrays(p)).tolist() == [1]
     assert allocate(p, PRICES, Control(greedy=True)).greedy == pytest.approx(0.1)

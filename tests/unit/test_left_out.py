@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, PRICES, problem, random_problem
+from allocation_worlds import EXACT, PRICES, Message, problem, random_problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ def one_by_one(p: Problem, solution: Solution) -> dict[tuple[str, str], tuple[st
 
 
 def worth_of_cells(p: Problem, solution: Solution) -> dict[tuple[str, str, object], float]:
-    """Value after prices, by user, message and slot."""
+    """Return the value after prices, by user, message and slot."""
     rows = coupling(p)
     prices = {price.row: price.price for price in solution.prices}
     adjusted = rows.adjusted(p.cells.value, np.array([prices[name] for name in rows.names]))
@@ -46,18 +46,18 @@ def at_once(p: Problem, solution: Solution) -> dict[tuple[str, str], tuple[str, 
 def test_all_at_once_are_told_as_one_by_one(seed, method):
     p = random_problem(seed, users=4, per_user=4, n_slots=5)
     solution = allocate(p, method)
-    expected, got = one_by_one(p, solution), at_once(p, solution)
-    assert got.keys() == expected.keys()
+    expected, actual = one_by_one(p, solution), at_once(p, solution)
+    assert actual.keys() == expected.keys()
     worth = worth_of_cells(p, solution)
     for key, (reason, detail) in expected.items():
-        slots = [told.get("slot") for told in (detail, got[key][1])]
+        slots = [detail_of.get("slot") for detail_of in (detail, actual[key][1])]
         if slots[0] != slots[1]:  # two slots are worth the same but for the order of a sum: either may be looked at
             assert worth[*key, slots[0]] == pytest.approx(worth[*key, slots[1]], abs=1e-9)
             continue
-        assert got[key][0] == reason, (key, detail, got[key])
-        assert got[key][1].keys() == detail.keys()
+        assert actual[key][0] == reason, (key, detail, actual[key])
+        assert actual[key][1].keys() == detail.keys()
         for name, value in detail.items():
-            assert got[key][1][name] == (pytest.approx(value, abs=1e-9) if isinstance(value, float) else value)
+            assert actual[key][1][name] == (pytest.approx(value, abs=1e-9) if isinstance(value, float) else value)
 
 
 def test_rows_are_by_user_and_message_and_every_reason_is_registered():
@@ -70,13 +70,20 @@ def test_rows_are_by_user_and_message_and_every_reason_is_registered():
 
 
 def test_a_plan_that_sends_everything_leaves_nothing_out():
-    p = problem([("u", "m", "a", "push", "k")], [(0, 1, 0.5)], {})
+    p = problem([Message("u", "m", campaign="a", channel="push", category="k")], [(0, 1, 0.5)], {})
     assert left_out(p, allocate(p, EXACT)).num_rows == 0
     assert by_reason(left_out(p, allocate(p, EXACT))) == {}
 
 
 def test_a_message_without_a_cell_is_not_eligible():
-    p = problem([("u", "m", "a", "push", "k"), ("u", "n", "a", "push", "k")], [(0, 1, 0.5)], {})
+    p = problem(
+        [
+            Message("u", "m", campaign="a", channel="push", category="k"),
+            Message("u", "n", campaign="a", channel="push", category="k"),
+        ],
+        [(0, 1, 0.5)],
+        {},
+    )
     assert left_out(p, allocate(p, EXACT)).to_pylist() == [
         {"user_id": "u", "message_id": "n", "reason": "not_eligible", "detail": "{}"}
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ KNOWN = Known(channels=("email", "push"), categories=("deals", "news"), quiet=("
 
 
 def typed(tmp_path, table, rows, known=KNOWN, received=None, **mapping):
-    """The typed rows of a CSV file with these rows (dicts)."""
+    """Return the typed rows of a CSV file with these rows (dicts)."""
     file = tmp_path / f"{table}.csv"
     pd.DataFrame(rows).to_csv(file, index=False)
     source = SourceMapping(source="s", tables={table: TableMapping(**{"format": "csv", **mapping})})
@@ -48,7 +49,7 @@ def typed(tmp_path, table, rows, known=KNOWN, received=None, **mapping):
 
 
 def outcomes(tmp_path, texts, times=None, received=None, **outcome):
-    """[success, or the reason why nobody knows] of each text in the outcome's column."""
+    """Return, for each text in the outcome's column, its success, or the reason why it is unknown."""
     rows = [
         {"u": f"u{i}", "id": i, "at": SENT, "o": text, "when": when}
         for i, (text, when) in enumerate(zip(texts, times or [""] * len(texts), strict=True))
@@ -125,7 +126,7 @@ def test_a_flag_decides_and_its_bad_time_is_lost_alone(tmp_path):
 
 
 def log_of(tmp_path, sends, reactions=None, limits=ALL, label="open", window=24.0, outcome=None, **interactions):
-    """`Log` of sends and, where given, interactions; the mapping of the latter from keywords."""
+    """Return the `Log` of sends and, where given, interactions with a mapping from keywords."""
     pd.DataFrame(sends).to_csv(tmp_path / "sends.csv", index=False)
     table = {"files": "sends.csv", "format": "csv", "columns": {**SENDS, "pscore": "p"}, "constants": CONSTANTS}
     tables = {"sends": TableMapping(**table, **({"outcome": outcome} if outcome else {}))}
@@ -147,11 +148,11 @@ def test_unread_outcomes_above_their_share_stop_the_evaluation_and_below_it_they
     rows = sends(100, o=["vielleicht"] * 3 + ["ja", "nein"] * 48 + [""])
     with pytest.raises(ContractError) as error:
         log_of(tmp_path, rows, outcome={"column": "o", "kind": "open"}, limits=Ingest())
-    said = str(error.value)
-    assert "3 cannot be read" in said
-    assert "bad_boolean:outcome (such as 'vielleicht')" in said
-    assert "at most 2.0%, --max-unread-outcomes" in said
-    assert "quarantine" not in said
+    message = str(error.value)
+    assert "3 cannot be read" in message
+    assert "bad_boolean:outcome (such as 'vielleicht')" in message
+    assert "at most 2.0%, --max-unread-outcomes" in message
+    assert "quarantine" not in message
     log = log_of(tmp_path, rows, outcome={"column": "o", "kind": "open"}, limits=Ingest(max_unread_outcomes=0.03))
     assert log.dropped == {BAD: 3}
     assert log.outcomes.not_used == {BAD: 3}
@@ -376,25 +377,65 @@ def test_a_channel_that_is_not_understood_is_none(tmp_path, text, expected, reas
     assert (row["channels"], row["lost"]) == (expected, reason and f"{reason}:channels")
 
 
+class ReadUser(NamedTuple):
+    """Texts of a user's row, and what is read from them."""
+
+    start: str
+    end: str
+    zone: str
+    quiet: tuple[str | None, str | None]  # the quiet hours that are read
+    in_zone: str | None  # the time zone that is read
+    lost: str | None = None
+
+
 @pytest.mark.parametrize(
-    ("start", "end", "zone", "quiet", "in_zone", "lost"),
+    "user",
     [
-        ("9:00", "24:00", "europe/berlin", ("09:00", "00:00"), "Europe/Berlin", None),
-        ("22", "10:00 PM", "+02:00", ("20:00", "10:00"), "Etc/GMT-2", "bad_value:quiet_end"),  # 22:00 to 22:00
-        ("00:00", "00:00", "UTC", ("20:00", "10:00"), "UTC", "bad_value:quiet_end"),
-        ("late", "07:00", "Etc/Unknown", ("20:00", "10:00"), None, "unknown_zone,bad_local_time:quiet_start"),
-        ("", "", "NULL", (None, None), None, None),
-        ("22:00", "", "Factory", ("20:00", "10:00"), None, "unknown_zone,missing_value:quiet_end"),
-        ("22:00", "07:00", "W. Europe Standard Time", ("22:00", "07:00"), "Europe/Berlin", None),
+        ReadUser(start="9:00", end="24:00", zone="europe/berlin", quiet=("09:00", "00:00"), in_zone="Europe/Berlin"),
+        ReadUser(
+            start="22",
+            end="10:00 PM",
+            zone="+02:00",
+            quiet=("20:00", "10:00"),
+            in_zone="Etc/GMT-2",
+            lost="bad_value:quiet_end",  # 22:00 to 22:00
+        ),
+        ReadUser(
+            start="00:00", end="00:00", zone="UTC", quiet=("20:00", "10:00"), in_zone="UTC", lost="bad_value:quiet_end"
+        ),
+        ReadUser(
+            start="late",
+            end="07:00",
+            zone="Etc/Unknown",
+            quiet=("20:00", "10:00"),
+            in_zone=None,
+            lost="unknown_zone,bad_local_time:quiet_start",
+        ),
+        ReadUser(start="", end="", zone="NULL", quiet=(None, None), in_zone=None),
+        ReadUser(
+            start="22:00",
+            end="",
+            zone="Factory",
+            quiet=("20:00", "10:00"),
+            in_zone=None,
+            lost="unknown_zone,missing_value:quiet_end",
+        ),
+        ReadUser(
+            start="22:00",
+            end="07:00",
+            zone="W. Europe Standard Time",
+            quiet=("22:00", "07:00"),
+            in_zone="Europe/Berlin",
+        ),
     ],
 )
-def test_one_bad_optional_value_costs_that_value_and_not_the_row(tmp_path, start, end, zone, quiet, in_zone, lost):
+def test_one_bad_optional_value_costs_that_value_and_not_the_row(tmp_path, user):
     columns = {"user_id": "u", "timezone": "tz", "created_at": "at", "quiet_start": "a", "quiet_end": "b"}
     constants = {"channels": ("push",), "opted_out_categories": ()}
-    row = {"u": "x", "tz": zone, "at": SENT, "a": start, "b": end}
+    row = {"u": "x", "tz": user.zone, "at": SENT, "a": user.start, "b": user.end}
     read = typed(tmp_path, "users", [row], columns=columns, constants=constants).iloc[0]
-    assert (read["reason"], read["timezone"], read["lost"]) == (None, in_zone, lost)
-    assert (read["quiet_start"], read["quiet_end"]) == quiet
+    assert (read["reason"], read["timezone"], read["lost"]) == (None, user.in_zone, user.lost)
+    assert (read["quiet_start"], read["quiet_end"]) == user.quiet
 
 
 def test_lost_quiet_hours_become_the_longest_that_are_configured():
@@ -449,7 +490,7 @@ def test_a_file_s_name_or_its_folder_s_dates_what_it_states(tmp_path, path, day)
 
 
 def matched(tmp_path, reactions, sent, **mapping):
-    """id of the send that each reaction finds."""
+    """Return the id of the send that each reaction is matched to, or None."""
     columns = {"user_id": "u", "kind": "k", "at_utc": "at", **mapping.pop("columns", {})}
     table = TableMapping(format="csv", columns=columns, **mapping)
     frame = typed(
@@ -473,7 +514,7 @@ SENT_TWICE = [
 
 
 @pytest.mark.parametrize(
-    ("reaction", "found"),
+    ("reaction", "send_id"),
     [
         ({"at": "2026-03-01T14:00:00Z"}, "2"),
         ({"at": "2026-03-01T11:59:30Z"}, "2"),  # within the tolerance
@@ -489,10 +530,10 @@ SENT_TWICE = [
         ({"at": "2026-03-01T14:00:00Z", "u": ""}, None),
     ],
 )
-def test_an_interaction_without_an_id_belongs_to_the_latest_send_before_it(tmp_path, reaction, found):
+def test_an_interaction_without_an_id_belongs_to_the_latest_send_before_it(tmp_path, reaction, send_id):
     row = {"u": "x", "k": "open", "id": "", "c": "", **reaction}
     columns = {"notification_id": "id", "campaign_id": "c"}
-    assert matched(tmp_path, [row], SENT_TWICE, columns=columns, match="nearest_send", within_hours=72) == [found]
+    assert matched(tmp_path, [row], SENT_TWICE, columns=columns, match="nearest_send", within_hours=72) == [send_id]
 
 
 def test_an_id_is_of_the_user_that_the_log_names(tmp_path):
@@ -508,24 +549,34 @@ def test_an_id_is_of_the_user_that_the_log_names(tmp_path):
 def test_the_nearest_send_is_that_of_a_search_through_all(sent, asked, within):
     hour = timedelta(hours=1)
     frame = pd.DataFrame(
-        [(f"k{i}", u, START + h * hour, "c", "push", str(i)) for i, (u, h) in enumerate(sent)],
-        columns=["send_key", "user_id", "sent_at_utc", "campaign_id", "channel", "notification_id"],
+        [
+            {
+                "send_key": f"k{i}",
+                "user_id": user,
+                "sent_at_utc": START + h * hour,
+                "campaign_id": "c",
+                "channel": "push",
+                "notification_id": str(i),
+            }
+            for i, (user, h) in enumerate(sent)
+        ],
         dtype=object,
     )
+    columns = ["user_id", "at_utc", "send_key", "notification_id", "campaign_id", "channel"]
     rows = pd.DataFrame(
-        [(u, START + h * hour, None, None, None, None) for u, h in asked],
-        columns=["user_id", "at_utc", "send_key", "notification_id", "campaign_id", "channel"],
+        [{**dict.fromkeys(columns), "user_id": user, "at_utc": START + h * hour} for user, h in asked],
+        columns=columns,
         dtype=object,
     )
     table = TableMapping(
         format="csv", match="nearest_send", within_hours=within, columns={"user_id": "u", "kind": "k", "at_utc": "t"}
     )
-    got = with_send(rows, frame, table, pd.Timedelta(0))["found_key"].tolist()
-    wanted = []
+    matched_keys = with_send(rows, frame, table, pd.Timedelta(0))["found_key"].tolist()
+    expected = []
     for user, h in asked:
         fits = [(g, f"k{i}") for i, (u, g) in enumerate(sent) if u == user and h - within <= g <= h]
-        wanted.append(max(fits)[1] if fits else None)
-    assert got == wanted
+        expected.append(max(fits)[1] if fits else None)
+    assert matched_keys == expected
 
 
 def test_success_is_one_function_of_times():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, problem
+from allocation_worlds import EXACT, Cell, Message, problem
 
 from sendopt.allocation import Problem, allocate
 from sendopt.allocation.price_check import check_prices
 
 
 def sale(values: list[float], most: int, **limits: object) -> Problem:
-    messages = [(f"u{i:02d}", f"m{i}", "sale", "push", "shop") for i in range(len(values))]
-    cells = [(i, i % 3, v, 0.01, 1.0) for i, v in enumerate(values)]
+    messages = [
+        Message(f"u{i:02d}", f"m{i}", campaign="sale", channel="push", category="shop") for i in range(len(values))
+    ]
+    cells = [Cell(message=i, slot=i % 3, value=v, p_opt_out=0.01, cost=1.0) for i, v in enumerate(values)]
     return problem(messages, cells, {"campaigns": {"sale": {"max_sends": most}}, **limits})
 
 
@@ -51,16 +53,20 @@ def test_every_kind_of_row_is_moved(limits: dict[str, object], row: str, moved_t
     draw = np.random.default_rng(1)
     p = sale(draw.uniform(0.2, 0.9, 40).tolist(), 40, **limits)
     checks = check_prices(p, allocate(p, EXACT), EXACT, 9)
-    found = {c.row: c for c in checks}[row]
-    assert found.moved_to == pytest.approx(moved_to)
+    check = {c.row: c for c in checks}[row]
+    assert check.moved_to == pytest.approx(moved_to)
     assert all(c.gain <= c.forecast + 1e-6 and c.least - 1e-9 <= c.gain <= c.most + 1e-9 for c in checks)
 
 
 def test_a_minimum_is_moved_down() -> None:
-    messages = [(f"u{i}", f"m{i}{k}", f"c{k}", "push", "shop") for i in range(20) for k in range(2)]
-    cells = [(m, 0, 0.9 if m % 2 else 0.2, 0.0, 0.0) for m in range(40)]
-    one = {"one": {"window_minutes": 1440, "max": 1}}
-    p = problem(messages, cells, {"caps": one, "campaigns": {"c0": {"min_sends": 10, "shortfall_price": 5.0}}})
+    messages = [
+        Message(f"u{i}", f"m{i}{k}", campaign=f"c{k}", channel="push", category="shop")
+        for i in range(20)
+        for k in range(2)
+    ]
+    cells = [Cell(message=m, slot=0, value=0.9 if m % 2 else 0.2) for m in range(40)]
+    cap = {"one": {"window_minutes": 1440, "max": 1}}
+    p = problem(messages, cells, {"caps": cap, "campaigns": {"c0": {"min_sends": 10, "shortfall_price": 5.0}}})
     (check,) = check_prices(p, allocate(p, EXACT), EXACT, 1)
     assert (check.row, check.moved_to) == ("campaign_min:c0", 9)
     assert (check.forecast, check.gain) == (pytest.approx(0.7), pytest.approx(0.7))

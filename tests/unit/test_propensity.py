@@ -179,33 +179,42 @@ def test_a_feature_that_only_the_line_uses_is_shown_too(rows: pd.DataFrame, mode
 
 
 def test_a_baseline_is_evaluated_too_and_never_promoted(rows: pd.DataFrame) -> None:
-    found = assess.evaluate(rows, BASELINE, None, SETTINGS, "open")
-    assert found["kind"] == "baseline"
-    assert found["log_loss"]["model_shuffled_slots"] is None
-    assert judge(found, Gate()).promoted is False
-    nothing = assess.evaluate(rows.head(0), BASELINE, None, SETTINGS, "open")
-    assert set(nothing) == set(found)
-    assert set(nothing["log_loss"]) == set(found["log_loss"])
+    evaluation = assess.evaluate(rows, BASELINE, None, SETTINGS, "open")
+    assert evaluation["kind"] == "baseline"
+    assert evaluation["log_loss"]["model_shuffled_slots"] is None
+    assert judge(evaluation, Gate()).promoted is False
+    without_rows = assess.evaluate(rows.head(0), BASELINE, None, SETTINGS, "open")
+    assert set(without_rows) == set(evaluation)
+    assert set(without_rows["log_loss"]) == set(evaluation["log_loss"])
 
 
 def test_placebo_sets_sent_beside_not_sent() -> None:
     points = pd.DataFrame(
-        [("a", 9, True, 10, 5), ("a", 9, False, 10, 4), ("b", 9, False, 10, 6), ("b", 14, True, 4, 1)],
-        columns=["user_id", "local_hour", "sent", "n", "successes"],
+        {
+            "user_id": ["a", "a", "b", "b"],
+            "local_hour": [9, 9, 9, 14],
+            "sent": [True, False, False, True],
+            "n": [10, 10, 10, 4],
+            "successes": [5, 4, 6, 1],
+        }
     )
-    found = assess.placebo(points, SETTINGS)
-    assert found is not None
-    assert found["rows"] == [{"slot": "09:00", "sent": 0.5, "not_sent": 0.5, "n_sent": 10, "n_not_sent": 20}]
-    assert "when people walk" in found["note"]
-    assert "Sent minus not sent: -7.1 points" in found["note"]
+    placebo = assess.placebo(points, SETTINGS)
+    assert placebo is not None
+    assert placebo["rows"] == [{"slot": "09:00", "sent": 0.5, "not_sent": 0.5, "n_sent": 10, "n_not_sent": 20}]
+    assert "when people walk" in placebo["note"]
+    assert "Sent minus not sent: -7.1 points" in placebo["note"]
     assert assess.placebo(points[points["sent"]], SETTINGS) is None
     assert assess.placebo(points.head(0), SETTINGS) is None
 
 
 def test_opt_out_rates_shrink_and_never_fall_with_fatigue() -> None:
     counts = pd.DataFrame(
-        [("push", 0, 1000, 10), ("push", 1, 1000, 5), ("push", 2, 100, 8), ("sms", 0, 100, 0)],
-        columns=["channel", "fatigue_bin", "sends", "opt_outs"],
+        {
+            "channel": ["push", "push", "push", "sms"],
+            "fatigue_bin": [0, 1, 2, 0],
+            "sends": [1000, 1000, 100, 100],
+            "opt_outs": [10, 5, 8, 0],
+        }
     )
     rates = opt_out.fit(counts, OptOut(prior_sends=100.0, fatigue_edges=(1.0, 2.0)))
     overall = 23 / 2200
@@ -233,11 +242,11 @@ def test_opt_out_rates_are_calibrated_where_the_truth_is_known() -> None:
         log["out"] = rng.random(len(p)) < p
         counts = log.groupby(["channel", "fatigue_bin"])["out"].agg(sends="size", opt_outs="sum").reset_index()
         rates = opt_out.fit(counts, settings)
-        assert all(list(mine) == sorted(mine) for mine in rates.by_channel.values())
+        assert all(list(by_fatigue) == sorted(by_fatigue) for by_fatigue in rates.by_channel.values())
         q = rates.predict(pd.Series(channel), fatigue)
         expected = {name: total + q[groups[name]].sum() / 30 for name, total in expected.items()}
-    for name, mine in groups.items():
-        assert p[mine].sum() / expected[name] == pytest.approx(1.0, abs=0.12), name  # 25 opt-outs a channel and log
+    for name, members in groups.items():
+        assert p[members].sum() / expected[name] == pytest.approx(1.0, abs=0.12), name  # 25 opt-outs a channel and log
     assert p.sum() / expected["all"] == pytest.approx(1.0, abs=0.05)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from allocation_worlds import EXACT, problem
+from allocation_worlds import EXACT, Cell, Message, problem
 
 from sendopt import candidates
 from sendopt.allocation import allocate
@@ -28,7 +29,7 @@ PLACES = {"when": 1, "otherwise": 0, "_flag": 1, "flag": 1, "one_of": 2, "Broken
 
 
 def literals(path: Path) -> Iterator[str]:
-    """Text constants, and the constant heads of f-strings, in the places where code writes a reason."""
+    """Yield text constants, and the constant heads of f-strings, in the places where code writes a reason."""
     for node in ast.walk(ast.parse(path.read_text())):
         written: list[ast.expr] = []
         if isinstance(node, ast.Call):
@@ -51,7 +52,7 @@ def literals(path: Path) -> Iterator[str]:
 
 
 def written_reasons() -> dict[str, str]:
-    """Reason literals with the file that writes them."""
+    """Return reason literals with the file that writes them."""
     shape = re.compile(r"^[a-z0-9]+(_[a-z0-9]*)+(:.*)?…?$")
     return {text: path.name for path in SOURCES for text in literals(path) if shape.match(text)}
 
@@ -114,106 +115,126 @@ def test_detail_is_stable_text_and_a_column_of_both_tables():
         assert TABLES[table]["detail"].nullable
 
 
-A1 = ("ann", "a1", "sale", "push", "shop")
-A2 = ("ann", "a2", "news", "sms", "info")
-B1 = ("bob", "b1", "sale", "push", "shop")
+A1 = Message("ann", "a1", campaign="sale", channel="push", category="shop")
+A2 = Message("ann", "a2", campaign="news", channel="sms", category="info")
+B1 = Message("bob", "b1", campaign="sale", channel="push", category="shop")
 CAP = {"scope": "channel:push", "window_minutes": 1440, "max": 1}
 TIRED = {"half_life_hours": 24, "points_per_send": {"sms": 1, "push": 1}, "max_points": 1.5}
 
 
-def said(messages, cells, limits, history=()):
-    """Code and clause of the last message, which is not sent; times are hours of the plan."""
-    p = problem(messages, cells, limits, history)
-    (why,) = why_unplanned(p, allocate(p, EXACT), np.ones(len(messages), bool)).values()
+class Case(NamedTuple):
+    """A problem whose last message is not sent, with the reason's code and the start of its clause."""
+
+    messages: list[Message]
+    cells: list[tuple]  # (message, slot, value) or `Cell`
+    code: str
+    clause: str | None = None  # None: it names a past or committed send and the gap
+    limits: Mapping[str, object] = {}
+    history: Sequence[tuple] = ()  # (user, minutes_before)
+
+
+def reason_and_clause(case):
+    """Return the code and clause of the message that is not sent. Times are hours of the plan."""
+    p = problem(case.messages, case.cells, case.limits, case.history)
+    (why,) = why_unplanned(p, allocate(p, EXACT), np.ones(len(case.messages), bool)).values()
     stored = reasons.from_detail(reasons.as_detail(why.detail))
     return why.reason, reason_words.facts(why.reason, stored, lambda minute: f"at {minute / 60:g}", 60)
 
 
 @pytest.mark.parametrize(
-    ("messages", "cells", "limits", "history", "code", "clause"),
+    "case",
     [
-        (
-            [A1],
-            [(0, 0, 0.9)],
-            {"caps": {"weekly_push": {**CAP, "window_minutes": 10080}}},
-            [("ann", 600)],
-            "user_cap",
-            "the cap weekly_push allows 1 send by push in 7 days, 1 of them taken",
+        Case(
+            messages=[A1],
+            cells=[(0, 0, 0.9)],
+            limits={"caps": {"weekly_push": {**CAP, "window_minutes": 10080}}},
+            history=[("ann", 600)],
+            code="user_cap",
+            clause="the cap weekly_push allows 1 send by push in 7 days, 1 of them taken",
         ),
-        (
-            [A2, A1],
-            [(0, 0, 0.9), (1, 0, 0.2)],
-            {"caps": {"loose": {**CAP, "max": 9}, "daily": {**CAP, "scope": "all"}}},
-            [],
-            "user_cap",
-            "the cap daily allows 1 send in 24 h, 1 of them taken by this plan",
+        Case(
+            messages=[A2, A1],
+            cells=[(0, 0, 0.9), (1, 0, 0.2)],
+            limits={"caps": {"loose": {**CAP, "max": 9}, "daily": {**CAP, "scope": "all"}}},
+            code="user_cap",
+            clause="the cap daily allows 1 send in 24 h, 1 of them taken by this plan",
         ),
-        (
-            [A2, A1],
-            [(0, 2, 0.9), (1, 1, 0.2)],
-            {"min_gap_minutes": 240},
-            [],
-            "min_gap",
-            "news is planned at 2 and the gap is 4 h",
+        Case(
+            messages=[A2, A1],
+            cells=[(0, 2, 0.9), (1, 1, 0.2)],
+            limits={"min_gap_minutes": 240},
+            code="min_gap",
+            clause="news is planned at 2 and the gap is 4 h",
         ),
-        ([A1], [(0, 1, 0.2)], {"min_gap_minutes": 90}, [("ann", 10)], "min_gap", None),
-        (
-            [A2, A1],
-            [(0, 0, 0.9), (1, 1, 0.2)],
-            {"fatigue": TIRED},
-            [],
-            "fatigue",
-            "it would bring the person to 2.0 points of at most 1.5",
+        Case(
+            messages=[A1],
+            cells=[(0, 1, 0.2)],
+            limits={"min_gap_minutes": 90},
+            history=[("ann", 10)],
+            code="min_gap",
         ),
-        (
-            [B1, A1],
-            [(0, 0, 0.9), (1, 0, 0.2)],
-            {"capacity": {"push": 1}},
-            [],
-            "capacity",
-            "push at 0 has 1 of 1 in use at a price of",
+        Case(
+            messages=[A2, A1],
+            cells=[(0, 0, 0.9), (1, 1, 0.2)],
+            limits={"fatigue": TIRED},
+            code="fatigue",
+            clause="it would bring the person to 2.0 points of at most 1.5",
         ),
-        (
-            [B1, A1],
-            [(0, 0, 0.9), (1, 0, 0.2)],
-            {"campaigns": {"sale": {"max_sends": 1}}},
-            [],
-            "campaign_budget",
-            "the maximum of sale has 1 of 1 in use at a price of",
+        Case(
+            messages=[B1, A1],
+            cells=[(0, 0, 0.9), (1, 0, 0.2)],
+            limits={"capacity": {"push": 1}},
+            code="capacity",
+            clause="push at 0 has 1 of 1 in use at a price of",
         ),
-        (
-            [B1, A1],
-            [(0, 0, 0.9, 0.2), (1, 0, 0.2, 0.2)],
-            {"opt_outs": {"max_expected": 0.3}},
-            [],
-            "opt_out_budget",
-            "the opt-out budget has 0.200 of 0.300 in use at a price of 1.0 for one more; the message needs 0.20",
+        Case(
+            messages=[B1, A1],
+            cells=[(0, 0, 0.9), (1, 0, 0.2)],
+            limits={"campaigns": {"sale": {"max_sends": 1}}},
+            code="campaign_budget",
+            clause="the maximum of sale has 1 of 1 in use at a price of",
         ),
-        (
-            [B1, A1],
-            [(0, 0, 0.9, 0, 1.0), (1, 0, 0.2, 0, 1.0)],
-            {"cost": {"max_total": 1.0}},
-            [],
-            "cost_budget",
-            "the money budget has 1 of 1 in use",
+        Case(
+            messages=[B1, A1],
+            cells=[
+                Cell(message=0, slot=0, value=0.9, p_opt_out=0.2),
+                Cell(message=1, slot=0, value=0.2, p_opt_out=0.2),
+            ],
+            limits={"opt_outs": {"max_expected": 0.3}},
+            code="opt_out_budget",
+            clause="the opt-out budget has 0.200 of 0.300 in use at a price of 1.0 for one more; "
+            "the message needs 0.20",
         ),
-        ([A1], [(0, 0, -0.2), (0, 1, -0.1)], {}, [], "negative_value", "it is worth -0.10 at best"),
+        Case(
+            messages=[B1, A1],
+            cells=[Cell(message=0, slot=0, value=0.9, cost=1.0), Cell(message=1, slot=0, value=0.2, cost=1.0)],
+            limits={"cost": {"max_total": 1.0}},
+            code="cost_budget",
+            clause="the money budget has 1 of 1 in use",
+        ),
+        Case(
+            messages=[A1], cells=[(0, 0, -0.2), (0, 1, -0.1)], code="negative_value", clause="it is worth -0.10 at best"
+        ),
     ],
 )
-def test_a_reason_says_which_rule_and_how_full(messages, cells, limits, history, code, clause):
-    got, sentence = said(messages, cells, limits, history)
-    assert got == code
-    if clause is None:
+def test_a_reason_says_which_rule_and_how_full(case):
+    reason, sentence = reason_and_clause(case)
+    assert reason == case.code
+    if case.clause is None:
         assert "old went out or is committed" in sentence
         assert "the gap is 90 min" in sentence
     else:
-        assert sentence.startswith(clause)
+        assert sentence.startswith(case.clause)
 
 
 def test_a_sent_message_says_why_its_better_looking_slot_lost():
     """ann's sale is worth most at 2, where the news holds the gap; bob's news at 3, where ann's fills the channel."""
     cells = [(0, 3, 0.9), (1, 2, 0.5), (1, 0, 0.3), (2, 3, 0.4), (2, 1, 0.1)]
-    p = problem([A2, A1, ("bob", "b1", "news", "sms", "info")], cells, {"min_gap_minutes": 120, "capacity": {"sms": 1}})
+    p = problem(
+        [A2, A1, Message("bob", "b1", campaign="news", channel="sms", category="info")],
+        cells,
+        {"min_gap_minutes": 120, "capacity": {"sms": 1}},
+    )
     lost = why_lost(p, allocate(p, EXACT))
     by_message = {str(p.messages.message_id[p.cells.message[c]]): (int(p.cells.slot[c]), w) for c, w in lost.items()}
     assert set(by_message) == {"a1", "b1"}

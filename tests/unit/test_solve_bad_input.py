@@ -13,27 +13,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from solve_bad_kinds import (
-    CALLS,
-    CANDIDATES,
-    FILES,
-    FORMS,
-    HISTORY,
-    LIMIT_FILES,
-    LIMITS,
-    PAST,
-    ROWS,
-    Columns,
-    bytes_of,
-    of,
-)
+from solve_bad_calls import CALLS
+from solve_bad_files import FILES, LIMIT_FILES
+from solve_bad_kinds import CANDIDATES, FORMS, HISTORY
+from solve_rows import LIMITS, PAST, ROWS, Columns, bytes_of, of
 from typer.testing import CliRunner
 
 from sendopt.cli import app
 
 
 def refused(home: Path, argv: list[str], code: int, words: str, keeps: tuple[str, ...] = ()) -> None:
-    """Runs the command, which must end with `code` and one sentence that holds `words`, and write nothing."""
+    """Run the command. It must end with `code` and one sentence that holds `words`, and write nothing."""
     with chdir(home):
         done = CliRunner(env={"COLUMNS": "400"}).invoke(app, ["solve", *argv])
     shown = " ".join(done.stderr.replace("│", " ").split())
@@ -76,13 +66,13 @@ def test_candidates_of_a_wrong_kind(kind: str, folder: bool, tmp_path: Path) -> 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_that_cannot_be_read(kind: str, folder: bool, tmp_path: Path) -> None:
-    name, content, code, words = FILES[kind]
-    if folder and "read;" not in words and "not read" in words:
+    bad = FILES[kind]
+    if folder and "read;" not in bad.words and "not read" in bad.words:
         pytest.skip("files of other endings in a folder are a warning")
-    put(tmp_path / ("parts" if folder else ".") / name, content)
+    put(tmp_path / ("parts" if folder else ".") / bad.name, bad.content)
     if folder:
         put(tmp_path / "parts/a.parquet", of(ROWS, user_id=["x", "y", "z"]))
-    refused(tmp_path, usual(tmp_path, candidates="parts" if folder else name), code, words)
+    refused(tmp_path, usual(tmp_path, candidates="parts" if folder else bad.name), bad.exit_code, bad.words)
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from allocation_worlds import problem
-from solve_bad_kinds import PAST, ROWS, of
+from allocation_worlds import Cell, Message, problem
+from solve_rows import PAST, ROWS, of
 from typer.testing import CliRunner
 
 from sendopt.allocation.buckets import solve_folder, split
@@ -35,7 +35,7 @@ cost: {max_total: 12.0}
 
 
 def world(users: int = 60) -> pd.DataFrame:
-    """Two messages a user over eight hours; opt-outs and costs are no round numbers, some messages in a second tier."""
+    """Return two messages a user over eight hours, some in a second tier; opt-outs and costs are no round numbers."""
     draw = np.random.default_rng(5)
     rows = [
         {
@@ -93,10 +93,10 @@ def test_the_plan_and_its_proof_are_the_same_bytes_in_any_order_of_rows(how: str
         argv = ["solve", str(source), "--limits", str(tmp_path / "limits.yaml"), "--out", str(home / "out")]
         done = CliRunner().invoke(app, [*argv, "--history", str(home / "h.parquet"), *more])
         assert done.exit_code == 0, done.stderr
-        told = json.loads((home / "out/solution.json").read_text())
-        del told["seconds"]
-        assert told["sends"] > 20
-        solutions.add(json.dumps(told))
+        manifest = json.loads((home / "out/solution.json").read_text())
+        del manifest["seconds"]
+        assert manifest["sends"] > 20
+        solutions.add(json.dumps(manifest))
         plan = home / "out/plan.parquet"
         plans.add(b"".join(p.read_bytes() for p in (sorted(plan.iterdir()) if plan.is_dir() else [plan])))
     assert len(solutions) == 1
@@ -107,30 +107,30 @@ def test_the_use_of_a_budget_is_the_exact_sum_in_any_order_of_cells() -> None:
     from sendopt.allocation.coupling import rows_of
 
     costs = [0.1, 1e9, -0.0, 0.3, 1e-7, 0.7] * 7
-    messages = [(f"u{i}", f"m{i}", "c", "push", "k") for i in range(len(costs))]
-    cells = [(i, 0, 1.0, 0.001 * i, abs(cost), 100) for i, cost in enumerate(costs)]
+    messages = [Message(f"u{i}", f"m{i}", campaign="c", channel="push", category="k") for i in range(len(costs))]
+    cells = [Cell(message=i, slot=0, value=1.0, p_opt_out=0.001 * i, cost=abs(cost)) for i, cost in enumerate(costs)]
     p = problem(messages, cells, {"opt_outs": {"max_expected": 9.0}, "cost": {"max_total": 1e12}})
     every = np.arange(len(costs))
     used = [rows_of(p).used(p, np.random.default_rng(seed).permutation(every)).tolist() for seed in range(5)]
-    assert all(one == used[0] for one in used)
+    assert all(uses == used[0] for uses in used)
 
 
 # --- One schema of buckets, whatever the cells ------------------------------------------------------------------------
 
 
 def some_vary(column: str, users: int = 40) -> pd.DataFrame:
-    """Rows in which `column` varies by slot for a few users only, and is 0 for most."""
+    """Return rows in which `column` varies by slot for a few users only, and is 0 for most."""
     rows = world(users).drop(columns=["p_opt_out", "cost"])
     return rows.assign(**{column: np.where(rows["user_id"] < "u004", 0.001 * (1 + rows["slot"]), 0.0)})
 
 
-def same_cells(one: Problem, other: Problem) -> None:
+def same_cells(left: Problem, right: Problem) -> None:
     def cells_of(p: Problem) -> list[tuple[object, ...]]:
         of = p.cells.message
         arrays = (p.users[p.messages.user[of]], p.messages.message_id[of], p.cells.slot, p.cells.value)
         return sorted(zip(*(a.tolist() for a in (*arrays, p.cells.p_opt_out, p.cells.cost)), strict=True))
 
-    assert cells_of(one) == cells_of(other)
+    assert cells_of(left) == cells_of(right)
 
 
 @pytest.mark.parametrize("column", ["p_opt_out", "cost"])
@@ -194,9 +194,9 @@ def test_files_of_a_folder_may_differ_in_order_types_and_presence_of_columns(tmp
     pq.write_table(forms[0].slice(0, 0), tmp_path / "parts/empty.parquet")
     pa.csv.write_csv(forms[0].slice(0, 0), tmp_path / "parts/empty.csv")
     split(tmp_path / "parts", None, tmp_path / "buckets", 3)
-    told = summaries(tmp_path / "buckets")
-    assert sum(s.users for s in told) == 30
-    assert not any(s.days for s in told if s.cells)
+    buckets = summaries(tmp_path / "buckets")
+    assert sum(s.users for s in buckets) == 30
+    assert not any(s.days for s in buckets if s.cells)
     whole = read_buckets(tmp_path / "buckets", [0, 1, 2], SolveLimits(), 8)
     assert sorted(whole.users, key=int) == [str(u) for u in range(30)]
     assert len(whole.cells.slot) == len(rows)

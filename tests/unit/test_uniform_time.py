@@ -17,8 +17,10 @@ from sendopt.experiment.uniform_time import plan_uniform_time
 
 
 def cells(messages, slots, p_opt_out=0.01, cost=1.0, chosen=None, channel="push"):
-    """Cells of `messages`, (user, notification, campaign) each, in all `slots`; the program's own slot is the first, or
-    that which `chosen` names by notification."""
+    """Return cells of `messages` (user, notification, campaign) in all `slots`.
+
+    The slot that the program chose is the first, or the one in `chosen` by notification.
+    """
     return pd.DataFrame(
         [
             {
@@ -142,9 +144,9 @@ def test_row_order_does_not_matter_and_an_empty_arm_is_fine():
     messages = [(f"u{i % 7}", f"n{i}", "sale") for i in range(14)]
     frame = cells(messages, range(10), chosen={f"n{i}": 9 * (i // 7) for i in range(14)})
     limits = Limits(min_gap_minutes=120, caps={"d": Cap(window_minutes=1440, max=2)}, capacity={"push": 2})
-    one, other = plan(frame, limits), plan(frame.sample(frac=1, random_state=1), limits)
-    pd.testing.assert_frame_equal(one.drawn, other.drawn)
-    pd.testing.assert_frame_equal(one.refused, other.refused)
+    ordered, shuffled = plan(frame, limits), plan(frame.sample(frac=1, random_state=1), limits)
+    pd.testing.assert_frame_equal(ordered.drawn, shuffled.drawn)
+    pd.testing.assert_frame_equal(ordered.refused, shuffled.refused)
     empty = plan(frame.iloc[:0], limits)
     assert len(empty.drawn) == len(empty.refused) == 0
     assert empty.rest == limits
@@ -164,23 +166,23 @@ def test_ten_thousand_replays_of_one_night_match_pscore_within_binomial_error():
     pscore = drawn[drawn["user_id"].duplicated()].set_index("user_id")["pscore"]
     assert len(first) == replays
 
-    def matches(found: pd.Series, free: list[int]) -> None:
-        p, counts = 1 / len(free), Counter(found)
+    def matches(slots_drawn: pd.Series, free: list[int]) -> None:
+        p, counts = 1 / len(free), Counter(slots_drawn)
         assert set(counts) == set(free)
-        error = (len(found) * p * (1 - p)) ** 0.5
-        assert all(abs(counts[s] - len(found) * p) <= 4.5 * error + 1e-9 for s in free)
+        error = (len(slots_drawn) * p * (1 - p)) ** 0.5
+        assert all(abs(counts[s] - len(slots_drawn) * p) <= 4.5 * error + 1e-9 for s in free)
 
     matches(first["slot"], list(range(2, 8)))
     assert set(first["pscore"]) == {1 / 6}
     given = first.set_index("user_id")["slot"]
     for taken in range(2, 8):  # the second draw, given the first
         free = [s for s in range(2, 8) if abs(s - taken) >= gap]
-        mine = given.index[given == taken].intersection(second.index)
+        replays_with_first = given.index[given == taken].intersection(second.index)
         if free:
-            matches(second.loc[mine], free)
-            assert set(pscore.loc[mine]) == {1 / len(free)}
+            matches(second.loc[replays_with_first], free)
+            assert set(pscore.loc[replays_with_first]) == {1 / len(free)}
         else:
-            assert len(mine) == 0
+            assert len(replays_with_first) == 0
     # inverse weighting finds how often each slot was free for the second message, without being told
     for s in range(2, 8):
         free = sum((given == t).sum() for t in range(2, 8) if abs(s - t) >= gap)
@@ -195,8 +197,9 @@ def test_ten_thousand_replays_of_an_arm_that_fills_its_capacity_match_pscore_wit
     parts = []
     for i in range(replays):
         for k in range(3):
-            parts += [(f"r{i}-{k}", f"n{k}", f"channel-{i}", s, s == k) for s in slots if k or s != 3]
-    frame = pd.DataFrame(parts, columns=["user_id", "notification_id", "channel", "slot", "chosen"])
+            message = {"user_id": f"r{i}-{k}", "notification_id": f"n{k}", "channel": f"channel-{i}"}
+            parts += [{**message, "slot": s, "chosen": s == k} for s in slots if k or s != 3]
+    frame = pd.DataFrame(parts)
     frame = frame.assign(campaign_id="sale", category="news", local_day=0, p_opt_out=0.01, cost=0.0)
     arm = plan(frame, Limits(capacity={f"channel-{i}": 1 for i in range(replays)}))
     taken: dict[str, list[int]] = {}
@@ -251,8 +254,8 @@ def test_an_arm_does_not_depend_on_who_else_is_there_and_another_salt_draws_anew
     few = arms_at(np.array([unit_interval("arm", "a", f"u{i}") for i in range(500)]), arms)
     many = arms_at(np.array([unit_interval("arm", "a", f"u{i}") for i in range(2000)]), arms)
     assert (few == many[:500]).all()
-    other = arms_at(np.array([unit_interval("arm", "b", f"u{i}") for i in range(2000)]), arms)
-    agree = float((other == many).mean())  # independent arms of .3, .3 and .4 agree in .34
+    resalted = arms_at(np.array([unit_interval("arm", "b", f"u{i}") for i in range(2000)]), arms)
+    agree = float((resalted == many).mean())  # independent arms of .3, .3 and .4 agree in .34
     assert abs(agree - 0.34) < 4.5 * (0.34 * 0.66 / 2000) ** 0.5
 
 
