@@ -96,7 +96,7 @@ class Rows:
         """Return a hash of each row's text in the column as a number in [0, 1), shape (N,); equal on any machine.
 
         >>> rows = Rows.of(pd.DataFrame({"user_id": ["ann", "bob", "ann"]}))
-        >>> first, second, third = rows.unit_hash("user_id", "fold")
+        >>> first, second, third = rows.unit_hash("user_id", "fold").tolist()
         >>> first == third, first == second
         (True, False)
         """
