@@ -10,7 +10,7 @@ from propensity_rows import points
 from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity.model import split
-from sendopt.propensity.uplift import fit_learner, qini, train_uplift, uplift_obstacles
+from sendopt.propensity.uplift import Learner, fit_learner, qini, train_uplift, uplift_obstacles
 
 SETTINGS = Training(bootstrap_samples=100, folds=2, max_trees=80, min_data_in_leaf=50)
 
@@ -74,7 +74,7 @@ def test_a_small_effect_on_everyone_is_not_lost_in_cautious_trees(seed: int) -> 
     sent = log["sent"].astype(bool)
     helped = sent & (np.random.default_rng(seed).random(len(log)) < 0.06)
     log = log.assign(label=np.where(helped, 1, log["label"]))
-    with_send, without = fit_learner("s", log, SETTINGS, "goal").predict(log)
+    with_send, without = fit_learner(Learner.S, log, SETTINGS, "goal").predict(log)
     measured = log["label"][sent].mean() - log["label"][~sent].mean()
     assert (with_send - without).mean() == pytest.approx(measured, abs=0.015)
 

@@ -81,6 +81,14 @@ def judge(
 
     `rivals` and `policies` compare it with the champion; without a champion only the simple rules apply. `drift`:
     alerts that forbid any promotion. `by_policy` is False for a model that does not choose times by itself.
+
+    >>> losses = {"model": 0.41, "global_rate": 0.45, "slot": 0.44}
+    >>> challenger = {"kind": "lightgbm", "observed_over_expected": 1.01, "log_loss": losses}
+    >>> verdict = judge(challenger, Gate())
+    >>> verdict.promoted, verdict.reasons[-1]
+    (True, 'There is no champion to compare with.')
+    >>> judge({**challenger, "log_loss": {**losses, "model": 0.46}}, Gate()).promoted
+    False
     """
     if evaluation["kind"] != "lightgbm":
         return Verdict(False, ("A baseline is never promoted; it serves only until a model passes.",))

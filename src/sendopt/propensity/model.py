@@ -1,6 +1,6 @@
 """p_open: the calibrated chance that a user opens a message of a channel and category sent in a slot (model ¶5, ¶16).
 
-Gradient-boosted trees and a calibrated line, kept as text (booster and card): nothing here is pickled.
+The model is gradient-boosted trees and a calibrated line. Both are stored as text (booster and card), never pickled.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from sendopt.stats.arrays import Flags, Floats
 from sendopt.stats.logistic import LEAST_P, clip
 
 CATEGORICAL = ("channel", "category")
-# What depends on the slot. Counts that grow with the log's age (hour_sends, mature_90d, sends_30d, …) are left out: in
-# the first weeks they are calendar time in disguise, and trees cannot extrapolate them into the night that is planned.
-# Measured on later days of six worlds whose truth is known: with sends and sessions of 30 days true / expected was
-# .967, without them .997. The rates of a channel and category of the day are left out as well: they wander by chance,
-# and trees take that for a trend (true / expected of four worlds 1.027 with them, 1.013 without).
+# Features that depend on the slot. Counts that grow with the log's age (hour_sends, mature_90d, sends_30d, …) are left
+# out: in the first weeks they stand for calendar time, and trees cannot extrapolate them to the night that is planned.
+# On later days of six simulated worlds true / expected was .967 with the sends and sessions of 30 days, and .997
+# without them. The rates of a channel and category on a day are left out as well: they vary by chance, and trees fit
+# this noise as a trend (true / expected of four worlds: 1.027 with them, 1.013 without).
 TIMING = (
     "local_hour",
     "weekday",
@@ -55,9 +55,9 @@ FEATURES = (
     "fatigue_points",
 )
 MIN_ROWS = 200
-MIN_POSITIVES = 20  # of each outcome, among the rows that trees learn from
-LINE_ROWS = 500_000  # that the line is fitted on
-TRAIN_UNTIL = 0.8  # share of the rows, in time order, whole days
+MIN_POSITIVES = 20  # rows of each outcome among the training rows
+LINE_ROWS = 500_000  # expected number of rows that the line is fitted on, at most
+TRAIN_UNTIL = 0.8  # share of the rows, in time order and whole days, that are training rows
 ONE_SIDED = (
     "A fold of the users lacks one of the outcomes: too few users for {} folds; set training.folds lower, or wait for "
     "more sends."
@@ -65,17 +65,19 @@ ONE_SIDED = (
 
 
 class Model(Protocol):
-    """What gives p_open."""
+    """A model or rule that predicts p_open; `kind` is `lightgbm` for a trained model, `baseline` for a rule."""
 
     @property
     def kind(self) -> str: ...
 
-    def predict(self, frame: pd.DataFrame) -> Floats: ...
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Return p_open of each row, float64 in (0, 1), shape (N,)."""
+        ...
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Rows to learn from and rows to test on, all of later days: masks of shape (N,)."""
+    """Masks of the training rows and of the test rows, shape (N,) each; all test rows are of later days."""
 
     train: Flags
     test: Flags
@@ -83,7 +85,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Card:
-    """What a booster needs beside its trees, JSON-ready."""
+    """What a model needs beside its trees: features, codes of words, line and facts of its training; JSON-ready."""
 
     label: str
     features: tuple[str, ...]
@@ -93,11 +95,12 @@ class Card:
     split: dict[str, Any]
 
     def to_json(self) -> str:
+        """Return the card as JSON text; equal cards give equal bytes."""
         return json.dumps(asdict(self), sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Card:
-        """The card; raises ModelError where the text is no card of this version."""
+        """Return the card in `text`; raise ModelError where it is not a card of this version."""
         try:
             raw = json.loads(text)
             raw["features"] = tuple(raw["features"])
@@ -111,7 +114,7 @@ class Card:
 
 @dataclass(frozen=True)
 class OpenModel:
-    """Trees as LightGBM text plus their card."""
+    """Trees as LightGBM text, and their card."""
 
     booster_text: str
     card: Card
@@ -119,13 +122,14 @@ class OpenModel:
 
     @cached_property
     def booster(self) -> lgb.Booster:
+        """Return the trees as LightGBM's booster; they are parsed once."""
         return lgb.Booster(model_str=self.booster_text)
 
     def predict(self, frame: pd.DataFrame) -> Floats:
-        """p_open of each row, float64 in [1e-6, 1 - 1e-6], shape (N,) (¶5).
+        """Return p_open of each row, float64 in [1e-6, 1 - 1e-6], shape (N,) (¶5).
 
-        `frame` holds the columns of the card's features; a channel or category unseen in training counts as missing.
-        Raises ModelError where a feature's column is missing.
+        `frame` has a column for each of the card's features. A channel or category that training did not see counts as
+        missing. Raises ModelError where a feature's column is missing.
         """
         if not len(frame):
             return np.empty(0)
@@ -135,24 +139,24 @@ class OpenModel:
         return clip(self.card.line.chance(raw, self.card.line.add(0.0, columns, self.card.vocabulary)))
 
     def influence(self, frame: pd.DataFrame) -> dict[str, float]:
-        """Of each feature, its share of what moves the log-odds of these rows, largest first.
+        """Return each feature's share of the movement of the log-odds over these rows, largest first; the sum is 1.
 
-        What moves them is the mean distance of a feature's contribution from its average: that of the trees by Shapley
-        values (Lundberg et al. 2020), that of the line by its terms.
+        A feature's movement is the mean absolute deviation of its contribution from the contribution's mean. The
+        contribution is the Shapley value in the trees (Lundberg et al. 2020) plus the feature's terms in the line.
         """
         card = self.card
         x = matrix(frame, card)
-        moved = card.line.slope * np.asarray(self.booster.predict(x, pred_contrib=True, num_threads=1))[:, :-1]
+        contribution = card.line.slope * np.asarray(self.booster.predict(x, pred_contrib=True, num_threads=1))[:, :-1]
         columns = dict(zip(card.features, x.T, strict=True))
         for term in card.line.terms:
-            moved[:, card.features.index(term.feature)] += term.of(columns, card.vocabulary)
-        mean = np.abs(moved - moved.mean(axis=0)).mean(axis=0)
-        share = mean / max(mean.sum(), LEAST_P)
+            contribution[:, card.features.index(term.feature)] += term.of(columns, card.vocabulary)
+        movement = np.abs(contribution - contribution.mean(axis=0)).mean(axis=0)
+        share = movement / max(movement.sum(), LEAST_P)
         return {card.features[i]: float(share[i]) for i in np.argsort(-share, kind="stable")}
 
 
 def obstacles(rows: Rows | pd.DataFrame, folds: int) -> list[str]:
-    """Sentences that say why these rows cannot train a model; empty where they can."""
+    """Return sentences that say why these rows cannot train a model; an empty list where they can."""
     if len(rows) < MIN_ROWS:
         return [f"{len(rows)} mature sends to learn from; at least {MIN_ROWS} are needed."]
     parts = split(rows)
@@ -169,18 +173,23 @@ def obstacles(rows: Rows | pd.DataFrame, folds: int) -> list[str]:
 
 
 def split(rows: Rows | pd.DataFrame) -> Parts | None:
-    """80/20 % of the rows by time in whole days (`plan_date`), or None where there are fewer than three days."""
-    days, of_day = days_of(rows)
-    counts = np.bincount(of_day, minlength=len(days))
+    """Return the first 80 % and the last 20 % of the rows by whole days (`plan_date`); None for fewer than three days.
+
+    >>> days = ["2026-01-01"] * 4 + ["2026-01-02"] * 4 + ["2026-01-03"] * 2
+    >>> split(pd.DataFrame({"plan_date": days})).test.tolist().count(True)
+    2
+    """
+    days, day_code = days_of(rows)
+    counts = np.bincount(day_code, minlength=len(days))
     if len(days) < 3:
         return None
-    middle = (np.cumsum(counts) - counts / 2) / counts.sum()  # where a day's middle row stands
+    middle = (np.cumsum(counts) - counts / 2) / counts.sum()  # position of each day's middle row, in (0, 1)
     first_test = min(max(2, int(np.searchsorted(middle, TRAIN_UNTIL))), len(days) - 1)
-    return Parts(of_day < first_test, of_day >= first_test)
+    return Parts(day_code < first_test, day_code >= first_test)
 
 
 def fold_of(rows: Rows | pd.DataFrame, folds: int, salt: str = "fold") -> NDArray[np.int64]:
-    """The fold, 0 to folds − 1, of each row's user, by hash; shape (N,)."""
+    """Return the fold of each row's user by hash, 0 to folds − 1, shape (N,)."""
     return np.floor(Rows.of(rows).unit_hash("user_id", salt) * folds).astype(np.int64)
 
 
@@ -191,87 +200,91 @@ def train(
     features: tuple[str, ...] = FEATURES,
     parts: Parts | None = None,
 ) -> OpenModel:
-    """The model of `rows` (`features`, label 0/1, plan_date, user_id, send_key), which sees nothing of the test days.
+    """Return a model trained on `rows`, without their test days.
 
-    Users are dealt into folds by hash, and each fold is scored by trees that learned from the others: these scores, of
-    all rows, say how many trees to grow and give the calibrated line (those of half a million by hash, if there are
-    more). A line fitted on a small part would carry its luck into every night (a fifth of 65,000 sends: 2 % of the
-    rate). The trees deployed learn from all folds. Of failures only the share `negative_share` is learnt from, by hash;
-    the log of that share puts the prior right. Same rows and settings give the same bytes (¶14). `parts` are those of
-    `split` where none are given. Raises ModelError where `obstacles` finds any.
+    `rows` has `features`, label (0 or 1), plan_date, user_id and send_key. `parts` defaults to `split(rows)`. The same
+    rows and settings give the same bytes (¶14). Raises ModelError where `obstacles` returns any.
+
+    A hash assigns each user to a fold, and trees trained on the other folds score the fold. Early stopping on these
+    folds gives the number of trees, and the scores fit the calibrated line (a sample of about half a million by hash,
+    if there are more). All rows are scored because a line fitted on a small part keeps that part's sampling error on
+    every night (a fifth of 65,000 sends: 2 % of the rate). The trees that are deployed learn from all folds. Of the
+    failures only the share `negative_share` is used, by hash; the logarithm of that share corrects the intercept.
     """
-    grown = _grow(Rows.of(rows), settings, label, features, parts)
-    return grown.model(grown.fit_line()[0])
+    forest = _grow(Rows.of(rows), settings, label, features, parts)
+    return forest.model(forest.fit_line()[0])
 
 
 def train_arms(
     rows: Rows | pd.DataFrame, settings: Training, label: str, features: tuple[str, ...], arm: str, parts: Parts
 ) -> tuple[OpenModel, OpenModel]:
-    """(model of the rows whose feature `arm` is 1, of those where it is 0): the same trees, each at its arm's level.
+    """Return (model of the rows whose feature `arm` is 1, model of those where it is 0), as `train` does.
 
-    Trees that learn slowly tell the arms apart too little, or not at all, so one line for both would hide what the arm
-    does on the whole. Slope and terms are common: how rows differ within an arm stays the trees' matter.
+    Both have the same trees, slope and terms; only the intercept differs. Shrunken trees separate the arms too little,
+    or not at all, so a common intercept would hide the arm's mean effect. Differences within an arm are left to the
+    trees.
     """
-    grown = _grow(Rows.of(rows), settings, label, features, parts)
-    level, shift = grown.fit_line(arm)
-    return grown.model(replace(level, intercept=level.intercept + shift)), grown.model(level)
+    forest = _grow(Rows.of(rows), settings, label, features, parts)
+    level, shift = forest.fit_line(arm)
+    return forest.model(replace(level, intercept=level.intercept + shift)), forest.model(level)
 
 
 @dataclass(frozen=True)
-class _Grown:
-    """Trees of all folds, and rows that the line is fitted on, scored by trees that had not seen them."""
+class _Forest:
+    """Trees trained on all folds, and the rows that fit the line, each scored by trees that had not seen it."""
 
     text: str
     card: Card
-    thinned: float
-    raw: Floats
-    target: Floats
-    matrix: Floats
+    correction: float  # of raw scores for the failures left out: the logarithm of `negative_share`
+    raw: Floats  # (M,) corrected raw scores
+    target: Floats  # (M,)
+    matrix: Floats  # (M, F)
 
-    def fit_line(self, beside: str | None = None) -> tuple[Line, float]:
-        """The line, and how much the feature `beside` moves it."""
-        moving = None if beside is None else self.matrix[:, self.card.features.index(beside)]
-        return line.fit(self.raw, self.target, self.matrix, self.card.features, self.card.vocabulary, moving)
+    def fit_line(self, shifted_by: str | None = None) -> tuple[Line, float]:
+        """Return the line, and the shift of its intercept where the feature `shifted_by` is 1."""
+        indicator = None if shifted_by is None else self.matrix[:, self.card.features.index(shifted_by)]
+        return line.fit(self.raw, self.target, self.matrix, self.card.features, self.card.vocabulary, indicator)
 
     def model(self, fitted: Line) -> OpenModel:
-        """With the prior put right for the failures left out: it is in the raw scores that the line was fitted on."""
-        fitted = replace(fitted, intercept=fitted.intercept + fitted.slope * self.thinned)
+        """Return the model with this line; its intercept takes over the correction of the raw scores."""
+        fitted = replace(fitted, intercept=fitted.intercept + fitted.slope * self.correction)
         return OpenModel(self.text, replace(self.card, line=fitted))
 
 
-def _grow(rows: Rows, settings: Training, label: str, features: tuple[str, ...], parts: Parts | None) -> _Grown:
+def _grow(rows: Rows, settings: Training, label: str, features: tuple[str, ...], parts: Parts | None) -> _Forest:
+    """Return the trees of `train` and the out-of-fold scores that fit its line."""
     if parts is None and (reasons := obstacles(rows, settings.folds)):
         raise ModelError(" ".join(reasons))
     parts = parts or split(rows)
-    assert parts is not None, "obstacles would have said so"
+    assert parts is not None, "`obstacles` reports rows that have no split"
     target = rows.column("label").astype(np.float64)
     vocabulary = {name: rows.words(name, parts.train) for name in CATEGORICAL}
     card = Card(label, features, vocabulary, Line(), 0, describe(rows, parts))
     learned = parts.train & _sampled(rows, target, settings)
-    if "suspected" in rows.columns:  # nobody knows what the person did
+    if "suspected" in rows.columns:  # an open by a machine does not show what the person did
         parts = replace(parts, train=parts.train & ~rows.column("suspected").astype(bool))
     fold = fold_of(rows, settings.folds)
     on_line = parts.train & (rows.unit_hash("send_key", "line") < LINE_ROWS / max(1, int(parts.train.sum())))
     raw = np.full(len(rows), np.nan)
-    trees = []
+    best_iterations = []
     for k in range(settings.folds):
-        out = parts.train & (fold == k)
-        if not _both_outcomes(target[learned & out]) or not _both_outcomes(target[learned & ~out]):
+        held_out = parts.train & (fold == k)
+        if not _both_outcomes(target[learned & held_out]) or not _both_outcomes(target[learned & ~held_out]):
             raise ModelError(ONE_SIDED.format(settings.folds))
-        booster = _boost(rows, card, target, learned & ~out, settings, stop=learned & out)
-        trees.append(booster.best_iteration)
-        raw[on_line & out] = _raw_scores(booster, rows, card, on_line & out)
-    grown = max(1, round(float(np.mean(trees))))
-    text = _boost(rows, card, target, learned, settings, trees=grown).model_to_string()
-    thinned = float(np.log(settings.negative_share))
+        booster = _boost(rows, card, target, learned & ~held_out, settings, stop=learned & held_out)
+        best_iterations.append(booster.best_iteration)
+        raw[on_line & held_out] = _raw_scores(booster, rows, card, on_line & held_out)
+    trees = max(1, round(float(np.mean(best_iterations))))
+    text = _boost(rows, card, target, learned, settings, trees=trees).model_to_string()
+    correction = float(np.log(settings.negative_share))
     x = np.concatenate([matrix(batch, card) for batch in rows.batches(features, on_line)])
-    return _Grown(text, replace(card, trees=grown), thinned, raw[on_line] + thinned, target[on_line], x)
+    return _Forest(text, replace(card, trees=trees), correction, raw[on_line] + correction, target[on_line], x)
 
 
 def describe(rows: Rows | pd.DataFrame, parts: Parts) -> dict[str, Any]:
-    """Sizes and first and last days of the parts, JSON-ready. `valid`: rows scored by trees that had not seen them."""
-    days, of_day = days_of(rows)
-    learned, tested = of_day[parts.train], of_day[parts.test]
+    """Return sizes, first and last days of the parts, JSON-ready; `valid` counts the rows scored out of fold."""
+    days, day_code = days_of(rows)
+    learned, tested = day_code[parts.train], day_code[parts.test]
     return {
         "train": int(parts.train.sum()),
         "valid": int(parts.train.sum()),
@@ -283,7 +296,7 @@ def describe(rows: Rows | pd.DataFrame, parts: Parts) -> dict[str, Any]:
 
 
 def matrix(frame: pd.DataFrame | pa.RecordBatch, card: Card) -> Floats:
-    """The card's features as float64, shape (N, F); NaN is missing. Raises ModelError on a missing column."""
+    """Return the card's features as float64, shape (N, F); NaN is missing. Raises ModelError on a missing column."""
     if isinstance(frame, pd.DataFrame):
         require_columns(frame, card.features)
         frame = pa.RecordBatch.from_pandas(frame[list(card.features)], preserve_index=False)
@@ -299,15 +312,20 @@ def matrix(frame: pd.DataFrame | pa.RecordBatch, card: Card) -> Floats:
 
 
 def days_of(rows: Rows | pd.DataFrame) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """(the days of `plan_date` as YYYY-MM-DD, in order; the position of each row's day among them, shape (N,))."""
+    """Return (days of `plan_date` as YYYY-MM-DD, sorted; the index of each row's day among them, shape (N,)).
+
+    >>> days, day_code = days_of(pd.DataFrame({"plan_date": ["2026-01-02", "2026-01-01", "2026-01-02"]}))
+    >>> days.tolist(), day_code.tolist()
+    (['2026-01-01', '2026-01-02'], [1, 0, 1])
+    """
     codes, days = pd.factorize(Rows.of(rows).column("plan_date"), sort=True)
     return np.array([str(day)[:10] for day in days], dtype=str), codes.astype(np.int64)
 
 
 def day_text(rows: pd.DataFrame) -> NDArray[np.str_]:
-    """`plan_date` as YYYY-MM-DD, shape (N,)."""
-    days, of_day = days_of(rows)
-    return days[of_day] if len(rows) else np.empty(0, dtype=str)
+    """Return `plan_date` as YYYY-MM-DD, shape (N,)."""
+    days, day_code = days_of(rows)
+    return days[day_code] if len(rows) else np.empty(0, dtype=str)
 
 
 def _both_outcomes(target: NDArray[Any]) -> bool:
@@ -315,7 +333,7 @@ def _both_outcomes(target: NDArray[Any]) -> bool:
 
 
 def _sampled(rows: Rows, target: Floats, settings: Training) -> Flags:
-    """Every success, and the share of failures that is learnt from."""
+    """Return a mask of all successes and of the share `negative_share` of failures, shape (N,)."""
     if settings.negative_share == 1:
         return np.ones(len(rows), bool)
     return np.asarray((target == 1) | (rows.unit_hash("send_key", "failure") < settings.negative_share))
@@ -330,7 +348,7 @@ def _boost(
     stop: Flags | None = None,
     trees: int | None = None,
 ) -> lgb.Booster:
-    """Trees of the kept rows: as many as said, or until the rows of `stop` gain nothing any more."""
+    """Return a booster of the kept rows with `trees` trees, or with early stopping on the rows of `stop`."""
 
     def dataset(mask: Flags, reference: lgb.Dataset | None = None) -> lgb.Dataset:
         categorical = [card.features.index(name) for name in CATEGORICAL]
@@ -352,7 +370,7 @@ def _boost(
 
 
 def _raw_scores(booster: lgb.Booster, rows: Rows, card: Card, keep: Flags) -> Floats:
-    """Raw scores of the kept rows, in their order."""
+    """Return the raw scores of the kept rows, in their order."""
     batches = (matrix(batch, card) for batch in rows.batches(card.features, keep))
     return np.concatenate([np.asarray(booster.predict(x, raw_score=True, num_threads=1)) for x in batches])
 
@@ -367,13 +385,13 @@ def _parameters(settings: Training) -> dict[str, Any]:
         "seed": settings.seed,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": 1,  # sums in another order give other trees
+        "num_threads": 1,  # another order of summation gives different trees
         "verbosity": -1,
     }
 
 
 def require_columns(frame: pd.DataFrame, names: tuple[str, ...]) -> None:
-    """Raises ModelError that names the columns which `frame` lacks."""
+    """Raise ModelError naming the columns that `frame` lacks."""
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise ModelError(

@@ -1,6 +1,6 @@
-"""Labelled sends as Arrow batches, from Delta's files or a frame, and LightGBM's view of them (model ¶5).
+"""Labelled sends as Arrow batches, from Delta's files or a frame, and as input of LightGBM (model ¶5).
 
-A log of ten million sends is never whole in memory: LightGBM gets it batch by batch and keeps one byte a value.
+A log of ten million sends is never in memory as a whole: LightGBM reads it by batches and stores one byte per value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BATCH_ROWS = 65_536
 
 
 class Rows:
-    """Rows in a fixed order; a column is read when it is asked for."""
+    """Rows in a fixed order, whose columns are read on demand."""
 
     def __init__(self, source: ds.Dataset) -> None:
         self._source = source
@@ -30,15 +30,15 @@ class Rows:
 
     @classmethod
     def of(cls, rows: Rows | pd.DataFrame) -> Rows:
-        """Rows themselves, or those of a frame in its order."""
+        """Return `rows` itself, or the rows of a frame in its order."""
         if isinstance(rows, Rows):
             return rows
         return cls(ds.dataset(pa.Table.from_pandas(rows, preserve_index=False)))
 
     @classmethod
     def of_delta(cls, uri: str) -> Rows:
-        """The rows of a Delta table, in the order in which `Lake.overwrite` put them there."""
-        from deltalake import DeltaTable  # of the extra `spark`
+        """Return the rows of a Delta table in the order in which `Lake.overwrite` wrote them."""
+        from deltalake import DeltaTable  # a dependency of the extra `spark` only
 
         table = DeltaTable(uri).to_pyarrow_dataset()
         files = sorted(table.get_fragments(), key=lambda file: str(file.path).rpartition("/")[2])
@@ -49,12 +49,13 @@ class Rows:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Return the names of all columns."""
         return tuple(self._source.schema.names)
 
     def batches(self, names: Sequence[str], keep: Flags | None = None) -> Iterator[pa.RecordBatch]:
-        """Batches of at most 65,536 rows with these columns, of the rows that `keep` (shape (N,)) marks, in order.
+        """Yield batches of at most 65,536 rows with the columns `names`, in order.
 
-        Raises ModelError where a column is missing.
+        `keep`, shape (N,), marks the rows to yield; None yields all. Raises ModelError where a column is missing.
         """
         absent = [name for name in names if name not in self.columns]
         if absent:
@@ -63,7 +64,7 @@ class Rows:
                 "again and train with --train"
             )
         start = 0
-        # read ahead by little: the default of 16 batches and 4 files is what memory would go to
+        # the default read-ahead of 16 batches and 4 files would take most of the memory
         options = {"batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
         for batch in self._source.to_batches(columns=list(names), **options):
             kept = None if keep is None else keep[start : start + batch.num_rows]
@@ -74,39 +75,45 @@ class Rows:
                 yield batch.filter(pa.array(kept))
 
     def column(self, name: str) -> NDArray[np.generic]:
-        """One column, shape (N,): text as objects, dates as datetime64, missing numbers as NaN."""
+        """Return a column, shape (N,): text as objects, dates as datetime64, missing numbers as NaN."""
         parts = [b.column(0).to_numpy(zero_copy_only=False) for b in self.batches([name])]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def words(self, name: str, keep: Flags) -> tuple[str, ...]:
-        """The different words of a column among the kept rows, sorted."""
+        """Return the distinct words of a column among the kept rows, sorted; missing values are left out."""
         distinct: set[str] = set()
         for batch in self.batches([name], keep):
             distinct.update(word for word in pc.unique(batch.column(0)).to_pylist() if word is not None)
         return tuple(sorted(distinct))
 
     def frame(self, keep: Flags | None = None) -> pd.DataFrame:
-        """All columns of the kept rows."""
+        """Return all columns of the kept rows as a frame."""
         table = pa.Table.from_batches(list(self.batches(self.columns, keep)), self._source.schema)
         frame: pd.DataFrame = table.to_pandas(date_as_object=True)
         return frame
 
     def unit_hash(self, name: str, salt: str) -> Floats:
-        """A number in [0, 1) for each row from its text in this column, the same on any machine; shape (N,)."""
+        """Return a hash of each row's text in the column as a number in [0, 1), shape (N,); equal on any machine.
+
+        >>> rows = Rows.of(pd.DataFrame({"user_id": ["ann", "bob", "ann"]}))
+        >>> first, second, third = rows.unit_hash("user_id", "fold").tolist()
+        >>> first == third, first == second
+        (True, False)
+        """
         result = np.empty(len(self))
         start = 0
         for batch in self.batches([name]):
             words = batch.column(0).to_numpy(zero_copy_only=False)
-            hashed = pd.util.hash_array(words, hash_key=f"{salt:<16.16}", categorize=False)  # takes 16 bytes
+            hashed = pd.util.hash_array(words, hash_key=f"{salt:<16.16}", categorize=False)  # its key has 16 bytes
             result[start : start + len(words)] = (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53
             start += len(words)
         return result
 
 
 class Blocks(lgb.Sequence):  # type: ignore[misc]
-    """Features of the kept rows as LightGBM reads them: in rising order, one batch in memory at a time.
+    """Features of the kept rows as a sequence for LightGBM, float64 (N, F), with one batch in memory at a time.
 
-    LightGBM first asks for single rows, a sample that its bins come from, then for slices of `batch_size`.
+    LightGBM reads in rising order: first single rows, a sample for its bins, then slices of `batch_size` rows.
     """
 
     batch_size = BATCH_ROWS
@@ -132,6 +139,7 @@ class Blocks(lgb.Sequence):  # type: ignore[misc]
         return np.asarray(self._block[index - self._start], dtype=np.float64)
 
     def _slice(self, start: int, stop: int) -> Floats:
+        """Return the rows `start` to `stop` − 1, which may lie in several batches."""
         parts = []
         while start < stop:
             self._seek(start)
@@ -143,11 +151,12 @@ class Blocks(lgb.Sequence):  # type: ignore[misc]
         return np.concatenate(parts) if parts else np.empty((0, self._width))
 
     def _rewind(self) -> None:
+        """Start again before the first batch."""
         self._blocks = map(self._encode, self._rows.batches(self._names, self._keep))
         self._start, self._block = 0, np.empty((0, self._width))
 
     def _seek(self, index: int) -> None:
-        """Make `_block` the batch that holds row `index`."""
+        """Read batches until `_block` holds row `index`."""
         if index < self._start:
             self._rewind()
         while index >= self._start + len(self._block):

@@ -1,4 +1,4 @@
-"""Where models, their evaluations and their lineage are kept: what a stage needs of it, and nothing of MLflow."""
+"""The store of models, evaluations and lineage, as stages use it; nothing of MLflow is imported."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from sendopt.errors import ModelError
 from sendopt.propensity.model import OpenModel
 
-REFERENCE = "reference.json"  # what the inputs looked like when the model was trained
+REFERENCE = "reference.json"  # distributions of the inputs when the model was trained
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a training was made from; text for tags, numbers and text for parameters."""
+    """The inputs of a training: tags are text, parameters are numbers or text."""
 
     fingerprint: str  # hash of training data, settings and code
     tags: Mapping[str, str]  # plan_date, config_hash, Delta versions read
@@ -31,10 +31,10 @@ class Registered:
     run_id: str
     model: OpenModel
     evaluation: dict[str, Any]
-    reference: dict[str, Any] | None = None  # what the inputs looked like when it was trained
+    reference: dict[str, Any] | None = None  # distributions of the inputs when it was trained
 
     def require_label(self, label: str) -> None:
-        """Nothing, or ModelError where the model predicts another label."""
+        """Raise ModelError where the model predicts another label."""
         if self.model.card.label != label:
             raise ModelError(
                 f"champion {self.model_version} predicts {self.model.card.label!r}, label.kind is {label!r}; "
@@ -45,7 +45,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of a training; `warnings` are sentences about what could not be kept."""
+    """The stored result of a training; `warnings` are sentences about what could not be stored."""
 
     model_version: str | None  # None: a baseline, or the registry failed
     run_id: str | None
@@ -54,18 +54,18 @@ class Kept:
 
 
 class Tracker(Protocol):
-    """Reads raise ModelError or InputNotReady; a write never fails a job, it warns."""
+    """A store of models. Reads raise ModelError or InputNotReady; writes raise nothing and return warnings."""
 
     def champion(self) -> Registered | None:
-        """The deployed model, None where none was promoted. InputNotReady where the registry cannot be reached."""
+        """Return the deployed model, or None; raise InputNotReady where the registry cannot be reached."""
         ...
 
     def champion_version(self) -> str | None:
-        """Its "name/version" without loading it."""
+        """Return the champion's "name/version" without loading it, or None."""
         ...
 
     def trained(self, fingerprint: str) -> Kept | None:
-        """The finished training of this fingerprint, if there was one; a promotion it still awaits is made up for."""
+        """Return the finished training of this fingerprint, or None; complete its promotion where that is missing."""
         ...
 
     def keep(
@@ -82,16 +82,16 @@ class Tracker(Protocol):
         ...
 
     def note(self, run_id: str, tags: Mapping[str, str]) -> tuple[str, ...]:
-        """Set tags on a finished run; gives warnings where they could not be set."""
+        """Set tags on a finished run; return warnings where they could not be set."""
         ...
 
     def roll_back(self, to: str | None = None) -> tuple[str, str]:
-        """("name/version" that was champion, the one that now is): the champion before it, or version `to`.
+        """Make the champion before this one, or version `to`, the champion; return "name/version" before and after.
 
         Raises ModelError where there is none, or `to` never passed its gate.
         """
         ...
 
     def champion_evaluation(self) -> dict[str, Any] | None:
-        """The evaluation of the champion, else of the last finished training, else None."""
+        """Return the evaluation of the champion, else of the last finished training, else None."""
         ...

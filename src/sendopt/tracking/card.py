@@ -22,7 +22,7 @@ RULES = {
 
 
 def model_card(evaluation: dict[str, Any], lineage: Lineage, links: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The card; `links` lead to the runs of the learner of what sending adds, by arm."""
+    """Return the card as Markdown; `links` gives, by arm, the address of the uplift learner's run."""
     gate = evaluation["gate"]
     window = lineage.parameters.get("window_hours")
     within = "" if window is None else f" within {float(window):g} hours"
@@ -53,7 +53,7 @@ def model_card(evaluation: dict[str, Any], lineage: Lineage, links: Mapping[str,
 
 
 def _summary(evaluation: dict[str, Any]) -> str:
-    """The first line that a reader of a folded card sees."""
+    """Return the summary that stays visible when the card is folded."""
     loss, ratio = evaluation["log_loss"], evaluation["observed_over_expected"]
     if loss["model"] is None or ratio is None:
         return "Too few sends to be tested on later days."
@@ -117,8 +117,8 @@ def _calibration(evaluation: dict[str, Any]) -> list[str]:
     groups = evaluation["calibration_groups"]
     if not groups:
         return []
-    astray = [row for row in groups if not row["calibrated"]]
-    names = f": {', '.join(_name(row) for row in astray)}" if astray else ""
+    miscalibrated = [row for row in groups if not row["calibrated"]]
+    names = f": {', '.join(_name(row) for row in miscalibrated)}" if miscalibrated else ""
     return [
         "| test days | observed / expected | 95 % interval | sends |",
         "|---|---|---|---|",
@@ -128,8 +128,8 @@ def _calibration(evaluation: dict[str, Any]) -> list[str]:
             if row["by"] in ("overall", "channel")
         ),
         "",
-        f"Of {len(groups)} groups (overall, by local hour, decile and channel) {len(astray) or 'none'} "
-        f"{'has' if len(astray) == 1 else 'have'} an interval wholly outside 0.95 to 1.05{names} "
+        f"Of {len(groups)} groups (overall, by local hour, decile and channel) {len(miscalibrated) or 'none'} "
+        f"{'has' if len(miscalibrated) == 1 else 'have'} an interval wholly outside 0.95 to 1.05{names} "
         "(figures/observed_over_expected.png, calibration.json).",
         "",
     ]

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 BLUE, GREY, ORANGE = "#1f5fa8", "#9aa4b0", "#c8641e"
 MOST_FEATURES = 15
-SIZES = {"observed_over_expected.png": (7.0, 9.0)}  # inches; the others are 7 × 4.5
+SIZES = {"observed_over_expected.png": (7.0, 9.0)}  # inches; all other figures are 7 × 4.5
 WIDEST_RATIO = 2.0
 
 
 def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
-    """File name -> figure; those whose numbers the evaluation lacks are left out."""
+    """Return the figures by file name, without those whose numbers the evaluation lacks."""
     draw: dict[str, tuple[Callable[[Axes, dict[str, Any]], None], bool]] = {
         "calibration.png": (_calibration, bool(evaluation["calibration"])),
         "observed_over_expected.png": (_ratios, bool(evaluation["calibration_groups"])),
@@ -24,12 +24,12 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
         "baselines.png": (_baselines, bool(evaluation["gains"])),
     }
     result = {}
-    for name, (fill, drawn) in draw.items():
-        if drawn:
+    for name, (draw_axes, has_numbers) in draw.items():
+        if has_numbers:
             figure = Figure(figsize=SIZES.get(name, (7, 4.5)), layout="constrained")
             axes = figure.add_subplot()
             axes.spines[["top", "right"]].set_visible(False)
-            fill(axes, evaluation)
+            draw_axes(axes, evaluation)
             result[name] = figure
     return result
 
@@ -63,9 +63,9 @@ def _ratios(axes: Axes, evaluation: dict[str, Any]) -> None:
 
 def _slot_lift(axes: Axes, evaluation: dict[str, Any]) -> None:
     hours = evaluation["slot_lift"]
-    at = [h["local_hour"] for h in hours]
-    axes.plot(at, [h["observed"] for h in hours], "o", color=BLUE, label="observed")
-    axes.plot(at, [h["expected"] for h in hours], "-", color=ORANGE, label="expected by the model")
+    local_hours = [h["local_hour"] for h in hours]
+    axes.plot(local_hours, [h["observed"] for h in hours], "o", color=BLUE, label="observed")
+    axes.plot(local_hours, [h["expected"] for h in hours], "-", color=ORANGE, label="expected by the model")
     axes.set(xlabel="local hour", ylabel="success rate", xlim=(-0.5, 23.5), xticks=range(0, 24, 3))
     axes.set_ylim(bottom=0)
     axes.set_title("Success by local hour on the test days")

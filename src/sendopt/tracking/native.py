@@ -1,4 +1,4 @@
-"""A model from the bytes of a store: LightGBM's own text and a JSON card, read as data. Nothing is unpickled or run."""
+"""A model from the bytes of a store: LightGBM's text and a JSON card, read as data; nothing is unpickled or run."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _REMEDY = "train again with --train, or go back with `sendopt rollback`"
 
 
 def checksums(trees: bytes, card: bytes) -> dict[str, str]:
-    """The SHA-256 of a model's two files, by the tag that keeps it apart from them."""
+    """Return the SHA-256 of a model's two files by the tag that stores it."""
     return {TREES_SUM: hashlib.sha256(trees).hexdigest(), CARD_SUM: hashlib.sha256(card).hexdigest()}
 
 
 def require_unchanged(name: str, trees: bytes, card: bytes, tags: Mapping[str, str]) -> None:
     """Raise ModelError unless both files of model `name` are those that were registered, by the version's `tags`."""
     for tag, value in checksums(trees, card).items():
-        what = "trees" if tag == TREES_SUM else "card"
+        part = "trees" if tag == TREES_SUM else "card"
         if tag not in tags:
-            raise ModelError(f"model {name} cannot be read: the registry has no checksum of its {what}; {_REMEDY}")
+            raise ModelError(f"model {name} cannot be read: the registry has no checksum of its {part}; {_REMEDY}")
         if tags[tag] != value:
             raise ModelError(
-                f"model {name} cannot be read: its {what} changed after it was registered (SHA-256 {value[:12]}…, "
+                f"model {name} cannot be read: its {part} changed after it was registered (SHA-256 {value[:12]}…, "
                 f"expected {tags[tag][:12]}…); {_REMEDY}"
             )
 
 
 def model_of(name: str, trees: bytes, card: bytes) -> OpenModel:
-    """The model `name` of its two files; raises ModelError where they are anything but a booster's text and its card.
+    """Return the model `name` from its two files; raise ModelError unless they are a booster's text and its card.
 
-    The trees are parsed here, on the driver, so that a broken model fails before a night is scored with it.
+    The trees are parsed on the driver, so that a broken model fails before a night is scored with it.
     """
-    if not trees.startswith(FIRST_LINE) or not _whole(trees):
+    if not trees.startswith(FIRST_LINE) or not _is_complete(trees):
         raise ModelError(
             f"the trees of model {name} are not a LightGBM booster in text form (a pickle, or a damaged file); models "
             "are never unpickled: train again with --train, or go back with `sendopt rollback`"
@@ -59,8 +59,8 @@ def model_of(name: str, trees: bytes, card: bytes) -> OpenModel:
     return model
 
 
-def _whole(trees: bytes) -> bool:
-    """Whether every tree stands where the header's sizes say: LightGBM itself ends the process where one does not."""
+def _is_complete(trees: bytes) -> bool:
+    """Return whether every tree is where the header's sizes place it; LightGBM aborts the process where one is not."""
     start = trees.find(b"\nTree=0\n") + 1
     sizes = [line for line in trees[:start].splitlines() if line.startswith(b"tree_sizes=")]
     if not start or len(sizes) != 1:

@@ -1,6 +1,6 @@
-"""What sending itself adds, on the page of a run: Qini with its interval, its curve, and where its learner is (¶6).
+"""The incremental value on the page of a run: Qini with its interval and curve, and links to the learner's runs (¶6).
 
-`sending` of an evaluation, as `spark.uplift.rankings` gives it; nothing is shown where a log has no unsent point.
+All functions read `sending` of an evaluation (`spark.propensity.uplift.rankings`), and return nothing without it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sendopt.tracking.page import with_interval
 BLUE, GREY, ORANGE = "#1f5fa8", "#9aa4b0", "#c8641e"
 NAMES = {"p_open": "by p(success | sent)", "incremental": "by what sending adds"}
 COLOURS = {"p_open": ORANGE, "incremental": BLUE}
-BAR = "\\|"  # within a cell of a Markdown table
+BAR = "\\|"  # a vertical bar within a cell of a Markdown table
 
 
 def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
-    """The coefficient of each order and the effect of sending everyone, with their 95 % intervals."""
+    """Return the coefficient of each ranking and the effect of sending everyone, with their 95 % intervals."""
     values: dict[str, float | None] = {}
     for row in _rankings(evaluation):
         values |= with_interval(f"qini/{row['ranking']}", row["coefficient"], row["low"], row["high"])
@@ -29,13 +29,13 @@ def metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
 
 
 def tables(evaluation: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
-    """qini.json: a row an order, without its curve."""
+    """Return the columns of qini.json: a row per ranking, without its curve."""
     rows = _rankings(evaluation)
     return {"qini.json": {key: [r[key] for r in rows] for key in rows[0] if key != "curve"}} if rows else {}
 
 
 def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
-    """qini.png: what is gained by sending the first share of the decision points, by each order and by chance."""
+    """Return qini.png: the gain by the share of decision points sent, for each ranking and for a random order."""
     rows = _rankings(evaluation)
     if not rows:
         return {}
@@ -61,7 +61,7 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
 
 
 def card_lines(evaluation: dict[str, Any], links: Mapping[str, str]) -> list[str]:
-    """Markdown for the model card; `links`: what leads to the learner's runs, by arm."""
+    """Return Markdown lines for the model card; `links` gives, by arm, the address of the learner's run."""
     rows = _rankings(evaluation)
     if not rows:
         return []

@@ -1,4 +1,4 @@
-"""Which champion came before which, on record in the registry, and the way back (MLflow's client is handed in)."""
+"""The order of champions, kept as tags in the registry, and rollback along it (with MLflow's client as a parameter)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ NONE = "none"
 
 
 def promote(client: Any, name: str, number: int, champion: Any) -> bool:
-    """True where version `number` now is the champion. A newer champion stays, and so does one that a rollback chose:
-    a version that was champion once comes back by a rollback only."""
+    """Make version `number` the champion, and return whether it is the champion now.
+
+    A newer champion stays. So does the champion that a rollback chose: only a rollback restores an earlier champion.
+    """
     if champion is not None:
         if int(champion.version) == number:
             return True
@@ -27,9 +29,9 @@ def promote(client: Any, name: str, number: int, champion: Any) -> bool:
 
 
 def way_back(client: Any, name: str, champion: Any, to: str | None, passed: Callable[[Any], bool]) -> Any:
-    """The version to go back to: the last good champion before, or `to`; `passed` says whether its gate let it through.
+    """Return the version to go back to: the last good champion before, or `to`; change nothing.
 
-    Raises ModelError where there is none, or `to` is not one. Nothing is changed.
+    `passed` returns whether a version passed its gate. Raises ModelError where there is no such version.
     """
     if champion is None:
         raise ModelError(f"model {name} has no champion, so there is nothing to roll back; train one with --train")
@@ -39,12 +41,15 @@ def way_back(client: Any, name: str, champion: Any, to: str | None, passed: Call
 
 
 def roll_back(client: Any, name: str, champion: Any, to: str | None, passed: Callable[[Any], bool]) -> tuple[str, str]:
-    """("name/version" before, after), along `way_back`. Raises ModelError, and changes nothing, where that does."""
+    """Make the version of `way_back` the champion, and return ("name/version" before, after).
+
+    Raises ModelError, and changes nothing, where `way_back` raises it.
+    """
     target = str(way_back(client, name, champion, to, passed).version)
     number, known = str(champion.version), _known(client, name)
-    if int(target) < int(number):  # forward again says nothing against the one left behind
+    if int(target) < int(number):  # going forward again is no verdict on the version that is left
         client.set_model_version_tag(name, number, ROLLED_BACK, target)
-    if BEFORE not in known[target].tags:  # passed, but never promoted: from now on it was
+    if BEFORE not in known[target].tags:  # it passed its gate but was never promoted: this counts as its promotion
         client.set_model_version_tag(name, target, BEFORE, NONE)
     if ROLLED_BACK in known[target].tags:
         client.delete_model_version_tag(name, target, ROLLED_BACK)
@@ -57,7 +62,7 @@ def _known(client: Any, name: str) -> dict[str, Any]:
 
 
 def _before(number: str, known: dict[str, Any], name: str) -> str:
-    """The last champion before `number` that is still there and was not itself rolled back."""
+    """Return the last champion before `number` that still exists and was not rolled back itself."""
     seen = {number}
     before = known[number].tags.get(BEFORE)
     while before in known and before not in seen:

@@ -1,4 +1,4 @@
-"""Whether a model store can be reached at all, asked once and at once: MLflow itself tries again for minutes."""
+"""A quick check that a model store can be reached; MLflow by itself retries for minutes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from sendopt.errors import ConfigError, InputNotReady
 
 SQLITE = "sqlite:///"
 SQL = ("sqlite", "postgresql", "mysql", "mssql")
-CONNECT_SECONDS = 10  # that a database server has to answer
-# What MLflow's own settings are, where nobody set them: by default it tries for over four minutes.
+CONNECT_SECONDS = 10  # time that a database server has to answer
+# Settings of MLflow where the environment has none: by default it retries for over four minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 _TIMEOUTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mssql": "timeout"}
 
 
 @contextmanager
 def reading(uri: str) -> Iterator[None]:
-    """A block that reads the store at `uri`; raises ConfigError where there can be no such store, and InputNotReady
-    where the store, or a file that it should hold, cannot be read."""
+    """Turn errors of a block that reads the store at `uri` into errors of this package.
+
+    Raises ConfigError where `uri` names no possible store, and InputNotReady where the store, or a file in it, cannot
+    be read.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -59,16 +62,21 @@ def _require_database(uri: str) -> None:
 
 
 def be_patient() -> None:
-    """Set how long MLflow tries a server, where the environment does not say it."""
+    """Set MLflow's retries and timeout, except where the environment has them."""
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
 
 
 def sentence(error: Exception) -> str:
-    """The first line of an error, without a password."""
+    """Return the first line of an error, without a password."""
     lines = str(error).strip().splitlines()
     return without_password(lines[0][:200] if lines else type(error).__name__)
 
 
 def without_password(text: str) -> str:
+    """Return the text without user and password in its addresses.
+
+    >>> without_password("postgresql://ann:secret@db/models")
+    'postgresql://db/models'
+    """
     return re.sub(r"//[^/@\s]*@", "//", text)

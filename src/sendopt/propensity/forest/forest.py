@@ -1,4 +1,4 @@
-"""Scores of users × slots: all slots of a user in one go, by tables of the trees (model ¶5)."""
+"""Raw scores of users × slots: all slots of a user at once, from tables of the trees (model ¶5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Forest:
     """A booster whose features are known to be of the user, of the slot, or of both.
 
     `features` maps each kind to its features in the booster's order, which is the order of the inputs' columns.
-    `not_covered` says why the plain path is taken, None where the tables serve.
+    `not_covered` is the reason why `Booster.predict` scores instead of the tables, or None.
     """
 
     def __init__(self, text: str, names: tuple[str, ...], kinds: Mapping[str, Kind]) -> None:

@@ -1,4 +1,7 @@
-"""The walk: codes of values, the AND of their rows, and the sum of the exit leaves in the trees' order."""
+"""Compiled scoring: codes of values, the AND of their rows, and the sum of the exit leaves in the trees' order.
+
+b block of trees, f and k feature, i position, n count, s slot, t tables (in `_plus_exits` a tree), u user, x value.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ Codes = NDArray[np.uint16]
 
 @entry()
 def encode(t: Tables, features: Ints, x: Floats, codes: Codes, value: Floats, place: Ints) -> None:
-    """Codes of x (N, K), whose columns are `features`, into codes (N, K); `value` and `place` (L,) are scratch.
+    """Write the codes of x (N, K), whose columns are `features`, into codes (N, K).
 
-    All values of a stretch take each step of the search together, so that none waits for its own last step.
+    `value` and `place`, shape (L,), are scratch.
+    Each step of the binary search runs over all values of a stretch, so that no step waits for the one before.
     """
     for k in range(len(features)):
         f = features[k]
@@ -42,7 +46,7 @@ def encode(t: Tables, features: Ints, x: Floats, codes: Codes, value: Floats, pl
 
 @entry()
 def open_by_slot(t: Tables, codes: Codes, width: int, masks: Words) -> None:
-    """ANDs what the features of the slots leave open into masks (B, S * BLOCK); codes (S * width,)."""
+    """AND the open leaves of the slots' features into masks (B, S * BLOCK); codes (S * width,)."""
     for b in range(len(t.first_row) - 1):
         rows, row_of, block = t.rows[t.first_row[b] :], t.row_of[b], masks[b]
         for s in range(masks.shape[1] // BLOCK):
@@ -61,9 +65,10 @@ def add_scores(
     score: Floats,
     masks: Words,
 ) -> None:
-    """Adds the trees' values to score (U, S): codes own (U * n_own,), cells (U * S * width,), by_slot (B, S * BLOCK).
+    """Add the trees' values to score (U, S).
 
-    Block by block for all users, whose rows then stay in the cache. `masks` is scratch of (S + 2) * BLOCK words.
+    user_codes (U * user_width,), cell_codes (U * S * cell_width,), by_slot (B, S * BLOCK); `masks` is scratch of
+    (S + 2) * BLOCK words. All users are scored block by block, so that a block's rows stay in the cache.
     """
     n_users, n_slots = score.shape
     of_user, all_ones = n_slots * BLOCK, (n_slots + 1) * BLOCK
@@ -97,7 +102,7 @@ def add_scores(
 
 @kernel(inline="always")
 def _plus_exits(score: float, masks: Words, leaf_value: Floats) -> float:
-    """The score plus the values of the leaves that are left, tree by tree: another order has other last bits."""
+    """Return the score plus the exit leaves' values, in the trees' order: another order rounds differently."""
     for t in range(BLOCK):
         score += leaf_value[t * LEAVES + trailing_zeros(masks[t])]
     return score

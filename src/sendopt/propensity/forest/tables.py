@@ -1,4 +1,4 @@
-"""The trees as tables: which leaves of each tree a value leaves open.
+"""The trees as tables of the leaves that a feature's value leaves open.
 
 Every feature is cut at the trees' own thresholds, so that a value's code settles all its splits. A row of the tables
 holds, for one code and `BLOCK` trees, the leaves that the feature's splits leave open, as bits of a word a tree. The
@@ -39,7 +39,7 @@ class Tables(NamedTuple):
 
 
 def tables_of(trees: list[Tree], n_features: int) -> Tables:
-    """The tables; raises NotCovered where codes do not fit 16 bits."""
+    """Return the tables of the trees; raise NotCovered where codes do not fit 16 bits."""
     edges = _edges(trees, n_features)
     typical = [np.concatenate([e, [np.inf, np.nan]]) for e in edges]  # a value of each code
     n_codes = np.array([len(x) for x in typical], np.int64)
@@ -81,7 +81,7 @@ def _edges(trees: list[Tree], n_features: int) -> list[Floats]:
 
 
 def _rows(block: list[Tree], typical: list[Floats]) -> tuple[NDArray[np.uint32], Words]:
-    """(row of each code, rows (R, BLOCK)); codes that no split of the block tells apart share a row."""
+    """Return (row of each code, rows (R, BLOCK)); codes that no split of the block tells apart share a row."""
     open_leaves = [np.full((len(x), BLOCK), ~np.uint64(0)) for x in typical]
     for t, tree in enumerate(block):
         left, right = tree.leaves_below()

@@ -39,7 +39,7 @@ class Tree:
     bitset: NDArray[np.uint32]
 
     def edges(self, split: int) -> list[float]:
-        """Values such that the decision is the same for all x with edge < x <= next edge (0 for |x| <= ZERO)."""
+        """Return values such that the decision is the same for all x with edge < x <= next edge (0 for |x| <= ZERO)."""
         if self.decision[split] & _CATEGORICAL:
             bits = np.unpackbits(self._bits(split).view(np.uint8), bitorder="little")
             categories = np.flatnonzero(bits).astype(
@@ -52,7 +52,7 @@ class Tree:
         return [float(self.threshold[split])]
 
     def goes_left(self, split: int, x: Floats) -> Flags:
-        """Whether each value goes to the left child; x and the answer of shape (N,)."""
+        """Return whether each value goes to the left child; x and the result have shape (N,)."""
         if self.decision[split] & _CATEGORICAL:
             bits = self._bits(split)
             known = (x > -1) & (x < 32 * len(bits))  # not of NaN
@@ -64,7 +64,7 @@ class Tree:
         return np.where(absent, bool(self.decision[split] & _DEFAULT_LEFT), value <= self.threshold[split])
 
     def leaves_below(self) -> tuple[Words, Words]:
-        """(left, right): the leaves under each split's children, as bits; shape (N,) each."""
+        """Return (left, right): the leaves under each split's children, as bits; shape (N,) each."""
         left, right = (np.zeros(len(self.feature), np.uint64) for _ in range(2))
         order = [0] if len(self.feature) else []
         for split in order:  # parents first
@@ -83,7 +83,7 @@ class Tree:
 
 
 def read_trees(text: str) -> list[Tree]:
-    """The trees in the order they are summed; raises NotCovered."""
+    """Return the trees in their order of summation; raise NotCovered for a model of another kind."""
     head, *parts = text.split("\nTree=")
     settings = dict(line.partition("=")[::2] for line in head.splitlines())
     if int(settings.get("num_tree_per_iteration", 1)) != 1:

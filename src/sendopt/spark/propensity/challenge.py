@@ -30,7 +30,7 @@ from sendopt.propensity.evaluation import Evaluation
 from sendopt.spark import drift, lineage
 from sendopt.spark.night import Night
 from sendopt.spark.propensity import drawn_slots
-from sendopt.stats import logistic
+from sendopt.stats import beta_binomial, bootstrap, logistic, losses
 from sendopt.stats.losses import log_loss
 from sendopt.tracking import REFERENCE, Kept, Lineage, Registered, Tracker
 
@@ -39,7 +39,10 @@ COLUMNS = (
     *("plan_date", "sent_at_utc", "send_key", "user_id", "label", "suspected", *shrinkage.USED),
     *learn.FEATURES,
 )  # of the rows that a challenger is learnt from and evaluated on
-CODE = (learn, line, logistic, assess, arrow, calibration, shrinkage, gate, slot_policies)
+CODE = (  # modules whose source is part of a training's fingerprint
+    *(learn, line, assess, arrow, calibration, shrinkage, gate, slot_policies),
+    *(beta_binomial, bootstrap, logistic, losses),
+)
 
 
 def fingerprint(rows: arrow.Rows, settings: Mapping[str, BaseModel], *code: ModuleType) -> str:

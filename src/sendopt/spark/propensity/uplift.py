@@ -1,4 +1,4 @@
-"""The incremental value in a night: decision points sent and not sent, their learner, its place in MLflow (¶6)."""
+"""The incremental value in a night: decision points, training of the learner, and its registered models (model ¶6)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from sendopt.tracking import Registered, registries
 from sendopt.tracking.mlflow import MlflowTracker
 from sendopt.tracking.registries import ARMS
 
-P_OPEN, INCREMENTAL = "p_open", "incremental"  # what an order of the decision points follows
+P_OPEN, INCREMENTAL = "p_open", "incremental"  # scores that rank the decision points
 
 
 def train(night: Night) -> dict[str, object]:
-    """What became of the training, as facts of the stage; nothing where a learner is deployed and none is asked for.
+    """Train the learner unless one is deployed or already trained, and return the facts of the stage.
 
-    Raises ModelError where the log has no decision points left unsent: then nothing tells what sending adds.
+    Raises ModelError where the log has no unsent decision point: without one the effect of sending is not identified.
     """
     if not night.retrain and _deployed(night) is not None:
         return {"trained": False}
@@ -41,13 +41,13 @@ def train(night: Night) -> dict[str, object]:
         )
     fingerprint = _fingerprint(rows, night)
     trackers = _trackers(night.settings.mlflow)
-    kept = {arm: tracker.trained(f"{fingerprint}-{arm}") for arm, tracker in trackers.items()}
-    if all(training is not None for training in kept.values()):
-        return {"trained": False, "versions": {arm: k.model_version for arm, k in kept.items() if k}}
+    earlier = {arm: tracker.trained(f"{fingerprint}-{arm}") for arm, tracker in trackers.items()}
+    if all(training is not None for training in earlier.values()):
+        return {"trained": False, "versions": {arm: kept.model_version for arm, kept in earlier.items() if kept}}
     settings, label = night.settings.training, night.settings.label.kind
     try:
         model, learning = effect.train_uplift(rows, settings, label)
-    except ModelError as error:  # too little to learn from: the night goes on with a constant share
+    except ModelError as error:  # too few rows to train on: the night uses a constant share
         return {"trained": False, "gate": {"promoted": False, "reasons": [str(error)]}}
     evaluations = {arm: _evaluation(arm, model, rows, night) for arm in ARMS}
     promoted, reasons = gate(learning, evaluations, night.settings.gate)
@@ -56,7 +56,7 @@ def train(night: Night) -> dict[str, object]:
         arm: trackers[arm].keep(
             getattr(model, arm),
             {**evaluations[arm], "uplift": learning, "gate": {"promoted": promoted, "reasons": reasons}},
-            lineage.of_training(night, f"{fingerprint}-{arm}", label, {}, {"learner": model.learner}),
+            lineage.of_training(night, f"{fingerprint}-{arm}", label, {}, {"learner": model.learner.value}),
         )
         for arm in ARMS
     }
@@ -66,10 +66,11 @@ def train(night: Night) -> dict[str, object]:
 
 
 def rankings(night: Night, model: OpenModel, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What sending adds where it is sent first, for the run of p_open: JSON-ready, None where the log cannot tell.
+    """Return Qini of the rankings by p_open and by the learner, for the run of p_open; JSON-ready.
 
-    `rankings`: Qini of p_open's order of the decision points that are later than any it learned from, and of the
-    learner's, where `facts` (of `train`) tell of one; `runs`: the learner's runs by arm.
+    Returns None where the log has no later decision points of both arms with pscore inside (0, 1). `rankings` has Qini
+    of p_open on the decision points from its test days on, and of the learner where `facts` (of `train`) have it;
+    `runs` has the learner's runs by arm.
     """
     unsent = F.col("available") & ~F.col("sent") & (F.col("decision_kind") == "send")
     if night.lake.read("sends").where(unsent).isEmpty():
@@ -92,7 +93,7 @@ def rankings(night: Night, model: OpenModel, facts: Mapping[str, Any]) -> dict[s
 
 
 def of_night(night: Night, version: str) -> tuple[effect.Gain | None, str]:
-    """(what gives the incremental value, the scores' model version): none where the objective is `open`."""
+    """Return (model or rule of the incremental value, the scores' model version); no model if the objective is open."""
     if night.settings.objective.kind != "incremental":
         return None, version
     deployed = _deployed(night)
@@ -103,7 +104,7 @@ def of_night(night: Night, version: str) -> tuple[effect.Gain | None, str]:
 
 
 def gate(learning: dict[str, Any], evaluations: dict[str, assess.Evaluation], settings: Gate) -> tuple[bool, list[str]]:
-    """(may the learner value a night, why or why not as sentences)."""
+    """Return (whether the learner may be deployed, the reasons as sentences)."""
     passed, reasons = True, []
     for arm, evaluation in evaluations.items():
         ratio = evaluation["observed_over_expected"]
@@ -115,7 +116,7 @@ def gate(learning: dict[str, Any], evaluations: dict[str, assess.Evaluation], se
             f"{settings.min_calibration_ratio:g} to {settings.max_calibration_ratio:g}."
         )
     test = learning["test"]
-    ranks = test["low"] > 0  # an order that is noise would leave out those whom sending helps as much
+    ranks = test["low"] > 0  # a ranking by noise would exclude people whom sending helps as much
     reasons.append(
         f"Qini on later days is {test['coefficient']:.4f} ({test['low']:.4f} to {test['high']:.4f}): the order of "
         f"gains is {'' if ranks else 'not shown to be '}better than chance."
@@ -124,7 +125,7 @@ def gate(learning: dict[str, Any], evaluations: dict[str, assess.Evaluation], se
 
 
 def decision_points(night: Night) -> pd.DataFrame:
-    """Mature available decision points with the features of their own night, in a fixed order."""
+    """Return the mature available decision points with the features of their nights, in a fixed order."""
     rows = build_features.training_rows(night, night.settings.training.days, decided=True).where(~F.col("suspected"))
     points = rows.select(*_COLUMNS).toPandas()
     points["plan_date"] = points["plan_date"].astype(str)
@@ -138,20 +139,23 @@ _COLUMNS = (
 
 
 def _deployed(night: Night) -> tuple[effect.UpliftModel, tuple[str, ...]] | None:
-    """The champions of both arms, of one training, or None. Raises ModelError where their label is another."""
+    """Return the champions of both arms, or None where they are not of one training.
+
+    Raises ModelError where they predict another label than label.kind.
+    """
     champions: dict[str, Registered | None] = {
         arm: tracker.champion() for arm, tracker in _trackers(night.settings.mlflow).items()
     }
     sent, not_sent = champions["sent"], champions["not_sent"]
-    if sent is None or not_sent is None or _pair(sent) != _pair(not_sent):
+    if sent is None or not_sent is None or _training(sent) != _training(not_sent):
         return None
     sent.require_label(night.settings.label.kind)
-    learner: effect.Learner = "s" if effect.SENT in sent.model.card.features else "t"
+    learner = effect.Learner.S if effect.SENT in sent.model.card.features else effect.Learner.T
     return effect.UpliftModel(learner, sent.model, not_sent.model), (sent.model_version, not_sent.model_version)
 
 
-def _pair(registered: Registered) -> str:
-    """The fingerprint without its arm."""
+def _training(registered: Registered) -> str:
+    """Return the fingerprint of the training, without the suffix of the arm."""
     return registered.fingerprint.rpartition("-")[0]
 
 
@@ -161,7 +165,7 @@ def _constant(night: Night) -> effect.ConstantShare:
         for row in build_features.decided_counts(night).collect()
     }
     if set(rates) != {True, False}:
-        return effect.ConstantShare(0.0)  # nothing is known of what sending adds: nothing is sent
+        return effect.ConstantShare(0.0)  # without both arms the effect is unknown, and nothing is sent
     return effect.ConstantShare(1.0 - rates[False] / rates[True])
 
 
