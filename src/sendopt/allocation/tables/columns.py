@@ -96,10 +96,9 @@ def typed(where: Path | Frame, rows: pa.Table, needed: Mapping[str, str], more: 
     """
     require_there(where, needed, rows.column_names)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
-    for name, kind, default in [
-        *((name, kind, None) for name, kind in needed.items()),
-        *((name, kind, default) for name, (kind, default) in more.items()),
-    ]:
+    contract: list[tuple[str, str, Default]] = [(name, kind, None) for name, kind in needed.items()]
+    contract += [(name, kind, default) for name, (kind, default) in more.items()]
+    for name, kind, default in contract:
         if name not in rows.column_names:
             columns[name] = _all_default(kind, default, rows.num_rows)
         elif kind == TEXT:
