@@ -197,10 +197,9 @@ class _KernelInput(NamedTuple):
 def _kernel_input(problem: Problem, chosen: Ints, cells: Ints) -> _KernelInput:
     """Return past sends and the planned cells `chosen`, sorted, and the cells in question."""
     codes = _codes(problem)
-    parts = zip(_past_sends(problem, codes), _sends_of_cells(problem, codes, chosen, planned=True), strict=True)
-    all_sends = windows.Sends(*(np.concatenate(pair) for pair in parts))
-    order = np.lexsort((all_sends.minute, all_sends.user))
-    sends = windows.Sends(*(column[order] for column in all_sends))
+    past, planned = _past_sends(problem, codes), _sends_of_cells(problem, codes, chosen, planned=True)
+    order = np.lexsort((np.r_[past.minute, planned.minute], np.r_[past.user, planned.user]))
+    sends = windows.Sends(*(np.concatenate(pair)[order] for pair in zip(past, planned, strict=True)))
     return _KernelInput(
         rules=_rules(problem.limits, codes.names),
         sends=sends,
