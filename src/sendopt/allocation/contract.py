@@ -1,4 +1,4 @@
-"""What a problem must be before anyone solves it, and its canonical order, so that input order never matters."""
+"""Check a problem before it is solved, and bring it into canonical order, so that input order never matters."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ def require_feasible(limits: Limits) -> None:
 
 
 def _refuse(where: str, what: str, bad: Flags) -> None:
+    """Raise ContractError where `bad` is True in some row, naming array, fault and first rows."""
     if bad.any():
         rows = np.flatnonzero(bad)
         raise ContractError(
@@ -104,6 +105,7 @@ def _refuse(where: str, what: str, bad: Flags) -> None:
 
 
 def _outside(index: Ints, size: int) -> Flags:
+    """Return True for numbers that are not row numbers of an array of this size."""
     return (index < 0) | (index >= size)
 
 
@@ -117,11 +119,13 @@ def _repeats(*keys: NDArray[Any]) -> Flags:
 
 
 def _sorted_rows(keys: Iterable[object]) -> Ints:
+    """Return the order that sorts `keys`; equal keys keep theirs."""
     listed = list(keys)
     return np.array(sorted(range(len(listed)), key=listed.__getitem__), dtype=np.int64)  # type: ignore[arg-type]
 
 
 def _inverse(order: Ints) -> Ints:
+    """Return the position of each row in `order`."""
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order), dtype=np.int64)
     return rank

@@ -1,4 +1,4 @@
-"""What a caller says of a solve while it goes on: where prices start, who hears how far it is, who may end it."""
+"""How a caller steers a running solve: first prices, a function that receives progress, and cancellation."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from sendopt.stats.arrays import Floats
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a solve is. `bound`, `objective` and `gap` are the best so far of the tier at hand, None until known."""
+    """Progress of a solve. `bound`, `objective` and `gap` are the best of the current tier so far, None until known."""
 
     phase: str  # prices | plan | pacing | choice | exact | buckets
-    passes: int  # over all users; of phase buckets: buckets that are done
+    passes: int  # passes over all users; in phase buckets: buckets that are done
     bound: float | None = None
     objective: float | None = None
     gap: float | None = None
 
 
 class Cancelled(Exception):
-    """The caller asked to end; raised between passes, and caught where the best plan so far is known."""
+    """Signal that the caller cancelled: raised between passes, caught where the best plan so far is known."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """How a solve is watched and steered. None of it changes a plan, but for the prices that it starts from.
+    """First prices, progress and cancellation of a solve. Only first prices and cancellation can change the plan.
 
-    `cancel` is asked between passes; once it returns True the solve ends with the best plan so far.
+    `cancel` is called between passes. Once it returns True, the solve ends with the best plan so far.
     """
 
     start_prices: Mapping[str, float] = field(default_factory=dict)  # by row, >= 0; a row left out starts at 0
     progress: Callable[[Progress], None] | None = None
     cancel: Callable[[], bool] | None = None
-    greedy: bool = False  # whether the plan by value is made too, for comparison
+    greedy: bool = False  # whether a greedy plan by value is made too, for comparison
 
     def cancelled(self) -> bool:
-        """Whether the caller wants the solve to end."""
+        """Return whether the caller wants the solve to end."""
         return self.cancel is not None and self.cancel()
 
     def report(self, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""The rows across users (model ¶9e to ¶9h): their limits, what uses them and the room that is left."""
+"""The rows across users (model ¶9e to ¶9h): their limits, their use by sends and the room that is left."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sendopt.allocation.problem import Problem
 from sendopt.allocation.statuses import RowKind
 from sendopt.stats.arrays import Floats, Ints
 
-ROUNDING = 1e-9  # of sums of probabilities and money, relative
+ROUNDING = 1e-9  # relative allowance for rounding in sums of probabilities and money
 
 
 @dataclass(frozen=True)
 class Rows:
     """R rows in a fixed order: capacity by channel and slot, campaigns by name, budgets.
 
-    A minimum may be missed: each missing send costs `shortfall_price`. `capacity` to `cost` say which rows a send uses;
-    -1 is none.
+    A minimum may be missed: each missing send costs `shortfall_price`. The fields `capacity` to `cost` give the rows
+    that a send uses; -1 is none.
     """
 
     names: tuple[str, ...]
@@ -40,23 +40,24 @@ class Rows:
 
     @property
     def is_minimum(self) -> NDArray[np.bool_]:
+        """Flags (R,): True for the rows of minimums."""
         return np.array([kind == RowKind.CAMPAIGN_MIN for kind in self.kinds], dtype=bool)
 
     @property
     def counts_sends(self) -> NDArray[np.bool_]:
-        """Rows whose limit and use are whole numbers of sends."""
+        """Flags (R,): True for rows whose limit and use are whole numbers of sends."""
         return np.array([kind not in (RowKind.OPT_OUTS, RowKind.COST) for kind in self.kinds], dtype=bool)
 
     @property
     def room(self) -> Floats:
-        """(R,) room that committed sends leave in each maximum, or sends that they leave missing to each minimum."""
+        """Room (R,) that committed sends leave in each maximum, or sends that they leave missing to each minimum."""
         return np.maximum(0.0, self.limit - self.committed)
 
     def with_committed(self, uses: Mapping[int, Sequence[float]]) -> Rows:
-        """Return these rows, used as {row: single uses} says by committed sends; rows without uses stay as they are."""
+        """Return these rows with the sum of `uses` {row: uses} as committed use; other rows keep theirs."""
         committed = self.committed.copy()
-        for row, of_row in uses.items():
-            committed[row] = math.fsum(of_row)
+        for row, row_uses in uses.items():
+            committed[row] = math.fsum(row_uses)
         return replace(self, committed=committed)
 
     def uses(self, problem: Problem, which: Ints) -> tuple[Ints, Ints, Floats]:
@@ -72,8 +73,8 @@ class Rows:
         whole = np.ones(len(which))
         parts = [(by_slot[channel[message], slot] if len(channels) else np.empty(0, np.int64), whole)]
         for by_name in (self.campaign_max, self.campaign_min):
-            of = np.array([by_name.get(str(name), -1) for name in campaigns], np.int64)
-            parts.append((of[campaign[message]] if len(campaigns) else np.empty(0, np.int64), whole))
+            row_of = np.array([by_name.get(str(name), -1) for name in campaigns], np.int64)
+            parts.append((row_of[campaign[message]] if len(campaigns) else np.empty(0, np.int64), whole))
         parts.append((np.full(len(which), self.opt_outs), cells.p_opt_out[which]))
         parts.append((np.full(len(which), self.cost), cells.cost[which]))
         positions = np.arange(len(which))
@@ -97,7 +98,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Coupling(Rows):
-    """The rows with what each of C cells uses of them."""
+    """The rows with their use by each of C cells."""
 
     use: csr_matrix  # (R, C) >= 0
 
@@ -113,7 +114,7 @@ def up_to(limit: Floats) -> Floats:
 
 
 class _RowList:
-    """Rows that are still being listed."""
+    """A list of rows to which rows are added."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

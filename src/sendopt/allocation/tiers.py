@@ -1,4 +1,4 @@
-"""Strict priority tiers (model ¶9): each is planned with the sends of the tiers above frozen as committed."""
+"""Strict priority tiers (model ¶9): each tier is planned with the sends of the higher tiers as committed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sendopt.stats.arrays import Ints
 
 
 def tiers_of(problem: Problem) -> list[int]:
-    """The tiers that occur, highest (least number) first; [1] where there is no message."""
+    """Return the tiers that occur, highest (least number) first; [1] where there is no message."""
     return np.unique(problem.messages.tier).tolist() or [1]
 
 
 def tier_problem(problem: Problem, tier: int, above: Ints) -> tuple[Problem, Ints]:
-    """(the problem of one tier after the cells `above` are planned, rows of `problem.cells` for its cells).
+    """Return (the problem of one tier after the cells `above` are planned, row of `problem.cells` for each cell).
 
-    A minimum counts in the last tier that has messages of its campaign: only there is it known what is missing.
+    A minimum counts in the last tier that has messages of its campaign, where it is known how many sends are missing.
     """
     tiers = tiers_of(problem)
     if len(tiers) == 1:
@@ -36,7 +36,10 @@ def tier_problem(problem: Problem, tier: int, above: Ints) -> tuple[Problem, Int
 
 
 def _identities(problem: Problem) -> Ints:
-    """(M,) a number for what is sent at most once: its user's exclusive group, or the message where it has none."""
+    """Return the identity (M,) of each message, of which a user gets at most one message.
+
+    Messages of the same exclusive group of a user share theirs.
+    """
     m = problem.messages
     group, names = pd.factorize(m.exclusive_group)
     alone = np.array([not name for name in names], bool)[group]
@@ -45,7 +48,7 @@ def _identities(problem: Problem) -> Ints:
 
 
 def _with_planned(problem: Problem, planned: Ints) -> History:
-    """The history with the cells `planned` as committed sends; one in slot 0 is committed at minute 0."""
+    """Return the history with the cells `planned` as committed sends; a send in slot 0 is committed at minute 0."""
     m, c, h = problem.messages, problem.cells, problem.history
     message = c.message[planned]
     added = {
@@ -62,17 +65,17 @@ def _with_planned(problem: Problem, planned: Ints) -> History:
 
 
 def _limits(problem: Problem, tier: int, last: int) -> Limits:
-    """The limits of one tier: minimums that count in another are 0, and each states its shortfall price."""
+    """Return the limits of one tier: minimums that count in another tier are 0, all have a shortfall price."""
     m, c = problem.messages, problem.cells
     code, names = pd.factorize(m.campaign)
     last_tier = np.zeros(len(names), np.int64)
     np.maximum.at(last_tier, code, m.tier)
     largest = np.zeros(len(names))
     np.maximum.at(largest, code[c.message], c.value)
-    of_name = {str(name): i for i, name in enumerate(names)}
+    code_of = {str(name): i for i, name in enumerate(names)}
     campaigns = {}
     for name, bounds in problem.limits.campaigns.items():
-        i = of_name.get(name)
+        i = code_of.get(name)
         counts = last if i is None else last_tier[i]
         default = 0.0 if i is None else float(largest[i])
         price = default if bounds.shortfall_price is None else bounds.shortfall_price

@@ -1,4 +1,4 @@
-"""The units that the solvers count in, so that a plan depends on no one's unit of value or money (docs/adr/0019)."""
+"""The solvers' units of value and budgets: a plan must not depend on the units of its input (docs/adr/0019)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from sendopt.allocation.coupling import Rows
 from sendopt.stats.arrays import Floats
 
-SAMPLE = 1 << 16  # numbers that a median is taken of
-MOST_HALVINGS = 1000  # a unit and its reciprocal stay normal numbers
+SAMPLE = 1 << 16  # about how many numbers a median is taken from
+MOST_HALVINGS = 1000  # keeps a unit and its reciprocal normal floating-point numbers
 
 
 class Units(NamedTuple):
-    """What one unit of a solver is, in the problem's numbers. Powers of two: to divide by them rounds nothing."""
+    """A solver's units in the problem's numbers. They are powers of two, so that division by them is exact."""
 
     value: float
     opt_outs: float
     cost: float
 
     def of_rows(self, rows: Rows) -> Floats:
-        """(R,) the unit in which each row's limit and use are counted."""
+        """Return the unit (R,) in which each row's limit and use are counted."""
         units = np.ones(len(rows.names))
         for row, unit in ((rows.opt_outs, self.opt_outs), (rows.cost, self.cost)):
             if row >= 0:
@@ -31,7 +31,7 @@ class Units(NamedTuple):
         return units
 
     def rows(self, rows: Rows) -> Rows:
-        """`rows` counted in these units."""
+        """Return `rows` counted in these units."""
         of_rows = self.of_rows(rows)
         return replace(
             rows,
@@ -44,14 +44,17 @@ class Units(NamedTuple):
 def unit_of(numbers: Floats) -> float:
     """Return a power of two at most the median of the numbers above 0; 1.0 where there are none.
 
-    Few numbers of another size do not move a median. Of many numbers every n-th counts, so `numbers` must be in an
-    order of their own (¶14).
+    A few numbers of another size do not move the median. Of many numbers only every n-th counts, so `numbers` must be
+    in an order that does not depend on the order of the input (¶14).
+
+    >>> unit_of(np.array([0.0, 5.0, 6.0, 1e9]))
+    4.0
     """
-    some = numbers[:: max(1, len(numbers) // SAMPLE)]
-    above = some[some > 0]
-    if len(above) == 0:
-        above = numbers[numbers > 0]
-    if len(above) == 0:
+    sample = numbers[:: max(1, len(numbers) // SAMPLE)]
+    positive = sample[sample > 0]
+    if len(positive) == 0:
+        positive = numbers[numbers > 0]
+    if len(positive) == 0:
         return 1.0
-    halvings = math.floor(math.log2(float(np.median(above))))
+    halvings = math.floor(math.log2(float(np.median(positive))))
     return math.ldexp(1.0, max(-MOST_HALVINGS, min(MOST_HALVINGS, halvings)))

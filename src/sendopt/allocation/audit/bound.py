@@ -1,7 +1,8 @@
 """A bound on every plan from prices alone (model ¶11): weak duality, proved without a solver.
 
-For prices λ >= 0 on the rows (for a minimum's row at most its shortfall price) no plan beats
-D(λ) = Σ_u best(u, λ) + λ·room - Σ μ·missing. best(u, λ) is what one user could earn alone at those prices.
+For prices λ >= 0 on the rows (for a minimum's row at most its shortfall price) no plan has a larger objective than
+D(λ) = Σ_u best(u, λ) + λ·room - Σ μ·missing. best(u, λ) is an upper bound on what user u alone could earn at those
+prices.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from sendopt.stats.arrays import Floats, Ints
 def weak_bound(
     problem: Problem, book: Ledger, prices: dict[str, float], planned: Ints, most_checks: int = CHECKS_PER_USER
 ) -> tuple[float, int]:
-    """(D(λ), users whose search was cut) at `prices` by row name; rows without a price count as 0.
+    """Return (D(λ), users whose search was cut) at `prices` by row name; a row without a price has price 0.
 
-    `planned` are the cells of a plan that keeps the rules: what it is worth saves the search of most users.
+    `planned` are the cells of a plan that keeps the rules. Its value makes the search unnecessary for most users.
     """
     legal = {name: _legal(prices.get(name, 0.0), row.price) for name, row in book.by_price.items()}
     worth = _after_prices(problem, legal)
@@ -38,12 +39,12 @@ def weak_bound(
 
 
 def _legal(price: float, most: float) -> float:
-    """The nearest price for which weak duality holds; the audit complains about the difference elsewhere."""
+    """Return the nearest price for which weak duality holds; `check.price_violations` reports illegal prices."""
     return min(max(0.0, price), most) if math.isfinite(price) else 0.0
 
 
 def _after_prices(problem: Problem, prices: dict[str, float]) -> Floats:
-    """(C,) what each cell is worth after the prices of what it uses; a minimum pays its price."""
+    """Return the worth (C,) of each cell: its value minus the prices of its rows; a minimum's price is added."""
     cells, m = problem.cells, problem.messages
     worth = np.array(cells.value, np.float64)
     for name, used in (("opt_outs", cells.p_opt_out), ("cost", cells.cost)):
@@ -65,7 +66,7 @@ def _after_prices(problem: Problem, prices: dict[str, float]) -> Floats:
 
 
 def _options(problem: Problem, gain: np.ndarray[tuple[int], np.dtype[np.bool_]], owner: Ints, worth: Floats) -> Options:
-    """The cells of `gain`, user by user."""
+    """Return the cells in which `gain` (C,) is True, ordered by user."""
     cells = np.flatnonzero(gain)
     user = owner[cells]
     if (np.diff(user) < 0).any():
@@ -85,7 +86,10 @@ def _options(problem: Problem, gain: np.ndarray[tuple[int], np.dtype[np.bool_]],
 
 
 def _identities(problem: Problem) -> tuple[Ints, Ints]:
-    """(number of each message within its user, numbers of each user); messages of one exclusive group share theirs."""
+    """Return (number (M,) of each message within its user, how many numbers each user has (U,)).
+
+    Messages of the same exclusive group of a user have the same number.
+    """
     m = problem.messages
     group, names = pd.factorize(m.exclusive_group)
     alone = ~m.exclusive_group.astype(bool)

@@ -1,7 +1,7 @@
-"""The executable specification of a plan (model ¶9 to ¶12): no solver, no shared code, meant to be read.
+"""The executable specification of a plan (model ¶9 to ¶12), written to be read; it shares no code with the solver.
 
-Everything is recomputed from the problem's inputs: who got what, every window, every limit across users, the value,
-and a bound on what any plan could reach, tier by tier. What this file says is the rule; the solver only has to agree.
+Everything is recomputed from the problem's inputs: the sends of each user, every window, every limit across users, the
+value, and a bound on what any plan could reach, tier by tier. This file defines the rules; the solver must agree.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Audit:
 
     @property
     def ok(self) -> bool:
+        """Whether no rule is broken."""
         return not self.violations
 
 
@@ -56,6 +57,7 @@ class Worth:
 
     @classmethod
     def of(cls, problem: Problem, planned: Ints, book: Ledger) -> Worth:
+        """Return value and penalty of the cells `planned`, whose use of the rows `book` holds."""
         missing = [row.price * max(0.0, row.limit - row.used) for row in book.minimums.values()]
         return cls(math.fsum(problem.cells.value[planned].tolist()), math.fsum(missing))
 
@@ -151,7 +153,7 @@ def _tier_by_tier(problem: Problem, solution: Solution, unit: float) -> tuple[fl
 
 
 def not_the_sum_of_tiers(solution: Solution, unit: float) -> list[str]:
-    """Sentences for bounds that are not the sums of the tiers'."""
+    """Return a sentence for each bound that is not the sum of the tiers' bounds."""
     sums = [
         (name, getattr(solution, name), math.fsum(getattr(tier, name) for tier in solution.tiers))
         for name in ("bound", "bound_by_prices")
@@ -176,7 +178,7 @@ def unproven_bound(tier: Tier, unit: float) -> list[str]:
 
 
 def _unlisted_prices(solution: Solution, tier: Tier) -> list[str]:
-    """Prices of a tier above those listed for all tiers, which are the highest."""
+    """Return a sentence for each price of a tier above the price listed for all tiers, which is the highest."""
     listed = {p.row: p.price for p in solution.prices}
     return [
         f"prices: {row} is listed at {listed.get(row, 0.0):.9g}, tier {tier.tier} has {price:.9g}"
@@ -186,7 +188,7 @@ def _unlisted_prices(solution: Solution, tier: Tier) -> list[str]:
 
 
 def check(problem: Problem, solution: Solution) -> Audit:
-    """The audit of `solution`; raises AuditError (exit 7) with every violation if there is one (¶12)."""
+    """Return the audit of `solution`; raise AuditError (exit 7) with every violation if there is one (¶12)."""
     result = audit(problem, solution)
     require_no_violation(result.violations)
     return result
@@ -210,12 +212,12 @@ def slack(number: float, unit: float = 1.0) -> float:
 
 
 def worth_of_a_send(problem: Problem) -> float:
-    """The largest size of a value: what values, bounds and prices are measured against, whatever their unit."""
+    """Return the largest absolute value of a cell: the scale for differences of values, bounds and prices."""
     return float(np.abs(problem.cells.value).max(initial=0.0))
 
 
 def gap_of(value: float, penalty: float, bound: float) -> float:
-    """The gap of ¶11: what is left to gain, relative to the larger of value and penalty, else to the bound."""
+    """Return the gap of ¶11: bound minus objective, relative to the larger of value and penalty, else to the bound."""
     size = max(abs(value), penalty) or abs(bound)
     return (bound - (value - penalty)) / size if size else 0.0
 
@@ -239,13 +241,13 @@ def _repeats(keys: Ints) -> int:
 
 
 def _broken_rules(problem: Problem, rows: Ints) -> list[str]:
-    """Caps, gap and fatigue: one sentence a rule, with the number of users it is broken for."""
+    """Return a sentence for each broken cap, gap or fatigue limit, with the number of users it is broken for."""
     broken = broken_rules(problem, rows) if len(rows) else {}
     return [f"{rule}: broken for {count} users" for rule, count in sorted(broken.items())]
 
 
 def row_violations(book: Ledger) -> list[str]:
-    """Limits across users: planned sends may use only what committed sends leave (¶9e to ¶9h)."""
+    """Return a sentence for each maximum of which the plan uses more than committed sends leave (¶9e to ¶9h)."""
     return [
         f"{name}: planned {row.planned:.9g}, room for {row.room:.9g} of {row.limit:.9g}"
         for name, row in book.maximums.items()
@@ -254,7 +256,7 @@ def row_violations(book: Ledger) -> list[str]:
 
 
 def misstatements(stated: Solution | Tier, true: Worth, unit: float, of_tier: str = "") -> list[str]:
-    """Sentences for value, penalty, objective and gap that are not those of the plan."""
+    """Return a sentence for each of value, penalty, objective and gap that is not the plan's."""
     compared = [
         ("value", stated.value, true.value, unit),
         ("penalty", stated.penalty, true.penalty, unit),
@@ -269,7 +271,10 @@ def misstatements(stated: Solution | Tier, true: Worth, unit: float, of_tier: st
 
 
 def price_violations(book: Ledger, prices: Sequence[Price], unit: float) -> list[str]:
-    """Every row listed once with its true limit and use, and a price that keeps weak duality valid (¶11)."""
+    """Return sentences where the rows are not listed once each with true limit, true use and a valid price (¶11).
+
+    A price is valid if weak duality holds with it.
+    """
     rows = book.by_price
     violations = []
     if sorted(p.row for p in prices) != sorted(rows):

@@ -1,4 +1,4 @@
-"""The limits across users as the audit counts them (model ¶9e to ¶9h): what each allows, and what uses it."""
+"""The limits across users as the audit counts them (model ¶9e to ¶9h): what each allows, and how much is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sendopt.stats.arrays import Floats, Ints, Texts
 
 @dataclass
 class Row:
-    """A limit across users and what uses it. `price` is the most that its shadow price may be."""
+    """A limit across users and its use. `price` is the largest shadow price that is valid for it."""
 
     limit: float
     price: float = math.inf
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def room(self) -> float:
-        """What committed sends leave of a maximum, or what they leave missing of a minimum."""
+        """Room that committed sends leave in a maximum, or sends that they leave missing to a minimum."""
         return max(0.0, self.limit - self.committed)
 
 
@@ -46,7 +46,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Sends:
-    """Some sends as columns, each of shape (n,)."""
+    """Sends as columns, each of shape (n,)."""
 
     channel: Texts
     slot: Ints
@@ -55,13 +55,16 @@ class Sends:
     cost: Floats
 
     def uses(self) -> dict[str, float]:
-        """What the sends use of every row that could be limited, by the name of its price; unused rows are absent."""
+        """Return {row: use} for every row that could have a limit, by the name of its price.
+
+        Rows of capacity and campaigns that no send uses are absent.
+        """
         used: dict[str, float] = {}
         channel, channels = pd.factorize(self.channel)
         slots = int(self.slot.max(initial=0)) + 1
         by_slot = np.bincount(channel * slots + self.slot, minlength=len(channels) * slots)
-        for at in np.flatnonzero(by_slot).tolist():
-            used[f"capacity:{channels[at // slots]}:{at % slots}"] = float(by_slot[at])
+        for pair in np.flatnonzero(by_slot).tolist():
+            used[f"capacity:{channels[pair // slots]}:{pair % slots}"] = float(by_slot[pair])
         campaign, campaigns = pd.factorize(self.campaign)
         for name, sends in zip(campaigns, np.bincount(campaign, minlength=len(campaigns)).tolist(), strict=True):
             used[f"campaign_max:{name}"] = used[f"campaign_min:{name}"] = float(sends)
@@ -69,7 +72,7 @@ class Sends:
 
 
 def planned_sends(problem: Problem, cells: Ints) -> Sends:
-    """The sends of the rows `cells` of `problem.cells`."""
+    """Return the sends of the rows `cells` of `problem.cells`."""
     c, message = problem.cells, problem.cells.message[cells]
     return Sends(
         problem.messages.channel[message],
@@ -81,7 +84,7 @@ def planned_sends(problem: Problem, cells: Ints) -> Sends:
 
 
 def committed_sends(problem: Problem) -> Sends:
-    """The sends of the history that lie inside the horizon, which begins with minute 0."""
+    """Return the sends of the history that lie inside the horizon, which begins with minute 0."""
     h = problem.history
     inside = h.minutes_before <= 0
     slot = (-h.minutes_before[inside] // problem.slot_minutes).astype(np.int64)
@@ -89,7 +92,7 @@ def committed_sends(problem: Problem) -> Sends:
 
 
 def ledger(problem: Problem, planned: Ints) -> Ledger:
-    """Every row of ¶9e to ¶9h with its use by committed sends and by the planned cells."""
+    """Return every row of ¶9e to ¶9h with its use by committed sends and by the planned cells."""
     book = _unused(problem)
     committed, sent = committed_sends(problem).uses(), planned_sends(problem, planned).uses()
     for name, row in book.by_price.items():
@@ -98,7 +101,7 @@ def ledger(problem: Problem, planned: Ints) -> Ledger:
 
 
 def largest_values(problem: Problem) -> dict[str, float]:
-    """The largest value among the candidate cells of each campaign, at least 0: the default shortfall price (¶9f)."""
+    """Return {campaign: largest value of its candidate cells, at least 0}, the default shortfall price (¶9f)."""
     code, names = pd.factorize(problem.messages.campaign)
     largest = np.zeros(len(names))
     np.maximum.at(largest, code[problem.cells.message], problem.cells.value)
@@ -106,6 +109,7 @@ def largest_values(problem: Problem) -> dict[str, float]:
 
 
 def _unused(problem: Problem) -> Ledger:
+    """Return every row of ¶9e to ¶9h without use."""
     limits, book = problem.limits, Ledger()
     for channel, capacity in limits.capacity.items():
         for slot in range(problem.n_slots):

@@ -1,7 +1,7 @@
-"""The audit of a plan that no one place holds: each part by `audit`'s rules for users, the rows across users by sums.
+"""The audit of a plan in parts: the rules for single users in each part, the limits across users from sums of parts.
 
-No solver and no code of one, as in `audit`: what a part uses of every row is counted anew from its cells, and which
-tier a minimum counts in and what a missing send costs follow from the parts' messages.
+Like `check`, it shares no code with the solver. The use of every row is counted again from the cells of each part. The
+tier in which a minimum counts and the price of a missing send are derived from the messages of the parts.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from sendopt.stats.arrays import Ints
 
 @dataclass(frozen=True)
 class AuditPart:
-    """What the audit counted in one part. Rows by name as in `Price.row`."""
+    """Counts and sums of the audit for one part. Rows are named as in `Price.row`."""
 
     violations: tuple[str, ...]
     value: dict[int, float]  # by tier
-    planned: dict[int, dict[str, float]]  # by tier and row; rows that are not used may be absent
-    committed: dict[str, float]
+    planned: dict[int, dict[str, float]]  # use by tier and row; rows that are not used may be absent
+    committed: dict[str, float]  # use by row
     best: dict[int, float]  # Σ best response at the tier's prices
-    cut: dict[int, int]
-    last_tier: dict[str, int]  # of each campaign that has messages here
-    largest: dict[str, float]  # value of each of these campaigns
+    cut: dict[int, int]  # users whose search was cut, by tier
+    last_tier: dict[str, int]  # of each campaign that has messages in the part
+    largest: dict[str, float]  # largest value of each of these campaigns
     unit: float  # the largest size of a value
 
 
 def audit_part(
     problem: Problem, chosen: dict[int, Ints], prices: dict[int, dict[str, float]], minimum_tier: dict[str, int]
 ) -> AuditPart:
-    """The cells `chosen` (by tier) of some users: their own rules, what they use, and what they could earn.
+    """Return the audit of the cells `chosen` by tier: the rules of single users, use of rows, and best responses.
 
-    `minimum_tier` is where each campaign's minimum is said to count; `check_parts` asks whether it does.
+    `minimum_tier` states the tier in which each campaign's minimum counts; `check_parts` verifies it.
     """
     everything = np.sort(np.concatenate([np.empty(0, np.int64), *chosen.values()]))
     violations = list(user_violations(problem, everything))
@@ -70,10 +70,10 @@ def audit_part(
         value[tier] = math.fsum(problem.cells.value[cells].tolist())
         planned[tier] = planned_sends(problem, cells).uses()
         part, rows = as_planned(problem, tier, above)
-        own = np.flatnonzero(np.isin(rows, cells))
-        if len(own) != len(cells):
-            violations.append(f"tier {tier}: {len(cells) - len(own)} planned sends are not of this tier")
-        best[tier], cut[tier] = weak_bound(part, _without_room(book, tier, minimum_tier), prices.get(tier, {}), own)
+        sent = np.flatnonzero(np.isin(rows, cells))
+        if len(sent) != len(cells):
+            violations.append(f"tier {tier}: {len(cells) - len(sent)} planned sends are not of this tier")
+        best[tier], cut[tier] = weak_bound(part, _without_room(book, tier, minimum_tier), prices.get(tier, {}), sent)
         above = np.sort(np.concatenate([above, cells]))
     return AuditPart(
         violations=tuple(violations),
@@ -89,18 +89,19 @@ def audit_part(
 
 
 def _without_room(book: Ledger, tier: int, minimum_tier: dict[str, int]) -> Ledger:
-    """The rows with no room: a bound by it is what users earn, without the rent of the limits.
+    """Return the rows with no room, so that a bound from them holds the users' best responses only.
 
-    Whether a minimum's price is legal is asked of the sums.
+    The limits' part of the bound and the check of the prices follow in `check_parts`, from the sums.
     """
     least = {name: Row(0.0) for name in book.minimums if minimum_tier.get(name) == tier}
     return Ledger({name: Row(0.0) for name in book.maximums}, least)
 
 
 def check_parts(empty: Problem, solution: Solution, parts: Sequence[AuditPart], minimum_tier: dict[str, int]) -> None:
-    """Nothing, or AuditError (exit 7): every limit of `empty.limits`, objective, bound and price, from the parts' sums.
+    """Raise AuditError (exit 7) where the sums of the parts break a limit or differ from what `solution` states.
 
-    `empty` has no cell; its limits are those of the night as configured.
+    Objective, bound, gap and prices are compared, by tier and in total. `empty` is a problem without cells under all
+    of the configured limits.
     """
     book = _book(empty, parts)
     last = _last_tiers(book, parts)
@@ -135,7 +136,10 @@ def check_parts(empty: Problem, solution: Solution, parts: Sequence[AuditPart], 
 
 
 def _book(empty: Problem, parts: Sequence[AuditPart]) -> Ledger:
-    """The rows with the parts' committed sends; a minimum without a price costs its campaign's largest value."""
+    """Return the rows with the parts' committed sends.
+
+    The price of a minimum without a shortfall price is the largest value of its campaign.
+    """
     book = ledger(empty, np.empty(0, np.int64))
     for name, row in book.minimums.items():
         if empty.limits.campaigns[name].shortfall_price is None:
@@ -147,7 +151,7 @@ def _book(empty: Problem, parts: Sequence[AuditPart]) -> Ledger:
 
 
 def _last_tiers(book: Ledger, parts: Sequence[AuditPart]) -> dict[str, int]:
-    """The tier in which each minimum counts: the last of its campaign's messages, else the last of all."""
+    """Return the tier in which each minimum counts: the last of its campaign's messages, else the last of all."""
     last = max((tier for part in parts for tier in part.last_tier.values()), default=1)
     return {
         name: max((p.last_tier[name] for p in parts if name in p.last_tier), default=last) for name in book.minimums
@@ -155,21 +159,26 @@ def _last_tiers(book: Ledger, parts: Sequence[AuditPart]) -> dict[str, int]:
 
 
 def _add_up(book: Ledger, planned: Iterable[Mapping[str, float]]) -> None:
+    """Add the parts' use of each row to `book`."""
     sums = _sums(planned)
     for name, row in book.by_price.items():
         row.planned += sums.get(name, 0.0)
 
 
 def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    each: dict[str, list[float]] = defaultdict(list)
+    """Return the sum of each row's numbers, the same in any order of `parts`."""
+    numbers: dict[str, list[float]] = defaultdict(list)
     for part in parts:
         for name, used in part.items():
-            each[name].append(used)
-    return {name: math.fsum(used) for name, used in each.items()}
+            numbers[name].append(used)
+    return {name: math.fsum(used) for name, used in numbers.items()}
 
 
 def _bound_violations(tier: Tier, true: Worth, proven: float | None, unit: float) -> list[str]:
-    """Is the stated bound what the prices prove (None: not known), and no less than the objective?"""
+    """Return sentences where the stated bound is not what the prices prove, or is below the objective.
+
+    `proven` is None where a search was cut, so that the prices' bound is not known exactly.
+    """
     violations, stated = unproven_bound(tier, unit), tier.bound_by_prices
     if proven is not None and stated < proven - slack(proven, unit):
         violations.append(f"bound of tier {tier.tier}: stated {stated:.9g}, the prices prove {proven:.9g}")
@@ -179,7 +188,7 @@ def _bound_violations(tier: Tier, true: Worth, proven: float | None, unit: float
 
 
 def _illegal_prices(book: Ledger, tier: Tier, unit: float) -> list[str]:
-    """Prices for which weak duality does not hold: the parts have answered others."""
+    """Return a sentence where weak duality does not hold for a price: the parts used the nearest legal price."""
     most = {name: row.price for name, row in book.by_price.items()}
     illegal = sum(
         not (math.isfinite(price) and 0 <= price <= most.get(name, 0.0) + slack(most.get(name, 0.0), unit))

@@ -1,9 +1,12 @@
-"""The most that one user's sends could be worth, as the audit proves it: a relaxation, then a plain search; compiled.
+"""An upper bound on the worth of each user's sends, proved by a relaxation and a plain search; compiled.
 
-The relaxation knows the gap, how many sends the caps leave and each message once; its table says what may still come
-from any option on. A depth-first search in time order asks the other rules, and leaves a branch where the table shows
-that nothing better can come of it. In kernels u is a user, i and j are options in time order, o an option of the
-problem, n the number of sends that may still come, k an identity, c a cap.
+The relaxation keeps three rules: the gap, the number of sends that the caps leave, and each identity at most once. Its
+table holds the largest worth that can follow from each option on. A depth-first search in time order checks all rules
+and leaves a branch where the table shows that it holds nothing better.
+
+In kernels u is a user, i and j are options in time order, o is an option of the problem, m a message, n the number of
+sends that may still follow, k an identity, c a cap, a an allowed option, b a bit, x a set of identities or a place in
+a row of the table.
 """
 
 from __future__ import annotations
@@ -16,26 +19,26 @@ from sendopt.allocation.audit.user_rules import Sends, Users, breaks_any, memory
 from sendopt.compiled import entry, kernel
 from sendopt.stats.arrays import Flags, Floats, Ints
 
-CHECKS_PER_USER = 20_000  # of rules; a few milliseconds
-MOST_TRACKED = 6  # identities that the relaxation knows to be sent once; of the others the same may count twice
-TABLE = 1 << 20  # numbers in the relaxation's table, at most: a millisecond for one user
-EQUAL = 1e-9  # relative: what a search does not look for
+CHECKS_PER_USER = 20_000  # checks of the rules in one search; a few milliseconds
+MOST_TRACKED = 6  # identities that the relaxation sends at most once; it may send any further identity twice
+TABLE = 1 << 20  # most numbers in the relaxation's table: a millisecond for one user
+EQUAL = 1e-9  # relative gain that a search ignores
 
 
 class Options(NamedTuple):
-    """The cells that users would gain by, user by user. M messages."""
+    """The cells whose value and worth after prices are above 0, ordered by user. M messages, U users."""
 
     start: Ints  # (U + 1,) first option of a user
     message: Ints
     slot: Ints
     day: Ints  # local day
-    worth: Floats  # > 0, after prices
+    worth: Floats  # value after prices, > 0
     identity: Ints  # (M,) number within the user; messages of one exclusive group share it
-    identities: Ints  # (U,)
+    identities: Ints  # (U,) number of identities of a user
 
 
 class Work(NamedTuple):
-    """Memory for one user at a time."""
+    """Working memory of the kernels, for one user at a time."""
 
     sends: Sends
     option: Ints  # kept options in time order, as options of the problem
@@ -45,24 +48,25 @@ class Work(NamedTuple):
     day: Ints
     worth: Floats
     after: Ints  # the first option that the gap allows after this one
-    allowed: Ints
-    by_slot: Ints
+    allowed: Ints  # options of the problem that may be sent alone
+    by_slot: Ints  # first place of each slot's options in time order
     top: Floats  # largest worth of an identity
     marked: Flags  # by identity
-    bit: Ints  # by identity: its place in a set of tracked ones; -1: not tracked
-    table: Floats  # (options + 1, sends + 1, sets) the most that may still come
+    bit: Ints  # by identity: its bit in a set of tracked identities; -1: not tracked
+    table: Floats  # (options + 1, sends + 1, sets) the largest worth that may still follow
     at: Ints  # by depth: the next option to try
-    picked: Ints
-    value: Floats
-    sent: Ints  # by depth: the set of tracked identities
+    picked: Ints  # by depth: the option that is sent
+    value: Floats  # by depth: worth of the sends so far
+    sent: Ints  # by depth: the set of tracked identities that are sent
 
 
 def best_responses(
     users: Users, options: Options, reached: Floats, most_checks: int = CHECKS_PER_USER
 ) -> tuple[Floats, int]:
-    """(the most that each user's sends could be worth (U,), users whose search met its limit and who stay relaxed).
+    """Return (upper bound (U,) on the worth of each user's sends, users whose search was cut).
 
-    `reached` (U,) is what the plan at hand earns: where nothing can be worth more there is nothing to search.
+    A search is cut after `most_checks` checks of the rules; the bound is then the relaxation's. `reached` (U,) is the
+    worth of a user's sends in the plan: no search is needed where the relaxation allows no more.
     """
     best = np.zeros(len(reached))
     cut = _best_responses(users, options, reached, most_checks, best, _work(users, options))
@@ -70,6 +74,7 @@ def best_responses(
 
 
 def _work(users: Users, options: Options) -> Work:
+    """Return working memory that is large enough for every user."""
     cells = int(np.diff(options.start).max(initial=0)) + 1
     identities = int(options.identities.max(initial=0)) + 1
 
@@ -100,6 +105,7 @@ def _work(users: Users, options: Options) -> Work:
 
 @entry()
 def _best_responses(users: Users, options: Options, reached: Floats, most_checks: int, best: Floats, work: Work) -> int:
+    """Write the bound of each user to `best` (U,) and return the number of users whose search was cut."""
     cut = 0
     for u in range(len(best)):
         if options.start[u] < options.start[u + 1]:
@@ -112,7 +118,7 @@ def _best_responses(users: Users, options: Options, reached: Floats, most_checks
 def best_response(
     users: Users, options: Options, u: int, reached: float, most_checks: int, work: Work
 ) -> tuple[float, bool]:
-    """(an upper bound on what u's sends could be worth, True if some plan reaches it)."""
+    """Return (an upper bound on the worth of u's sends, False where the search was cut)."""
     points = users.past.points[u]
     first, last = options.start[u], options.start[u + 1]
     identities = options.identities[u]
@@ -144,7 +150,7 @@ def best_response(
 
 @kernel()
 def largest_sum(work: Work, identities: int, most: int) -> float:
-    """The sum of the `most` largest tops."""
+    """Return the sum of the `most` largest worths of identities."""
     total = 0.0
     for k in range(identities):
         work.marked[k] = False
@@ -160,7 +166,10 @@ def largest_sum(work: Work, identities: int, most: int) -> float:
 
 @kernel()
 def sends_left(users: Users, options: Options, u: int, past: int, work: Work) -> int:
-    """How many sends the caps leave that count all of u's options in one window over the whole horizon."""
+    """Return the most sends that the caps leave to u, from caps that count all options in one window.
+
+    Such a cap's window is longer than the horizon.
+    """
     rules, sends = users.rules, work.sends
     horizon = (rules.n_slots - 1) * rules.slot_minutes
     most = options.start[u + 1] - options.start[u]
@@ -183,7 +192,10 @@ def sends_left(users: Users, options: Options, u: int, past: int, work: Work) ->
 
 @kernel()
 def keep_allowed(users: Users, options: Options, u: int, past: int, work: Work) -> int:
-    """Copies the options that may be sent alone, in time order, finds their tops and returns their number."""
+    """Copy the options that may be sent alone to `work`, in time order, and return their number.
+
+    The largest worth of each identity and the first option after the gap are set from these options.
+    """
     rules, points = users.rules, users.past.points[u]
     unburdened = past == 0 and points == 0.0
     for slot in range(rules.n_slots + 1):
@@ -223,7 +235,7 @@ def keep_allowed(users: Users, options: Options, u: int, past: int, work: Work) 
 
 @kernel()
 def track(work: Work, identities: int, kept: int, most: int) -> int:
-    """Gives a bit to the identities worth most, as many as the table has room for; returns the number of sets."""
+    """Give a bit to the identities of largest worth, as many as the table has room for; return the number of sets."""
     bits = 0
     for k in range(identities):
         work.bit[k] = -1
@@ -242,7 +254,7 @@ def track(work: Work, identities: int, kept: int, most: int) -> int:
 
 @kernel()
 def fill_table(work: Work, kept: int, most: int, sets: int) -> float:
-    """Fills the table from the last option to the first; returns what may come of all of them."""
+    """Fill the table from the last option to the first; return the largest worth of all options in the relaxation."""
     row = (most + 1) * sets
     for x in range(row):
         work.table[kept * row + x] = 0.0
@@ -272,7 +284,7 @@ def search(
     most_checks: int,
     work: Work,
 ) -> tuple[float, bool]:
-    """(what the best plan that keeps all rules is worth, True), or (`relaxed`, False) where the search is cut."""
+    """Return (worth of the best plan that keeps all rules, True), or (`relaxed`, False) where the search is cut."""
     rules, row = users.rules, (most + 1) * sets
     negligible = EQUAL * relaxed
     best, checks, depth = reached, 0, 0
@@ -295,7 +307,7 @@ def search(
         if work.marked[k] or value + work.table[work.after[i] * row + (n - 1) * sets + sent] <= best + negligible:
             continue
         put_planned(work.sends, past + depth, float(work.slot[i] * rules.slot_minutes), work.kind[i], work.day[i])
-        if depth > 0:  # what stands alone was asked before
+        if depth > 0:  # `keep_allowed` checked each option alone
             checks += 1
             if checks > most_checks:
                 return relaxed, False

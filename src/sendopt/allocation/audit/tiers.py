@@ -1,8 +1,7 @@
-"""What each tier of a plan was planned under (model ¶9), derived for the audit from the inputs and the plan alone.
+"""The problem that each tier of a plan solves (model ¶9), derived for the audit from the inputs and the plan alone.
 
-Tier t is planned after every tier of a lower number. To it, the sends of those tiers are committed at their own
-minute, and the exclusive groups that they used are gone. A minimum counts in the last tier that has messages of its
-campaign.
+A tier is planned after every tier with a lower number. The sends of those tiers count as committed at their minute,
+and their exclusive groups are no longer available. A minimum counts in the last tier that has messages of its campaign.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from sendopt.stats.arrays import Ints
 
 
 def tier_numbers(problem: Problem) -> list[int]:
-    """The tiers that have a message, in the order of planning; [1] without a message."""
+    """Return the tiers that have a message, in the order of planning; [1] where there is no message."""
     return sorted(set(problem.messages.tier.tolist())) or [1]
 
 
 def last_tiers(problem: Problem) -> dict[str, int]:
-    """The last tier that has messages of each campaign, by campaign; campaigns without a message are absent."""
+    """Return {campaign: last tier that has a message of it}; campaigns without a message are absent."""
     code, names = pd.factorize(problem.messages.campaign)
     last = np.zeros(len(names), np.int64)
     np.maximum.at(last, code, problem.messages.tier)
@@ -32,9 +31,9 @@ def last_tiers(problem: Problem) -> dict[str, int]:
 
 
 def as_planned(problem: Problem, tier: int, above: Ints) -> tuple[Problem, Ints]:
-    """(the problem of one tier once the cells `above` of higher tiers are planned, rows of `problem.cells` in it).
+    """Return (the problem of one tier after the cells `above` are planned, the row of `problem.cells` of each cell).
 
-    The problem itself where no message has another tier.
+    `above` are the planned cells of the tiers before. Return `problem` itself where every message has this tier.
     """
     if tier_numbers(problem) == [tier]:
         return problem, np.arange(len(problem.cells.message))
@@ -46,7 +45,7 @@ def as_planned(problem: Problem, tier: int, above: Ints) -> tuple[Problem, Ints]
 
 
 def _group_is_gone(problem: Problem, sent: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """(M,) True for messages whose exclusive group is that of one of the messages `sent` to the same user."""
+    """Return flags (M,): True where one of the messages `sent` to the same user is of the same exclusive group."""
     m = problem.messages
     group, names = pd.factorize(m.exclusive_group)
     key = m.user * np.int64(len(names) + 1) + group
@@ -55,7 +54,7 @@ def _group_is_gone(problem: Problem, sent: Ints) -> np.ndarray[tuple[int], np.dt
 
 
 def _history(problem: Problem, above: Ints) -> History:
-    """The history and the cells `above`, each at its slot's start: minute 0 is inside the horizon."""
+    """Return the history with the cells `above` as sends at their slot's start; minute 0 is inside the horizon."""
     m, c = problem.messages, problem.cells
     message = c.message[above]
     sends = {
@@ -72,7 +71,7 @@ def _history(problem: Problem, above: Ints) -> History:
 
 
 def _campaigns(problem: Problem, tier: int) -> dict[str, CampaignLimits]:
-    """Limits by campaign as they count in `tier`: minimums of other tiers are 0, shortfall prices are named."""
+    """Return the campaigns' limits in `tier`: minimums that count in another tier are 0, all have a price."""
     last, largest = last_tiers(problem), largest_values(problem)
     final = tier_numbers(problem)[-1]
     campaigns = {}

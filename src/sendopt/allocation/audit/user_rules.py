@@ -1,7 +1,7 @@
-"""The rules of ¶9b to ¶9d as the audit counts them for one user's sends. Plain loops, on purpose; compiled.
+"""The rules of ¶9b to ¶9d as the audit counts them for one user's sends: plain loops on purpose, compiled.
 
-A kind of send is what the rules tell apart: a channel, a category and a campaign. In kernels u is a user, i and j are
-sends, n is their number, k is a cap. The same in plain Python is `tests/plain_audit.py`.
+A kind of send is a channel, a category and a campaign: the rules treat all sends of a kind alike. In kernels u is a
+user, i and j are sends, n is their number, k is a cap. `tests/plain_audit.py` has the same rules in plain Python.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from sendopt.compiled import entry, kernel
 from sendopt.stats.arrays import Flags, Floats, Ints
 
 POINTS_TOLERANCE = 1e-6  # points; above a solver's feasibility tolerance
-EVERY_SEND = -1  # in the place of a cap: all sends count
+Kind = tuple[str, str, str]  # channel, category, campaign
+EVERY_SEND = -1  # given instead of a cap's number: all sends count
 
 
 class Rules(NamedTuple):
-    """What bounds one user, with K caps and G kinds of send."""
+    """The limits of one user, with K caps and G kinds of send."""
 
     slot_minutes: int
     n_slots: int
-    counts: Flags  # (G, K) does the cap count a send of this kind?
+    counts: Flags  # (G, K) whether the cap counts a send of this kind
     most: Ints  # (K,) sends in a window
     window: Floats  # (K,) minutes of a rolling window; 0: the cap counts by calendar
     days: Ints  # (K,) 1: a local day, 7: an ISO week, 0: a rolling window
@@ -33,21 +34,21 @@ class Rules(NamedTuple):
     points: Floats  # (G,) fatigue points of a send
     half_life: float  # minutes
     max_points: float  # inf: no fatigue budget
-    alone: Flags  # (G,) may a send of this kind be planned where nothing else is?
+    alone: Flags  # (G,) whether a send of this kind may be the only send of a user
 
 
 class Past(NamedTuple):
-    """What is left to count of history and committed sends, H sends user by user."""
+    """The sends of history and committed sends that can still count, H sends ordered by user."""
 
     start: Ints  # (U + 1,) first send of a user
     minute: Floats  # (H,) after plan start; negative: before it
     kind: Ints  # (H,)
     day: Ints  # (H,) local day
-    points: Floats  # (U,) fatigue at plan start, of the sends before it
+    points: Floats  # (U,) fatigue at plan start from all earlier sends
 
 
 class Sends(NamedTuple):
-    """Some sends of one user, those of the past first."""
+    """Sends of one user, those of the past first."""
 
     minute: Floats
     kind: Ints
@@ -56,7 +57,7 @@ class Sends(NamedTuple):
 
 
 class Users(NamedTuple):
-    """What the rules know of a problem's users and messages."""
+    """A problem's rules, past sends and kinds of messages as the kernels read them."""
 
     rules: Rules
     past: Past
@@ -64,20 +65,20 @@ class Users(NamedTuple):
 
 
 def users_of(problem: Problem) -> Users:
-    """The problem's rules, past and messages as the kernels read them."""
+    """Return the problem's rules, past sends and kinds of messages as the kernels read them."""
     kind, past_kind, kinds = _kinds(problem)
     rules = _rules(problem, kinds)
     return Users(rules, _past(problem, rules, past_kind), kind)
 
 
 def memory_for(past: Past, planned: int) -> Sends:
-    """Room for the past of any user and so many planned sends."""
+    """Return arrays that hold the past sends of any user and `planned` sends more."""
     n = int(np.diff(past.start).max(initial=0)) + planned + 1
     return Sends(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.bool_))
 
 
 def broken_rules(problem: Problem, cells: Ints) -> dict[str, int]:
-    """Users for whom the planned `cells` break a rule, by rule; rules that hold for all are absent.
+    """Return {rule: users for whom the planned `cells` break it}; rules that hold for all users are absent.
 
     A window counts only if it holds a planned send.
     """
@@ -104,7 +105,10 @@ def broken_rules(problem: Problem, cells: Ints) -> dict[str, int]:
 def _count_broken(
     rules: Rules, past: Past, start: Ints, slot: Ints, kind: Ints, day: Ints, sends: Sends, broken: Ints
 ) -> None:
-    """Adds to `broken` (K + 2,) the users whose sends `start[u]` to `start[u + 1]` break each rule."""
+    """Add to `broken` (K + 2,) the number of users who break each rule.
+
+    The planned sends of user u are `start[u]` to `start[u + 1]` - 1.
+    """
     for u in range(len(start) - 1):
         if start[u] == start[u + 1]:
             continue
@@ -118,7 +122,7 @@ def _count_broken(
 
 @kernel()
 def put_past(past: Past, u: int, sends: Sends) -> int:
-    """Lets `sends` begin with the past of u; returns the number of its sends."""
+    """Write the past sends of u to the start of `sends` and return their number."""
     first = past.start[u]
     n = past.start[u + 1] - first
     for i in range(n):
@@ -131,6 +135,7 @@ def put_past(past: Past, u: int, sends: Sends) -> int:
 
 @kernel()
 def put_planned(sends: Sends, i: int, minute: float, kind: int, day: int) -> None:
+    """Write a planned send to place i of `sends`."""
     sends.minute[i] = minute
     sends.kind[i] = kind
     sends.day[i] = day
@@ -139,6 +144,7 @@ def put_planned(sends: Sends, i: int, minute: float, kind: int, day: int) -> Non
 
 @kernel()
 def breaks_any(rules: Rules, sends: Sends, n: int, points: float) -> bool:
+    """Return whether the n sends break a rule; `points` is the fatigue at plan start."""
     broken = False
     for rule in range(len(rules.most) + 2):
         broken = broken or breaks(rules, rule, sends, n, points)
@@ -147,7 +153,10 @@ def breaks_any(rules: Rules, sends: Sends, n: int, points: float) -> bool:
 
 @kernel()
 def breaks(rules: Rules, rule: int, sends: Sends, n: int, points: float) -> bool:
-    """Do the n sends break a rule: a cap, then the gap, then fatigue? `points` is the fatigue at plan start."""
+    """Return whether the n sends break the rule of this number: caps first, then the gap, then fatigue.
+
+    `points` is the fatigue at plan start.
+    """
     caps = len(rules.most)
     if rule == caps:
         return rules.gap > 0 and crowded(rules, EVERY_SEND, sends, n, rules.gap, 1)
@@ -160,12 +169,16 @@ def breaks(rules: Rules, rule: int, sends: Sends, n: int, points: float) -> bool
 
 @kernel()
 def counted(rules: Rules, k: int, kind: int) -> bool:
+    """Return whether cap k counts a send of this kind."""
     return k == EVERY_SEND or rules.counts[kind, k]
 
 
 @kernel()
 def crowded(rules: Rules, k: int, sends: Sends, n: int, window: float, most: int) -> bool:
-    """Does a half-open window that holds a planned send hold more than `most`? Windows that start at a send suffice."""
+    """Return whether a half-open window that holds a planned send holds more than `most` sends.
+
+    Windows that start at a send suffice.
+    """
     for i in range(n):
         if not counted(rules, k, sends.kind[i]):
             continue
@@ -183,7 +196,7 @@ def crowded(rules: Rules, k: int, sends: Sends, n: int, window: float, most: int
 
 @kernel()
 def crowded_by_calendar(rules: Rules, k: int, sends: Sends, n: int) -> bool:
-    """Does a local day, or ISO week, that holds a planned send hold more than the cap allows?"""
+    """Return whether a local day or ISO week that holds a planned send holds more sends than cap k allows."""
     for i in range(n):
         if not sends.planned[i] or not counted(rules, k, sends.kind[i]):
             continue
@@ -199,13 +212,16 @@ def crowded_by_calendar(rules: Rules, k: int, sends: Sends, n: int) -> bool:
 
 @kernel()
 def period(days: int, day: int) -> int:
-    """A number for the day, or for the ISO week (Monday to Sunday) of a day counted from Thursday 1970-01-01."""
+    """Return `day` for periods of one day, else the number of its ISO week (Monday to Sunday).
+
+    Day 0 is Thursday 1970-01-01.
+    """
     return day if days == 1 else (day + 3) // 7
 
 
 @kernel()
 def tired(rules: Rules, sends: Sends, n: int, points: float) -> bool:
-    """Is fatigue over its limit after a planned send, or after a committed send that follows one (¶9d)?"""
+    """Return whether fatigue is over its limit after a planned send, or after a committed send that follows (¶9d)."""
     if rules.max_points == math.inf:
         return False
     first = math.inf
@@ -225,8 +241,8 @@ def tired(rules: Rules, sends: Sends, n: int, points: float) -> bool:
     return False
 
 
-def _kinds(problem: Problem) -> tuple[Ints, Ints, list[tuple[object, ...]]]:
-    """(kind of each message, kind of each past send, (channel, category, campaign) of each kind)."""
+def _kinds(problem: Problem) -> tuple[Ints, Ints, list[Kind]]:
+    """Return (kind (M,) of each message, kind (H,) of each past send, the kinds)."""
     code = np.zeros(len(problem.messages.user) + len(problem.history.user), np.int64)
     names = []
     for column in ("channel", "category", "campaign"):
@@ -235,17 +251,17 @@ def _kinds(problem: Problem) -> tuple[Ints, Ints, list[tuple[object, ...]]]:
         code = code * max(1, len(texts)) + of_row
         names.append(texts)
     kind, codes = pd.factorize(code)
-    kinds: list[tuple[object, ...]] = []
+    kinds: list[Kind] = []
     for number in codes.tolist():
-        style, campaign = divmod(number, len(names[2]))
-        channel, category = divmod(style, len(names[1]))
+        pair, campaign = divmod(number, len(names[2]))
+        channel, category = divmod(pair, len(names[1]))
         kinds.append((names[0][channel], names[1][category], names[2][campaign]))
     kind = kind.astype(np.int64)
     messages = len(problem.messages.user)
     return kind[:messages], kind[messages:], kinds
 
 
-def _rules(problem: Problem, kinds: list[tuple[object, ...]]) -> Rules:
+def _rules(problem: Problem, kinds: list[Kind]) -> Rules:
     limits = problem.limits
     caps, fatigue = list(limits.caps.values()), limits.fatigue
     counts = np.array([[in_scope(cap.scope, *kind) for cap in caps] for kind in kinds], np.bool_)
@@ -269,14 +285,18 @@ def _rules(problem: Problem, kinds: list[tuple[object, ...]]) -> Rules:
     )
 
 
-def in_scope(scope: str, channel: object, category: object, campaign: object) -> bool:
-    """Does a cap of this scope count such a send?"""
+def in_scope(scope: str, channel: str, category: str, campaign: str) -> bool:
+    """Return whether a cap of this scope counts such a send.
+
+    >>> in_scope("channel:push", "push", "news", "spring")
+    True
+    """
     kind, _, name = scope.partition(":")
     return kind == "all" or name == {"channel": channel, "category": category}.get(kind, campaign)
 
 
 def _past(problem: Problem, rules: Rules, kind: Ints) -> Past:
-    """Sends that share no window, day or week with the plan are left out, but for their fatigue."""
+    """Return the past sends that share a window, day or week with the plan, and the fatigue from all of them."""
     h = problem.history
     minute = 0.0 - h.minutes_before
     longest = max([rules.gap, *rules.window.tolist()])
@@ -295,7 +315,7 @@ def _past(problem: Problem, rules: Rules, kind: Ints) -> Past:
 
 
 def _shares_a_week(problem: Problem, rules: Rules) -> Flags:
-    """(H,) may a calendar cap count the send together with a cell?"""
+    """Return flags (H,): True where a calendar cap may count the past send together with a cell."""
     days = problem.cells.local_day
     if not rules.days.any() or len(days) == 0:
         return np.zeros(len(problem.history.user), np.bool_)

@@ -1,6 +1,6 @@
-"""Allocation of any number of users, a bucket at a time: prices from a sample, one map over files (model ¶11, ¶14).
+"""Allocate any number of users, a bucket at a time: prices from a sample, then one map over files (model ¶11, ¶14).
 
-Which bucket a user is in, and how many there are, is config: one process and a cluster give the same plan.
+The number of buckets is config, and a user's bucket follows from the id: one process and a cluster give the same plan.
 """
 
 from sendopt.allocation.buckets.folder import solve_folder

@@ -1,4 +1,4 @@
-"""`sendopt solve` of a folder: split into buckets unless it is, then solved a bucket at a time."""
+"""`sendopt solve` of a folder: split it into buckets unless it holds buckets, then solve a bucket at a time."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def solve_folder(
     expect: Expectation = NOTHING_EXPECTED,
     control: Control = UNWATCHED,
 ) -> Planned:
-    """Plans the candidates in the files of `source` and writes `out`; see `solve_buckets`.
+    """Plan the candidates in the files of `source`, write the plan to `out` and return it; see `solve_buckets`.
 
-    Buckets are written beside `out` and go away with the solve; a folder of buckets is used as it is. What matches
-    nothing is a warning of the plan, or raised where `expect` takes it for a mistake.
-    Raises ConfigError where the call contradicts the buckets, else what `split` and `solve_buckets` raise.
+    Buckets are written beside `out` and removed after the solve; a folder of buckets is used as it is. Input that has
+    no effect becomes a warning of the plan, or an error where `expect` takes it for a mistake.
+    Raises ConfigError where the arguments contradict the buckets, else the errors of `split` and `solve_buckets`.
     """
     files.require_limits(limits)
     require_out(out, [source, history], in_parts=True)
@@ -63,9 +63,10 @@ def solve_folder(
 def _require_used(
     folder: Path, source: Path, history: Path | None, limits: SolveLimits, expect: Expectation
 ) -> list[str]:
-    """Warnings of limits and history that match no candidate of these buckets, or what is raised instead.
+    """Return warnings of limits and history that match no candidate of these buckets.
 
-    `source` and `history` name in messages what the buckets were written from.
+    `source` and `history` are the inputs of the buckets; messages name them. Raises ConfigError or ContractError where
+    `expect` takes such input for a mistake.
     """
     summaries = summaries_of(folder)
     files.require_some(source, sum(s.cells for s in summaries))
@@ -79,16 +80,17 @@ def _require_used(
     alike = None
     if offered.history_rows > offered.history_matched:
         alike = same_ids.alike(user_ids(folder, sampled(summaries, SAMPLE_USERS)), history_ids(folder))
-    otherwise = unused.require_same_form(past, alike, expect)
-    return warnings + (otherwise or unused.require_history_used(past, offered, expect))
+    spelt_differently = unused.require_same_form(past, alike, expect)
+    return warnings + (spelt_differently or unused.require_history_used(past, offered, expect))
 
 
 def _offered(summaries: list[Summary]) -> Offered:
+    """Return the names and counts of all buckets."""
     names = {name: frozenset(chain.from_iterable(s.names[name] for s in summaries)) for name in summaries[0].names}
     slots: dict[str, set[int]] = {}
     for s in summaries:
-        for channel, there in s.slots.items():
-            slots.setdefault(channel, set()).update(there)
+        for channel, used in s.slots.items():
+            slots.setdefault(channel, set()).update(used)
     return Offered(
         channels=names["channel"],
         categories=names["category"],

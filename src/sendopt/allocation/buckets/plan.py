@@ -1,4 +1,4 @@
-"""One bucket, start to end: its part of the bound at the common prices, a plan in its share, audited and written."""
+"""Plan a bucket: find its part of the bound at the common prices, plan within its share, audit and write the plan."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ from sendopt.allocation.tiers import tier_problem, tiers_of
 from sendopt.domain.limits import SolveLimits
 from sendopt.stats.arrays import Floats, Ints
 
-GOOD = 1e-3  # of the value: a gap within the share that calls for no prices of one's own
-GOOD_OF_FEW = 1e-4  # where few users decide, what is left is chance
+GOOD = 1e-3  # gap within the share, relative to the value, up to which the common prices are kept
+GOOD_OF_FEW = 1e-4  # the same for a bucket of few users
 SCHEMA = pa.schema([("user_id", pa.string()), ("message_id", pa.string()), ("slot", pa.int32())])
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every bucket is told; small, for it travels to workers."""
+    """The input that all B buckets share. It is small, because it is sent to workers."""
 
     folder: str  # of the buckets
-    out: str  # of the plan's files
+    out: str  # folder of the plan's files
     limits: SolveLimits  # each minimum with its shortfall price
     n_slots: int
-    rows: Rows  # across users, with all of the limits
-    minimum_tier: dict[str, int]  # in which tier a campaign's minimum counts
+    rows: Rows  # the R rows across users, with the whole limits
+    minimum_tier: dict[str, int]  # tier in which each campaign's minimum counts
     prices: dict[int, Floats]  # common prices (R,) by tier
-    shares: Floats  # (B, R) of what committed sends leave of each limit
+    shares: Floats  # (B, R) each bucket's share of the room that committed sends leave
     audit: bool = True
-    own_prices: bool = True
+    own_prices: bool = True  # whether a bucket may solve for prices where the common ones leave a gap
 
 
 @dataclass(frozen=True)
 class TierPart:
-    """One tier of one bucket."""
+    """Sums of one tier in one bucket."""
 
     value: float
-    use: Floats  # (R,)
+    use: Floats  # (R,) of the rows by planned sends
     best: float  # Σ best response at the common prices
-    cut: int
+    cut: int  # users whose best response was cut
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a bucket gives back: sums only."""
+    """The result of a bucket: sums only."""
 
     bucket: int
     users: int
     sends: int
     tiers: dict[int, TierPart]
-    audit: AuditPart | None
+    audit: AuditPart | None  # None: not asked for
     seconds: dict[str, float]  # read, plan, audit, write
 
 
 def plan_bucket(task: Task, bucket: int) -> Part:
-    """Reads the bucket, plans it tier by tier within its share, audits its part and writes its file of the plan."""
+    """Read the bucket, plan it tier by tier within its share, audit and write its plan; return its sums."""
     clock = [time.perf_counter()]
     problem = read_buckets(Path(task.folder), [bucket], task.limits, task.n_slots)
     clock.append(time.perf_counter())
@@ -102,13 +102,16 @@ def plan_bucket(task: Task, bucket: int) -> Part:
 
 
 def counting(task: Task, tier: int) -> Floats:
-    """(R,) 0 for the minimums that count in another tier, else 1."""
-    away = {f"campaign_min:{name}" for name, counts in task.minimum_tier.items() if counts != tier}
-    return np.array([0.0 if name in away else 1.0 for name in task.rows.names])
+    """Return flags (R,): 0 for the minimums that count in another tier, else 1."""
+    not_counted = {f"campaign_min:{name}" for name, counts in task.minimum_tier.items() if counts != tier}
+    return np.array([0.0 if name in not_counted else 1.0 for name in task.rows.names])
 
 
 def market_of(problem: Problem, rows: Rows, room: Floats, counts: Floats) -> tuple[Ints, Market]:
-    """(row of problem.cells of each cell, the market of these users) with `room` (R,) to share among them."""
+    """Return (row of `problem.cells` for each cell of the market, the market of these users with `room` (R,)).
+
+    `counts` (R,) is 0 for rows that do not count.
+    """
     compiled = arrays(problem)
     shared = replace(
         rows, limit=room * counts, committed=np.zeros(len(room)), shortfall_price=rows.shortfall_price * counts
@@ -117,9 +120,10 @@ def market_of(problem: Problem, rows: Rows, room: Floats, counts: Floats) -> tup
 
 
 def _plan(market: Market, prices: Floats, own_prices: bool) -> tuple[Response, Ints]:
-    """(the response at the common prices, a plan (U, width) that keeps the share).
+    """Return (best response at the common prices, a plan (U, width) that keeps the share).
 
-    The common prices mostly will do; where they leave a gap, the bucket finds prices of its own, and the better stays.
+    The common prices suffice in most buckets. Where they leave a gap, the bucket is solved for prices of its own, and
+    the better plan is kept.
     """
     plan = market.empty_plan()
     common = market.respond(prices, plan=plan)
@@ -127,13 +131,13 @@ def _plan(market: Market, prices: Floats, own_prices: bool) -> tuple[Response, I
     few = market.n_users <= DEFAULT_PARAMS.few_users
     wanted = GOOD_OF_FEW if few else GOOD
     if own_prices and common.bound - objective(market, plan) > wanted * size_of(market, common.value):
-        own, _ = solve(market, wanted) if few else paced(market, plan, common, wanted)
-        plan = better(market, plan, own)
+        solved, _ = solve(market, wanted) if few else paced(market, plan, common, wanted)
+        plan = better(market, plan, solved)
     return common, plan
 
 
 def _write(path: Path, problem: Problem, chosen: Ints) -> None:
-    """By user in hash order, then by slot."""
+    """Write the cells `chosen` as a file of the plan, by user in hash order, then by slot."""
     message, m = problem.cells.message[chosen], problem.messages
     order = np.lexsort((message, problem.cells.slot[chosen], m.user[message]))
     message = message[order]

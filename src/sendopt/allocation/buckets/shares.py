@@ -1,4 +1,4 @@
-"""Each bucket's part of every limit: whole sends stay whole, and the parts add up to the limit exactly."""
+"""Each bucket's share of every limit: sends stay whole numbers, and the shares add up to the limit exactly."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from sendopt.stats.arrays import Floats
 
 
 def shares(room: Floats, weights: Floats, whole: NDArray[np.bool_], names: tuple[str, ...]) -> Floats:
-    """(B, R) >= 0, each column in proportion to `weights` (B, R) and summing up to `room` (R,), exactly where `whole`.
+    """Return shares (B, R) >= 0 in proportion to `weights` (B, R); each column sums to `room` (R,).
 
-    A whole part is the quota rounded down or up. Quotas are laid end to end and cut at whole numbers from an offset
-    that is the hash of the row's name: the ups are spread evenly over the buckets, and those of small limits fall into
-    other buckets for each row (systematic sampling, Madow 1949).
+    Where `whole` (R,) is True, shares are quotas rounded down or up, and the sum is exact. The quotas are laid end to
+    end and cut at whole numbers from an offset, which is the hash of the row's name. So the quotas rounded up are
+    spread evenly over the buckets, and small limits go to different buckets for each row (systematic sampling, Madow
+    1949).
+
+    >>> shares(np.array([3.0]), np.ones((4, 1)), np.array([True]), ("cost",)).sum()
+    np.float64(3.0)
     """
     total = weights.sum(axis=0)
     even = np.where(total > 0, weights, 1.0)
@@ -30,6 +34,6 @@ def shares(room: Floats, weights: Floats, whole: NDArray[np.bool_], names: tuple
 
 
 def total(parts: list[Floats]) -> Floats:
-    """The sum of the buckets' arrays: the same whatever order they came in."""
+    """Return the sum of the buckets' arrays, the same in any order of `parts`."""
     stacked = np.array(parts)
     return np.array([math.fsum(column) for column in stacked.reshape(len(parts), -1).T.tolist()])

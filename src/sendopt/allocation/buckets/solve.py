@@ -1,4 +1,4 @@
-"""Prices from the first buckets, one map over all of them, sums: the plan of any number of users with its proof."""
+"""Plan any number of users: common prices from the first buckets, one map over all buckets, proof from their sums."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from sendopt.stats.arrays import Floats
 
 __all__ = ["Planned", "is_bucketed", "solve_buckets"]
 
-SAMPLE_USERS = 100_000  # in whole buckets, at least one
-SAMPLE_GAP = 1e-4
+SAMPLE_USERS = 100_000  # users whose buckets set the common prices, rounded up to whole buckets
+SAMPLE_GAP = 1e-4  # relative gap at which the search for common prices ends
 Run = Callable[[Callable[[int], Part], int], Iterable[Part]]
 
 
@@ -71,8 +71,8 @@ def solve_buckets(
 ) -> Planned:
     """Plan the buckets of `folder`; write `plan.parquet` (a folder, one file a bucket) and `solution.json` to `out`.
 
-    Both are written or neither. `run` maps a function over the numbers of the buckets; the bytes do not depend on where
-    and in which order it does. `control` gives first prices and hears of progress; it cannot cancel.
+    Both are written or neither. `run` maps a function over the numbers of the buckets; the written bytes do not depend
+    on where and in which order it does so. `control` gives first prices and receives progress; it cannot cancel.
     Raises ContractError (exit 3), InfeasibleError (exit 4), AuditError (exit 7).
     """
     require_limits(limits)
@@ -124,7 +124,7 @@ def told_of(planned: Planned) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class _Work:
-    """`plan_bucket` of one task, which can be pickled."""
+    """`plan_bucket` with its task, as a function that can be pickled."""
 
     task: Task
 

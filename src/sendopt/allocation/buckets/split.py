@@ -1,4 +1,7 @@
-"""A folder of files split into buckets on one machine: a pass over files, a pass over parts, little memory."""
+"""Split a folder of files into buckets on one machine, in two passes and with little memory.
+
+The first pass spreads rows over one loose file a bucket; the second makes a bucket of each loose file.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,17 @@ from sendopt.allocation.tables.columns import CANDIDATES, CANDIDATES_MORE, HISTO
 from sendopt.errors import ConfigError
 
 ROWS_A_BUCKET = 4_000_000  # candidates, where no number of buckets is given: about 100,000 users
-_BATCH = 1 << 20  # rows at once
+_BATCH = 1 << 20  # rows that are read at once
 _MOST_ROWS = 2**31 - 1  # of a bucket: offsets of its lists are of 32 bits
-_OTHER_FILES = 64  # open beside those of the buckets
+_FURTHER_FILES = 64  # open beside those of the buckets
 
 
 def number_of_buckets(source: Path, given: int | None) -> int:
-    """As given, or one for every four million candidates: a matter of config and data, never of machines."""
+    """Return `given`, or one bucket for every four million candidates where it is None.
+
+    The number depends on config and data only, never on the machine. Raises ConfigError (exit 2) for a number out of
+    range.
+    """
     if given is not None:
         if not 1 <= given <= MOST_BUCKETS:
             raise ConfigError(f"--buckets: got {given}, expected 1 to {MOST_BUCKETS}")
@@ -32,7 +39,7 @@ def number_of_buckets(source: Path, given: int | None) -> int:
 
 
 def require_memory(source: Path, buckets: int) -> None:
-    """Nothing, or ConfigError (exit 2) where a bucket of this many would not fit into memory."""
+    """Raise ConfigError (exit 2) where one of this many buckets would not fit into memory."""
     rows = _rows_of(source)
     files.require_some(source, rows)
     if rows // buckets > _MOST_ROWS:
@@ -47,9 +54,9 @@ def require_memory(source: Path, buckets: int) -> None:
 
 
 def split(source: Path, history: Path | None, folder: Path, buckets: int) -> None:
-    """Writes the buckets of the candidates in `source` and of `history` (each a folder of files or one file).
+    """Write the buckets of the candidates in `source` and of `history`, each a folder of files or a file.
 
-    Raises InputNotReady or ContractError, naming the file, for what `sendopt solve` refuses in one file.
+    Raises InputNotReady or ContractError, naming the file, for the faults that `sendopt solve` refuses in one file.
     """
     require_memory(source, buckets)
     loose = folder / ".loose"
@@ -73,10 +80,11 @@ def _read_loose(path: Path, needed: dict[str, str], more: More) -> pa.Table:
 
 
 def _spread(paths: list[Path], needed: dict[str, str], more: More, folder: Path, buckets: int) -> None:
+    """Write the rows of `paths` to one file a bucket in `folder`."""
     folder.mkdir(parents=True)
     kinds = columns.kinds_of(needed, more)
     schema = columns.with_plain_texts(columns.no_rows(needed, more)).schema
-    _allow_open_files(buckets + _OTHER_FILES)
+    _allow_open_files(buckets + _FURTHER_FILES)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(pq.ParquetWriter(folder / f"{b:05d}.parquet", schema, write_statistics=False))
@@ -99,7 +107,7 @@ def _spread(paths: list[Path], needed: dict[str, str], more: More, folder: Path,
 
 
 def _allow_open_files(count: int) -> None:
-    """Raise this process's own limit where it is lower and the system lets it."""
+    """Raise the process's limit of open files to `count` where it is lower and the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < count and (hard == resource.RLIM_INFINITY or hard >= count):
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -78,6 +78,7 @@ def bucket_of(users: NDArray[Any], buckets: int) -> Ints:
 
 
 def path_of(folder: Path, bucket: int) -> Path:
+    """Return the path of a bucket's candidates."""
     return folder / f"bucket-{bucket:05d}.parquet"
 
 
@@ -90,7 +91,8 @@ def write_bucket(
 ) -> Summary:
     """Write the bucket of these candidates and their history, both as `columns.typed` gives them.
 
-    The bytes do not depend on the order of rows. Raises ContractError, naming `origin`, for rows that contradict.
+    The bytes do not depend on the order of rows. Raises ContractError, naming `origin`, for rows of a message that
+    contradict each other and for a repeated slot.
     """
     where = Path(f"{origin} (bucket {bucket + 1} of {buckets})")
     text = {name: columns.coded(cells[name]) for name in ("user_id", *_TEXTS)}
@@ -220,6 +222,7 @@ def _summary(
 
 
 def _committed(past: pa.Table) -> list[tuple[str, str, float, int, float, float]]:
+    """Return the committed sends of `past` as `Summary.committed` holds them."""
     wanted = ("channel", "campaign_id", "minutes_before", *_LISTS)
     sends = past.filter(columns.committed(past)).select(wanted).to_pandas()
     counted = (
@@ -328,8 +331,9 @@ def _by_cell(lists: pa.ListArray, counts: Ints) -> NDArray[Any]:
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+    """Return a column of one chunk as an array."""
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _texts(column: pa.DictionaryArray) -> NDArray[Any]:

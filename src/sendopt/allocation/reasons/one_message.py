@@ -24,7 +24,7 @@ _REASON_OF_KIND = {
     RowKind.OPT_OUTS: "opt_out_budget",
     RowKind.COST: "cost_budget",
 }
-_EQUAL = 1e-9  # of a cell's value: at the optimum a cell at the margin is worth exactly its price
+_EQUAL = 1e-9  # relative to a cell's value: at the optimum a cell at the margin is worth exactly its price
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def why_lost(problem: Problem, solution: Solution, configured: Limits | None = N
 
 
 class _View:
-    """A solved problem that answers for single cells."""
+    """A solved problem that gives reasons for single cells."""
 
     def __init__(self, problem: Problem, solution: Solution, configured: Limits | None) -> None:
         self._problem = problem
@@ -94,9 +94,10 @@ class _View:
         self._used = self._rows.used(problem, solution.chosen)
         self._limit, self._elsewhere = self._rows.limit, np.zeros(len(self._rows.names))
         if configured is not None:
-            of = dict(zip(*_named_limits(problem, configured), strict=True))
-            self._limit = np.array([of.get(n, x) for n, x in zip(self._rows.names, self._rows.limit, strict=True)])
-            self._elsewhere = self._limit - self._rows.limit
+            limit_of = dict(zip(*_named_limits(problem, configured), strict=True))
+            limits = zip(self._rows.names, self._rows.limit, strict=True)
+            self._limit = np.array([limit_of.get(name, limit) for name, limit in limits])
+            self._elsewhere = self._limit - self._rows.limit  # the part of each limit that other problems have
         self._most = up_to(self._rows.limit)
         self._sends = past_sends(problem)
         for c in solution.chosen.tolist():
@@ -132,6 +133,7 @@ class _View:
         return self._limit_of(cell, full[0], about) if full else Why("displaced", about)
 
     def _user(self, cell: int) -> int:
+        """Return the user of a cell's message."""
         return int(self._problem.messages.user[self._problem.cells.message[cell]])
 
     def _uses(self, cell: int) -> Iterator[tuple[int, float]]:
@@ -142,12 +144,13 @@ class _View:
                 yield r, use
 
     def _paid(self, cell: int, instead_of: int | None) -> list[tuple[float, int]]:
-        """Return (price paid, row) for the rows that cost a cell something, beyond what `instead_of` pays already."""
+        """Return (price paid, row) for the rows that cost a cell more than they cost `instead_of`."""
         spared = {} if instead_of is None else dict(self._uses(instead_of))
         paid = [(float(self._prices[r]) * (use - spared.get(r, 0.0)), r) for r, use in self._uses(cell)]
-        return [(pays, r) for pays, r in paid if pays > 0]
+        return [(price, r) for price, r in paid if price > 0]
 
     def _limit_of(self, cell: int, row: int, about: dict[str, object]) -> Why:
+        """Return the limit of `row` as the reason, with its numbers."""
         used, limit = float(self._used[row] + self._elsewhere[row]), float(self._limit[row])
         needs = float(self._problem.cells.value[cell] - self.adjusted[cell])
         numbers = {"rule": self._rows.names[row], "used": used, "limit": limit, "price": float(self._prices[row])}
@@ -155,5 +158,6 @@ class _View:
 
 
 def _named_limits(problem: Problem, configured: Limits) -> tuple[tuple[str, ...], list[float]]:
+    """Return (names of the rows of `configured`, their limits)."""
     rows = rows_of(replace(problem, limits=configured))
     return rows.names, rows.limit.tolist()

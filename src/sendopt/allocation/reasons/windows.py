@@ -1,6 +1,7 @@
-"""Which rule of a user would break with one send more, asked for many sends at once (the kernel of `left_out`).
+"""Find the rule of a user that one more send would break, for many sends at once (the kernel of `left_out`).
 
-The rules are those of `sendopt.domain.rules.broken_rule`, which tests hold this against.
+The rules are those of `sendopt.domain.rules.broken_rule`; tests compare the two. In kernels r are the rules, s the
+sends of the past and the plan, i is a send of s, j is a cap, q is a send of `new`, the sends in question.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ from sendopt.allocation.prices.user_rules import POINTS_TOLERANCE, period
 from sendopt.compiled import entry, kernel
 from sendopt.stats.arrays import Flags, Floats, Ints
 
-NOTHING, ALREADY_SENT, USER_CAP, MIN_GAP, FATIGUE = range(5)  # what breaks
+NOTHING, ALREADY_SENT, USER_CAP, MIN_GAP, FATIGUE = range(5)  # the rule that breaks
 
 
 class Rules(NamedTuple):
-    """Caps in the order of the settings, gap and fatigue."""
+    """K caps in the order of the settings, gap and fatigue."""
 
     scope: Ints  # (K,) ALL ... CAMPAIGN
-    code: Ints  # (K,) of the channel, category or campaign; -1: no send has it
+    code: Ints  # (K,) code of the scope's channel, category or campaign; -1: no send has it
     period: Ints  # (K,) ROLLING, DAY, WEEK
     window: Floats  # (K,) minutes
-    most: Ints  # (K,)
+    most: Ints  # (K,) sends in a window
     gap: float  # minutes; 0: none
     half_life: float  # minutes
-    points: Floats  # (channels,)
+    points: Floats  # (channels,) fatigue points of a send
     max_points: float  # inf: no fatigue budget
 
 
 class Sends(NamedTuple):
-    """Sends, one row each; those of the past and of the plan stand by user and minute."""
+    """Sends as columns; those of the past and of the plan are sorted by user and minute."""
 
     user: Ints
     minute: Floats
@@ -40,22 +41,23 @@ class Sends(NamedTuple):
     category: Ints
     campaign: Ints
     day: Ints
-    identity: Ints  # what a user gets at most once; -1 for the past
+    identity: Ints  # a user gets each identity at most once; -1: a past send
     planned: Flags
 
 
 class Broken(NamedTuple):
-    """What breaks, by send asked for. All arrays have shape (Q,)."""
+    """The rule that each send in question breaks. All arrays have shape (Q,)."""
 
     kind: Ints  # NOTHING ... FATIGUE
     which: Ints  # the cap, or the nearest send
     used: Ints  # sends in the fullest window
-    planned: Ints  # of them, by this plan
-    points: Floats
+    planned: Ints  # how many of these are of this plan
+    points: Floats  # largest fatigue
 
 
 @kernel()
 def _counts(r: Rules, j: int, s: Sends, i: int) -> bool:
+    """Return whether cap j counts send i."""
     scope = r.scope[j]
     if scope == ALL:
         return True
@@ -68,7 +70,7 @@ def _counts(r: Rules, j: int, s: Sends, i: int) -> bool:
 
 @kernel()
 def _in_window(r: Rules, j: int, s: Sends, first: int, last: int, start: float) -> tuple[int, int]:
-    """(sends, planned ones) that cap j counts from `start` on, for its window."""
+    """Return (sends, planned sends) that cap j counts in its window from minute `start` on."""
     count, planned = 0, 0
     for i in range(first, last):
         if start <= s.minute[i] < start + r.window[j] and _counts(r, j, s, i):
@@ -79,13 +81,16 @@ def _in_window(r: Rules, j: int, s: Sends, first: int, last: int, start: float) 
 
 @kernel()
 def _fullest(r: Rules, j: int, s: Sends, first: int, last: int, new: Sends, q: int) -> tuple[int, int]:
-    """(sends, planned ones) in the fullest window of cap j that would hold the new send, the earliest of several."""
+    """Return (sends, planned sends) in the fullest window of cap j that would hold the new send.
+
+    Of several such windows, the earliest counts.
+    """
     if r.period[j] != ROLLING:
         week = r.period[j] == WEEK
-        own = period(week, new.day[q])
+        new_period = period(week, new.day[q])
         count, planned = 0, 0
         for i in range(first, last):
-            if period(week, s.day[i]) == own and _counts(r, j, s, i):
+            if period(week, s.day[i]) == new_period and _counts(r, j, s, i):
                 count += 1
                 planned += s.planned[i]
         return count, planned
@@ -102,7 +107,7 @@ def _fullest(r: Rules, j: int, s: Sends, first: int, last: int, new: Sends, q: i
 
 @kernel()
 def _state(r: Rules, s: Sends, first: int, last: int, new: Sends, q: int, at: float) -> float:
-    """Fatigue at `at` with the new send."""
+    """Return the fatigue at minute `at` with the new send."""
     total = r.points[new.channel[q]] * 0.5 ** ((at - new.minute[q]) / r.half_life)
     for i in range(first, last):
         if s.minute[i] <= at:
@@ -112,7 +117,7 @@ def _state(r: Rules, s: Sends, first: int, last: int, new: Sends, q: int, at: fl
 
 @kernel()
 def _nearest(s: Sends, first: int, last: int, minute: float) -> int:
-    """The send next to `minute`; of equal ones the earlier, then the one of the lesser campaign."""
+    """Return the send nearest to `minute`; of equally near sends the earlier, then that of the lower campaign code."""
     near = first
     for i in range(first + 1, last):
         apart, least = abs(s.minute[i] - minute), abs(s.minute[near] - minute)
@@ -126,7 +131,7 @@ def _nearest(s: Sends, first: int, last: int, minute: float) -> int:
 
 @entry()
 def ask(r: Rules, s: Sends, start: Ints, new: Sends, out: Broken) -> None:
-    """Fills `out` for the sends `new`; those of user u among `s` are start[u]..start[u + 1] - 1."""
+    """Fill `out` for the sends `new`; the sends of user u in `s` are start[u]..start[u + 1] - 1."""
     for q in range(len(new.user)):
         first, last = start[new.user[q]], start[new.user[q] + 1]
         out.kind[q] = NOTHING

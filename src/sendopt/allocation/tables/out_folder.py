@@ -1,4 +1,4 @@
-"""The folder of a plan: what it holds, and whether one can be written, tried before any work."""
+"""The folder of a plan: the names of its files, and a check before any work that it can be written."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from sendopt.errors import ConfigError
 
 PLAN, MANIFEST = "plan.parquet", "solution.json"
-OUTPUT = (PLAN, "reasons.parquet")  # what an earlier solve may have left, beside its manifest
-_PART = re.compile(r"\d{5}\.parquet")  # of the plan of a folder, one a bucket
+OUTPUT = (PLAN, "reasons.parquet")  # files that an earlier solve may have left beside its manifest
+_PART = re.compile(r"\d{5}\.parquet")  # a bucket's file of a plan in parts
 
 
 def require_out(out: Path, inputs: Sequence[Path | None], *, in_parts: bool = False) -> None:
-    """Nothing, or ConfigError (exit 2) where a plan cannot be written to `out`; the folder is tried and left as it was.
+    """Raise ConfigError (exit 2) where a plan cannot be written to `out`. Writing is tried; the folder stays as it was.
 
-    `inputs` are what is read: none may hold `out`, nor be held by it. `in_parts`: the plan is a folder of files.
+    `inputs` are the paths that are read: none may contain `out` or lie in it. `in_parts`: the plan is a folder of
+    files.
     """
     try:
         place = _place(out)
@@ -35,7 +36,7 @@ def require_out(out: Path, inputs: Sequence[Path | None], *, in_parts: bool = Fa
 
 
 def _place(out: Path) -> Path:
-    """Where `out` leads; raises ConfigError where a file or a link to nothing is in the way."""
+    """Return the path that `out` leads to; raise ConfigError where a file or a link to nothing is in the way."""
     for path in (out, *out.parents):
         if path.is_symlink() and not path.exists():
             raise ConfigError(f"--out {out}: {path} is a link to nothing; repair it, or give another path")
@@ -47,6 +48,7 @@ def _place(out: Path) -> Path:
 
 
 def _require_apart(out: Path, place: Path, path: Path) -> None:
+    """Raise ConfigError where the input `path` contains `place` or lies in it."""
     read = path.resolve()
     if read == place or place in read.parents:
         raise ConfigError(f"--out {out}: it holds {path}, which is read; give a folder of its own")
@@ -55,6 +57,7 @@ def _require_apart(out: Path, place: Path, path: Path) -> None:
 
 
 def _require_own_output(out: Path, place: Path, in_parts: bool) -> None:
+    """Raise ConfigError where a folder in `place` is in the way that is not an earlier plan of the same form."""
     plan, manifest = place / PLAN, place / MANIFEST
     if manifest.is_dir():
         raise ConfigError(f"--out {out}: {MANIFEST} in it is a folder; remove it, or give another path")
@@ -69,6 +72,7 @@ def _require_own_output(out: Path, place: Path, in_parts: bool) -> None:
 
 
 def _try_to_write(place: Path) -> None:
+    """Raise OSError where no file can be made in `place`; remove what the attempt made."""
     missing = [path for path in (place, *place.parents) if not path.exists()]
     made: list[Path] = []
     try:

@@ -14,28 +14,35 @@ _EXPONENT = r"^[0-9](\.[0-9]+)?[eE]\+?[0-9]{1,2}$"
 
 @dataclass(frozen=True)
 class Alike:
-    """Users of the candidates: those with a history, and those who would have one if its ids were written alike."""
+    """How many users of the candidates have a history, and how many more would have one if ids were written alike."""
 
     matched: int
     otherwise: int
-    form: str  # what the two ways differ in
+    form: str  # how the two ways of writing differ
 
 
 def alike(candidates: pa.StringArray, history: pa.StringArray) -> Alike:
-    """How many of the ids `candidates` are in `history`, and how many in another form; each array has an id once."""
-    there = pc.is_in(candidates, value_set=history)
-    matched = pc.sum(there).as_py() or 0
-    rest = candidates.filter(pc.invert(there))
-    others = history.filter(pc.invert(pc.is_in(history, value_set=candidates)))
-    if not _shared(_plainest, rest, others):
+    """Return how many of the ids `candidates` are in `history`, and how many more are in it in another form.
+
+    The ids of each array are unique. The form is the one in which most further ids match.
+
+    >>> alike(pa.array(["7", "8", "9"]), pa.array(["007", "8"]))
+    Alike(matched=1, otherwise=1, form='leading zeros')
+    """
+    in_history = pc.is_in(candidates, value_set=history)
+    matched = pc.sum(in_history).as_py() or 0
+    unmatched = candidates.filter(pc.invert(in_history))
+    past = history.filter(pc.invert(pc.is_in(history, value_set=candidates)))
+    if not _shared(_plainest, unmatched, past):
         return Alike(matched, 0, "")
-    counts = {what: _shared(form, rest, others) for what, form in _FORMS.items()}
-    most = max(counts, key=lambda what: counts[what])
-    return Alike(matched, counts[most], most)
+    counts = {name: _shared(form, unmatched, past) for name, form in _FORMS.items()}
+    best = max(counts, key=lambda name: counts[name])
+    return Alike(matched, counts[best], best)
 
 
-def _shared(form: Callable[[pa.Array], pa.Array], ids: pa.Array, others: pa.Array) -> int:
-    return pc.sum(pc.is_in(form(ids), value_set=form(others))).as_py() or 0
+def _shared(form: Callable[[pa.Array], pa.Array], ids: pa.Array, past: pa.Array) -> int:
+    """Return how many of `ids` are among `past` once both are written in this form."""
+    return pc.sum(pc.is_in(form(ids), value_set=form(past))).as_py() or 0
 
 
 def _without_point(ids: pa.Array) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Prices of an earlier solve, as a start for the next one: read, checked, and matched with the rows of today."""
+"""Read the prices of an earlier solve as first prices of the next, check them, and match them with its rows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ COLUMNS = {"row": TEXT, "price": NUMBER}
 
 
 def start_prices(source: Mapping[str, float] | Path | Frame | None) -> dict[str, float]:
-    """{row: price} of a mapping, of a table with the columns row and price, or of a `solution.json` (or its folder).
+    """Return {row: price} from a mapping, a table with columns row and price, or a `solution.json` (or its folder).
 
-    Raises InputNotReady (exit 75) for a missing file, ContractError (exit 3) for what holds no prices, and for a price
-    that is negative or not finite.
+    Raises InputNotReady (exit 75) for a missing file, ContractError (exit 3) for a source without prices and for a
+    price that is negative or not finite.
+
+    >>> start_prices({"cost": 2})
+    {'cost': 2.0}
     """
     if source is None:
         return {}
@@ -34,13 +37,13 @@ def start_prices(source: Mapping[str, float] | Path | Frame | None) -> dict[str,
 
 
 def unmatched(prices: Mapping[str, float], rows: Collection[str]) -> list[str]:
-    """A warning where some of the prices are of none of the limits' `rows`."""
+    """Return a warning that names prices whose row is none of the limits' `rows`, if there are any."""
     known = set(rows)
-    strange = sorted(row for row in prices if row not in known)
-    if not strange:
+    unknown = sorted(row for row in prices if row not in known)
+    if not unknown:
         return []
-    some = ", ".join(strange[:3]) + (" …" if len(strange) > 3 else "")
-    return [f"start prices: {len(strange):,} of {len(prices):,} are of no row of these limits ({some})"]
+    some = ", ".join(unknown[:3]) + (" …" if len(unknown) > 3 else "")
+    return [f"start prices: {len(unknown):,} of {len(prices):,} are of no row of these limits ({some})"]
 
 
 def _of_document(path: Path) -> dict[str, Any]:
@@ -65,6 +68,7 @@ def _of_table(frame: Frame) -> dict[str, Any]:
 
 
 def _checked(name: str, row: str, price: object) -> float:
+    """Return `price` as a float; raise ContractError where it is negative, not finite or no number."""
     number = price if isinstance(price, int | float) and not isinstance(price, bool) else math.nan
     if not (math.isfinite(number) and number >= 0):
         raise ContractError(f"{name}: the price of {row} is {price!r}; expected a finite number of 0 or more")

@@ -1,6 +1,6 @@
-"""The one reader of tabular files of `sendopt solve`: Parquet, CSV and JSON, one file or a folder, by their ending.
+"""Read the tabular files of `sendopt solve`: Parquet, CSV and JSON, a file or a folder, by their ending.
 
-Column names count in any case. What a file's ending says and its first bytes deny is refused, never guessed.
+Capitals in column names do not count. A file whose first bytes contradict its ending is refused; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ ENDINGS = {
 _EXPECTED = "expected .parquet, .csv, .tsv, .json or .jsonl; all but Parquet also with .gz"
 _DELIMITERS = (",", ";", "\t", "|")
 _HEADER_BYTES = 1_000_000
-_JSON_ROWS = 1 << 16  # rows of JSON in memory as objects at once
+_JSON_ROWS = 1 << 16  # most rows of JSON that are in memory as objects
 _CODED = pa.dictionary(pa.int32(), pa.string())
 FAILURES = (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError, csv.Error, EOFError)
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A table in memory, under the name that messages give it; taken where the path of a file is."""
+    """A table in memory that is read in place of a file."""
 
-    name: str
+    name: str  # in messages
     table: pa.Table  # columns that are not read may be left out
-    columns: tuple[str, ...]  # all of them as they are written
+    columns: tuple[str, ...]  # names of all columns as they are written
 
     def __str__(self) -> str:
         return self.name
@@ -58,14 +58,14 @@ class Source:
     """A file and how it is read."""
 
     path: Path
-    format: str
-    zipped: bool
+    format: str  # PARQUET, CSV, JSON
+    zipped: bool  # by gzip
 
 
 def source_of(path: Path) -> Source:
-    """How `path` is read, by its ending.
+    """Return how `path` is read, by its ending.
 
-    Raises InputNotReady where there is no file, ContractError where the ending is unknown or its bytes deny it.
+    Raises InputNotReady where there is no file, ContractError where its ending is unknown or contradicts its bytes.
     """
     if path.is_dir():
         raise ContractError(f"{path}: a folder where one file is expected; give the file itself")
@@ -99,10 +99,11 @@ def parts_of(source: Path) -> list[Path]: ...
 @overload
 def parts_of(source: Frame) -> list[Frame]: ...
 def parts_of(source: Path | Frame) -> list[Path] | list[Frame]:
-    """The files of a folder that can be read, or the one file or frame itself.
+    """Return the files of a folder that can be read, or the file or frame itself.
 
-    What lies in folders that start with `_` or `.` is not read: it belongs to other programs. Links are followed.
-    Raises InputNotReady where there is none or a link leads nowhere, ContractError for a folder that cannot be listed.
+    Files and folders whose names start with `_` or `.` are not read: they belong to other programs. Links are followed.
+    Raises InputNotReady where there is no such file or a link leads nowhere, ContractError for a folder that cannot be
+    listed.
     """
     if isinstance(source, Frame):
         return [source]
@@ -111,22 +112,22 @@ def parts_of(source: Path | Frame) -> list[Path] | list[Frame]:
     every = _files_of(source)
     parts = [path for path in every if _is_read(path)]
     if not parts:
-        others = f"; it holds {', '.join(p.name for p in every[:3])}" if every else ""
+        present = f"; it holds {', '.join(p.name for p in every[:3])}" if every else ""
         raise InputNotReady(
-            f"{source}: no Parquet file, CSV or JSON there{others}; give a folder with some, or one file"
+            f"{source}: no Parquet file, CSV or JSON there{present}; give a folder with some, or one file"
         )
     return parts
 
 
 def not_read(source: Path | Frame) -> list[Path]:
-    """The files of a folder that `parts_of` leaves out, but for those of other programs."""
+    """Return the files of a folder that `parts_of` leaves out for their endings; hidden files are not among them."""
     if isinstance(source, Frame) or not source.is_dir():
         return []
     return [path for path in _files_of(source) if not _is_read(path)]
 
 
 def _files_of(source: Path) -> list[Path]:
-    """Every file of a folder and the folders in it that is not hidden, sorted."""
+    """Return the files of a folder and of its subfolders that are not hidden, sorted."""
 
     def refuse(error: OSError) -> None:
         raise ContractError(f"{error.filename} cannot be listed: {error.strerror}; check its permissions")
@@ -145,16 +146,16 @@ def _files_of(source: Path) -> list[Path]:
 
 
 def _is_read(path: Path) -> bool:
-    """Does the file's name say what it holds, or do its first bytes, as those of Parquet do?"""
+    """Return whether the file's ending is known, or its first bytes are those of Parquet."""
     known = Path(path.name.lower().removesuffix(".gz")).suffix in ENDINGS
     return known or (path.is_file() and _first_bytes(path).startswith(b"PAR1"))
 
 
 def read(path: Path | Frame, kinds: Mapping[str, str]) -> pa.Table:
-    """The columns of `kinds` that the file has, under these names.
+    """Return the columns of `kinds` that the file has, under these names.
 
-    Columns of TEXT keep their letters where the format has no types. Raises ContractError for what cannot be read, a
-    column that is there twice included.
+    Columns of TEXT keep their characters where the format has no types. Raises ContractError for a file that cannot be
+    read or has a column twice.
     """
     if isinstance(path, Frame):
         names = _named(path, list(path.columns), kinds)
@@ -174,7 +175,7 @@ def read(path: Path | Frame, kinds: Mapping[str, str]) -> pa.Table:
 
 
 def _parquet(path: Path, kinds: Mapping[str, str]) -> tuple[pq.ParquetFile, dict[str, str]]:
-    """(the file, text as dictionaries where it is text there, its columns as `_named` names them)."""
+    """Return (the file, {column as it is written: its name}); its columns of text are read as dictionaries."""
     schema = pq.read_schema(path)
     names = _named(path, schema.names, kinds)
     texts = [c for c, name in names.items() if kinds[name] == TEXT and _is_text(schema.field(c).type)]
@@ -186,7 +187,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def columns(path: Path | Frame) -> list[str]:
-    """The names of the file's columns as they are written; of JSON those of its first rows."""
+    """Return the names of the file's columns as they are written; for JSON, those of its first rows."""
     if isinstance(path, Frame):
         return list(path.columns)
     source = source_of(path)
@@ -201,7 +202,7 @@ def columns(path: Path | Frame) -> list[str]:
 
 
 def count(path: Path | Frame) -> int:
-    """Rows of the file: exactly of Parquet, else about, by line ends or opening braces."""
+    """Return the rows of the file: exact for Parquet, else estimated from line ends or opening braces."""
     if isinstance(path, Frame):
         return int(path.table.num_rows)
     source = source_of(path)
@@ -216,7 +217,7 @@ def count(path: Path | Frame) -> int:
 
 
 def batches(path: Path, kinds: Mapping[str, str], rows: int) -> Iterator[pa.Table]:
-    """What `read` gives, of Parquet so many rows at once."""
+    """Yield the table of `read`; a Parquet file in batches of at most `rows` rows."""
     if source_of(path).format != PARQUET:
         yield read(path, kinds)
         return
@@ -231,7 +232,10 @@ def batches(path: Path, kinds: Mapping[str, str], rows: int) -> Iterator[pa.Tabl
 
 
 def unreadable(path: Path, error: BaseException) -> ContractError:
-    """The sentence for a file whose bytes are not what its ending says. It repeats no value: it may be a user's id."""
+    """Return the error for a file whose bytes are not what its ending says.
+
+    Its message repeats no value of the file, for that may be a user's id.
+    """
     reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), "the file")
     if isinstance(error, UnicodeDecodeError):
         reason = f"byte {error.start:,} is not UTF-8"
@@ -241,7 +245,7 @@ def unreadable(path: Path, error: BaseException) -> ContractError:
 
 
 def _named(path: Path | Frame, names: list[str], kinds: Mapping[str, str]) -> dict[str, str]:
-    """{column as it is written: its name among `kinds`}, in the order of the file."""
+    """Return {column as it is written: its name among `kinds`}, in the order of the file."""
     wanted = {str(name): plain(str(name)) for name in names if plain(str(name)) in kinds}
     plain_names = [plain(str(name)) for name in names]
     twice = next((name for name in wanted.values() if plain_names.count(name) > 1), None)
@@ -251,7 +255,11 @@ def _named(path: Path | Frame, names: list[str], kinds: Mapping[str, str]) -> di
 
 
 def plain(name: str) -> str:
-    """A column's name without what does not count in it: capitals and white space around."""
+    """Return a column's name in lower case, without white space around it.
+
+    >>> plain(" User_ID ")
+    'user_id'
+    """
     return name.strip().lower()
 
 
@@ -264,7 +272,7 @@ def _csv(source: Source, kinds: Mapping[str, str]) -> pa.Table:
     reading = pa_csv.ReadOptions(column_names=header, skip_rows=1)
     texts = {written: _CODED for written, name in names.items() if kinds[name] == TEXT}
     numbers = {written: pa.float64() for written in names if written not in texts}
-    # Numbers as such first: the first block may hold whole ones only. What is none gets the type that it seems to be.
+    # All numbers as floats first: the first block may hold whole numbers only. Then inferred types, then text.
     failure: pa.ArrowInvalid | None = None
     for types in (texts | numbers, texts, dict.fromkeys(names, pa.string())):
         options = pa_csv.ConvertOptions(column_types=types, include_columns=list(names))
@@ -281,7 +289,10 @@ def _csv(source: Source, kinds: Mapping[str, str]) -> pa.Table:
 
 
 def _header(source: Source, kinds: Mapping[str, str] | None = None) -> tuple[list[str], str]:
-    """(names of the columns, the delimiter that splits most of them as they are asked for)."""
+    """Return (names of the columns, delimiter).
+
+    The delimiter is the one that gives most of the columns of `kinds`, or most columns where `kinds` is None.
+    """
     with _opened(source) as data:
         text = data.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
     first = text.replace("\r\n", "\n").replace("\r", "\n").partition("\n")[0]
@@ -305,7 +316,7 @@ def _json(source: Source, kinds: Mapping[str, str]) -> pa.Table:
 
 
 def _values(name: str, values: Sequence[Any], kind: str) -> pa.Array:
-    """JSON values as a column; raises ValueError with name and types, but no value, where they are of several types."""
+    """Return JSON values as a column; raise ValueError, naming column and types, where their types do not agree."""
     if kind == TEXT:
         values = [str(value) if type(value) is int else value for value in values]
     try:
@@ -316,7 +327,7 @@ def _values(name: str, values: Sequence[Any], kind: str) -> pa.Array:
 
 
 def _json_rows(source: Source) -> Iterator[list[dict[str, Any]]]:
-    """Objects, some at once: those of one array, or one object a line."""
+    """Yield lists of objects: those of a single array at once, or batches of files with one object a line."""
     with _opened(source) as data, io.TextIOWrapper(data, "utf-8-sig") as text:
         start = text.read(1)
         while start.isspace():
@@ -327,9 +338,9 @@ def _json_rows(source: Source) -> Iterator[list[dict[str, Any]]]:
             return
         batch: list[dict[str, Any]] = []
         for number, line in enumerate(text, 1):
-            whole = start + line if number == 1 else line
-            if whole.strip():
-                batch.append(_object(json.loads(whole, object_pairs_hook=_pairs), f"line {number}"))
+            content = start + line if number == 1 else line
+            if content.strip():
+                batch.append(_object(json.loads(content, object_pairs_hook=_pairs), f"line {number}"))
             if len(batch) == _JSON_ROWS:
                 yield batch
                 batch = []
@@ -337,13 +348,15 @@ def _json_rows(source: Source) -> Iterator[list[dict[str, Any]]]:
             yield batch
 
 
-def _object(row: object, where: str) -> dict[str, Any]:
+def _object(row: Any, where: str) -> dict[str, Any]:
+    """Return a value read from JSON; raise ValueError where it is not an object."""
     if not isinstance(row, dict):
         raise ValueError(f"{where} is no object; expected an array of objects, or one object a line")
     return row
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object's entries; raise ValueError where a key is repeated."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         raise ValueError("an object has a key twice; keep one")

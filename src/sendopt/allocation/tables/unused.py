@@ -1,7 +1,7 @@
-"""What matches nothing is never silent: limits that bind no candidate, misspelt columns, a history of other people.
+"""Report input that has no effect: limits that bind no candidate, misspelt columns, a history of other users.
 
-A name that no candidate has is refused with the nearest one that some have, because a misspelt limit is no limit.
-`--allow-unused` says that the limits are a template for many problems: then each is a warning.
+A limit whose name no candidate has is refused, with the nearest name that candidates have: a misspelt limit would
+limit nothing. With `--allow-unused` the limits serve many problems; such limits are then warnings.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from sendopt.domain.limits import Limits
 from sendopt.domain.outside_text import nearest
 from sendopt.errors import ConfigError, ContractError
 
-NEAR = 0.87  # likeness of two names of columns from which one is taken for the other misspelt
+NEAR = 0.87  # least likeness of two column names that are taken for spellings of the same
 BUDGETS = {"p_opt_out": ("opt_outs", "max_expected"), "cost": ("cost", "max_total")}
-FEW = 0.01  # of the users with a history: so many may differ from one of other people by capitals only
+FEW = 0.01  # share of users with a history whose ids may match in another form by chance
 KINDS = ("channel", "category", "campaign")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a caller takes for a mistake. By default nothing is: every finding is a warning."""
+    """What a caller takes for a mistake. By default every finding is a warning."""
 
-    limits_file: Path | None = None  # named, with the line, where a limit of it is refused
+    limits_file: Path | None = None  # messages name it, and the line, where a limit of it is refused
     allow_unused: bool = True
     min_history_match: float = 0.0  # share of history rows, 0 to 1, whose user must have a candidate
 
@@ -43,7 +43,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Offered:
-    """The names that candidates have, and what of the history is theirs."""
+    """The names that occur in candidates and history, and the rows of history whose user has a candidate."""
 
     channels: frozenset[str]
     categories: frozenset[str]
@@ -54,21 +54,24 @@ class Offered:
     history_matched: int = 0  # rows whose user has a candidate
     history_categories: frozenset[str] = frozenset()
     history_campaigns: frozenset[str] = frozenset()
-    slots: Mapping[str, Collection[int]] = field(default_factory=dict)  # of the candidates of a channel, where known
+    slots: Mapping[str, Collection[int]] = field(default_factory=dict)  # of each channel's candidates, where known
     any_worth: bool = True  # some candidate's value is above 0
 
     def names(self, kind: str) -> frozenset[str]:
-        """What candidates have of a kind: channel, category or campaign."""
+        """Return the candidates' names of a kind: channel, category or campaign."""
         return {"channel": self.channels, "category": self.categories, "campaign": self.campaigns}[kind]
 
     def history_names(self, kind: str) -> frozenset[str]:
-        """What the history has of a kind."""
-        of = {"channel": self.history_channels, "category": self.history_categories, "campaign": self.history_campaigns}
-        return of[kind]
+        """Return the history's names of a kind: channel, category or campaign."""
+        return {
+            "channel": self.history_channels,
+            "category": self.history_categories,
+            "campaign": self.history_campaigns,
+        }[kind]
 
 
 def offered_by(problem: Problem) -> Offered:
-    """Those of a problem in memory."""
+    """Return the names and counts of a problem in memory."""
     m, history = problem.messages, problem.history
     with_candidate = pd.Series(history.user).isin(m.user)
     return Offered(
@@ -86,7 +89,10 @@ def offered_by(problem: Problem) -> Offered:
 
 
 def require_used(limits: Limits, offered: Offered, expect: Expectation) -> list[str]:
-    """A warning for each limit that binds no candidate; where that is a mistake, ConfigError (exit 2) is raised."""
+    """Return a warning for each limit that binds no candidate.
+
+    Raises ConfigError (exit 2) instead where `expect` takes that for a mistake.
+    """
     findings = list(unused(limits, offered))
     if findings and not expect.allow_unused:
         raise refuse(expect.limits_file, findings, "give --allow-unused where the limits are meant for others too")
@@ -100,7 +106,7 @@ def require_used(limits: Limits, offered: Offered, expect: Expectation) -> list[
 
 
 def unused(limits: Limits, offered: Offered) -> Iterator[Finding]:
-    """Every limit that no candidate meets, with the nearest name that some have, and every one that limits nothing."""
+    """Yield (place, what is wrong) for each limit that no candidate meets and each limit that limits nothing."""
     for name, cap in limits.caps.items():
         kind, _, target = cap.scope.partition(":")
         if kind != "all":
@@ -118,13 +124,14 @@ def unused(limits: Limits, offered: Offered) -> Iterator[Finding]:
 
 
 def _by_name(place: tuple[str | int, ...], kind: str, name: str, known: frozenset[str]) -> Iterator[Finding]:
-    """A limit by name that no candidate has, or that some candidates have in another spelling."""
+    """Yield a finding where no candidate has this name, or some candidates have it in another spelling."""
     if name not in known:
-        yield place, _nothing(kind, name, known)
+        yield place, _no_candidate_has(kind, name, known)
         return
-    others = sorted(other for other in known if other != name and _spelt(other) == _spelt(name))
-    if others:
-        yield place, f"candidates also have the {kind} {', '.join(others)}, which it does not limit; write them alike"
+    spellings = sorted(spelling for spelling in known if spelling != name and _spelt(spelling) == _spelt(name))
+    if spellings:
+        names = ", ".join(spellings)
+        yield place, f"candidates also have the {kind} {names}, which it does not limit; write them alike"
 
 
 def _unused_fatigue(limits: Limits, offered: Offered) -> Iterator[Finding]:
@@ -152,9 +159,9 @@ def _unused_slots(channel: str, by_slot: Mapping[int, int], offered: Offered) ->
 def require_budgets_counted(
     limits: Limits, written: Mapping[Path | Frame, Sequence[str]], expect: Expectation, what: str = "sends"
 ) -> list[str]:
-    """A warning for each budget whose column some file lacks: it counts 0 for these `what`.
+    """Return a warning for each budget whose column is missing in some file, so that it counts 0 for its rows.
 
-    Where that is a mistake, raises ConfigError (exit 2).
+    `what` names those rows in messages. Raises ConfigError (exit 2) instead where `expect` takes that for a mistake.
     """
     findings: list[Finding] = []
     for column, place in BUDGETS.items():
@@ -171,9 +178,9 @@ def require_budgets_counted(
 def require_spelt(
     written: Mapping[Path | Frame, Sequence[str]], known: Collection[str], expect: Expectation
 ) -> list[str]:
-    """A warning for each column that is not read and looks like one of `known` that is not there.
+    """Return a warning for each column that is not read and whose name is close to a missing one of `known`.
 
-    Where that is a mistake, raises ContractError (exit 3).
+    Raises ContractError (exit 3) instead where `expect` takes that for a mistake.
     """
     warnings = []
     for path, names in written.items():
@@ -185,32 +192,37 @@ def require_spelt(
     return warnings
 
 
-def files_not_read(source: Path | Frame, others: Sequence[Path]) -> list[str]:
-    """A warning of the files of a folder that are none of candidates or history by their ending."""
-    if not others:
+def files_not_read(source: Path | Frame, skipped: Sequence[Path]) -> list[str]:
+    """Return a warning that names the files of a folder that are not read, `skipped`, if there are any."""
+    if not skipped:
         return []
-    some = ", ".join(path.name for path in others[:3]) + (" …" if len(others) > 3 else "")
-    return [f"{source}: {len(others):,} of its files are not read, for their endings: {some}"]
+    some = ", ".join(path.name for path in skipped[:3]) + (" …" if len(skipped) > 3 else "")
+    return [f"{source}: {len(skipped):,} of its files are not read, for their endings: {some}"]
 
 
 def misspelt(written: Sequence[str], known: Collection[str]) -> list[tuple[str, str]]:
-    """(column as written, the one of `known` that it is probably meant to be) for what is not there under its name."""
-    there = {plain(name) for name in written}
-    absent = [name for name in known if name not in there]
+    """Return (column as written, the missing column of `known` that is probably meant) for each such column.
+
+    >>> misspelt(["user_id", "userid", "chanel"], ["user_id", "channel"])
+    [('chanel', 'channel')]
+    """
+    present = {plain(name) for name in written}
+    absent = [name for name in known if name not in present]
     pairs = []
     for name in written:
         if plain(name) not in known:
-            likeness = {other: SequenceMatcher(None, _letters(name), _letters(other)).ratio() for other in absent}
-            best = max(likeness, key=lambda other: likeness[other], default=None)
+            likeness = {meant: SequenceMatcher(None, _letters(name), _letters(meant)).ratio() for meant in absent}
+            best = max(likeness, key=lambda meant: likeness[meant], default=None)
             if best is not None and likeness[best] >= NEAR:
                 pairs.append((name, best))
     return pairs
 
 
 def require_history_used(path: Path | Frame | None, offered: Offered, expect: Expectation) -> list[str]:
-    """Warnings where history is of other people or empty.
+    """Return warnings where the history is empty, is of other users, or spells names differently.
 
-    Raises ContractError (exit 3) below the share that is expected, or for names that are spelt otherwise.
+    Raises ContractError (exit 3) where fewer rows have a user with a candidate than `expect` demands, and for names
+    spelt differently where `expect` takes that for a mistake.
     """
     rows, matched = offered.history_rows, offered.history_matched
     if path is None:
@@ -233,7 +245,10 @@ def require_history_used(path: Path | Frame | None, offered: Offered, expect: Ex
 
 
 def _require_same_names(path: Path | Frame, offered: Offered, expect: Expectation) -> list[str]:
-    """A warning for each name of the history that candidates spell otherwise; ContractError where that is a mistake."""
+    """Return a warning for each name of the history that candidates spell differently.
+
+    Raises ContractError (exit 3) instead where `expect` takes that for a mistake.
+    """
     lines = []
     for kind in KINDS:
         spelt = {_spelt(name): name for name in offered.names(kind)}
@@ -246,9 +261,10 @@ def _require_same_names(path: Path | Frame, offered: Offered, expect: Expectatio
 
 
 def require_same_form(path: Path | Frame | None, alike: Alike | None, expect: Expectation) -> list[str]:
-    """A warning where users with a candidate would have a history if ids were written alike; else nothing.
+    """Return a warning where more users with a candidate would have a history if ids were written alike.
 
-    Where that is a mistake, raises ContractError (exit 3): a few may differ by chance. No id is shown.
+    Raises ContractError (exit 3) instead where `expect` takes that for a mistake and such users are more than a few,
+    who may match by chance. No id is shown.
     """
     if path is None or alike is None or not alike.otherwise:
         return []
@@ -262,10 +278,12 @@ def require_same_form(path: Path | Frame | None, alike: Alike | None, expect: Ex
 
 
 def _spelt(name: str) -> str:
+    """Return a name without differences of capitals and white space around."""
     return name.strip().casefold()
 
 
-def _nothing(kind: str, name: str, known: Collection[str]) -> str:
+def _no_candidate_has(kind: str, name: str, known: Collection[str]) -> str:
+    """Return the sentence for a name that no candidate has, with the nearest or the first names that they have."""
     close = nearest(name, known)
     if close is not None:
         return f"no candidate has the {kind} {name}, did you mean {close}?"
@@ -274,4 +292,5 @@ def _nothing(kind: str, name: str, known: Collection[str]) -> str:
 
 
 def _letters(name: str) -> str:
+    """Return a column's name without separators."""
     return plain(name).replace("_", "").replace(" ", "").replace("-", "")
