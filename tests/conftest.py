@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parents[1]
 HEARTSTEPS = REPO.parent / "shared" / "data" / "heartsteps_v1" / "decisions.csv"
 os.environ["TZ"] = "UTC"
-# The time of an example depends on the machine and fails no test.
-settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any_machine")
+# The time of an example depends on the machine and fails no test. Examples are the same in every run, unless
+# HYPOTHESIS_PROFILE=explore asks for new ones.
+EXAMPLES = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", derandomize=True, **EXAMPLES)
+settings.register_profile("explore", **EXAMPLES)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,8 @@ def test_random_problems_of_every_rule_are_planned_alike_in_any_unit(
     plan, rescaled_plan = allocate(p, method), allocate(rescaled, method)
     require_proven(rescaled, rescaled_plan)
     assert rescaled_plan.objective / factor == pytest.approx(plan.objective, rel=CLOSE, abs=1e-9)
-    assert rescaled_plan.gap == pytest.approx(plan.gap, abs=1e-3)
+    # a loose bound of a few users depends on which searches are cut, and that on the last digits of the values
+    assert rescaled_plan.gap == pytest.approx(plan.gap, abs=1e-3, rel=0.1)
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e-3, 1.0, 1e3, 1e6])
