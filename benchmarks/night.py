@@ -15,7 +15,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=2)
     parser.add_argument("--home", type=Path, default=Path("out/bench-night"), help="where worlds are kept")
     given = parser.parse_args()
-    say(f"a loop of 2e7 additions: {yardstick():.2f} s")
+    say(f"a loop of 2e7 additions: {loop_seconds():.2f} s")
     for users in given.users or [2000]:
         nights(given.home / f"{users}", users, given.nights)
 
@@ -179,21 +179,11 @@ def line(label: str, stage: str, users: int, cost: Cost, rows: int) -> None:
     say(f"| {label} | {stage} | {' | '.join(figures)} | {cost.jvm:.0f} | {cost.python:.0f} | {cost.jobs} |")
 
 
-def yardstick() -> float:
+def loop_seconds() -> float:
     """Return the seconds that a Python loop of 2e7 additions takes."""
-    return timed(lambda: sum_of(20_000_000))
-
-
-def sum_of(times: int) -> int:
-    total = 0
-    for n in range(times):
+    begun, total = time.perf_counter(), 0
+    for n in range(20_000_000):
         total += n
-    return total
-
-
-def timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
     return time.perf_counter() - begun
 
 

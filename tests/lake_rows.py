@@ -71,6 +71,12 @@ def in_order(name: str, values: Sequence[dict[str, Any]]) -> list[tuple[Any, ...
     return [tuple(value.get(column) for column in names) for value in values]
 
 
+def slot_feature(day: date, hour: int, rate: float = 0.5) -> dict[str, Any]:
+    """Return a row of `slot_features`: one send and no success in a local hour of weekdays."""
+    counts = {"hour_sends": 1, "hour_mature": 1, "hour_successes": 0}
+    return {"plan_date": day, "local_hour": hour, "weekend": False, **counts, "hour_rate": rate}
+
+
 def put_frame(root: Path | str, name: str, frame: pd.DataFrame) -> None:
     """Write the rows of a frame with `put`. Missing values of the frame are NULL."""
     nullable = frame.astype(object).where(frame.notna(), None)

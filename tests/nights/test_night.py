@@ -22,7 +22,7 @@ from sendopt.domain.stages import CATALOGUE
 from sendopt.domain.tables import TABLES
 from sendopt.lake.tables import read_table
 from sendopt.night import runtime
-from sendopt.report.explain import explain_user
+from sendopt.report.explain import explain
 from sendopt.summary import of_night
 
 pytestmark = pytest.mark.slow
@@ -158,7 +158,8 @@ def test_users_of_unknown_zone_are_sent_to_only_where_every_plausible_zone_allow
     assert len(theirs) > 5
     assert theirs[["timezone", "send_at_local"]].isna().all(axis=None)
     assert (plans["send_at_local"].isna() == plans["user_id"].isin(lost)).all()
-    (said, *_) = explain_user(settings.paths.data, theirs["user_id"].iloc[0], None, theirs["plan_date"].iloc[0], 60)
+    user, day = theirs["user_id"].iloc[0], theirs["plan_date"].iloc[0]
+    (said, *_) = explain(settings.paths.data, user, None, day, 60).lines()
     assert "zone unknown" in said
 
 

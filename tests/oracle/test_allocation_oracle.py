@@ -14,7 +14,7 @@ from sendopt.allocation.exact.plan import program_of
 from sendopt.allocation.exact.program import Model
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(problems())
 def test_exact_objective_is_the_best_of_all_plans(p: Problem) -> None:
     solution = allocate(p, EXACT)
@@ -23,7 +23,7 @@ def test_exact_objective_is_the_best_of_all_plans(p: Problem) -> None:
     assert solution.termination == "optimal"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(problems())
 def test_prices_are_audited_and_never_above_the_best(p: Problem) -> None:
     solution = allocate(p, PRICES)

@@ -125,7 +125,7 @@ def test_a_plan_does_not_depend_on_the_unit_of_money(money: float) -> None:
     st.sampled_from([*FACTORS, 7.3e-5, 3.1e5]),
     st.sampled_from([EXACT, PRICES]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_random_problems_of_every_rule_are_planned_alike_in_any_unit(
     seed: int, factor: float, method: Allocation
 ) -> None:
@@ -134,8 +134,7 @@ def test_random_problems_of_every_rule_are_planned_alike_in_any_unit(
     plan, rescaled_plan = allocate(p, method), allocate(rescaled, method)
     require_proven(rescaled, rescaled_plan)
     assert rescaled_plan.objective / factor == pytest.approx(plan.objective, rel=CLOSE, abs=1e-9)
-    # a loose bound of a few users depends on which searches are cut, and that on the last digits of the values
-    assert rescaled_plan.gap == pytest.approx(plan.gap, abs=1e-3, rel=0.1)
+    assert rescaled_plan.gap == pytest.approx(plan.gap, abs=1e-3)
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e-3, 1.0, 1e3, 1e6])

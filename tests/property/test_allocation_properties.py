@@ -18,8 +18,8 @@ from sendopt.config.schema import Allocation
 from sendopt.domain.limits import Limits
 from sendopt.domain.rules import Send, first_broken
 
-few = settings(max_examples=15, deadline=None, derandomize=True)
-many = settings(max_examples=200, deadline=None, derandomize=True)
+few = settings(max_examples=15)
+many = settings(max_examples=200)
 
 
 @few
@@ -144,7 +144,7 @@ def test_rules_and_audit_agree_on_times_between_slots(limits: Limits, past: list
             sends.append(send)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(problems())
 def test_objective_of_the_worlds_counts_like_the_audit(p: Problem) -> None:
     solution = allocate(p, EXACT)

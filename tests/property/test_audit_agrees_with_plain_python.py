@@ -23,7 +23,7 @@ CHANNELS, CATEGORIES, CAMPAIGNS = ("push", "sms"), ("news", "shop"), ("a", "b", 
 SCOPES = ("all", "channel:push", "category:shop", "campaign:a", "campaign:none")
 USERS = ("ann@x", "bob@x", "cem@x")
 MONDAY = 19_996  # a local day
-many = settings(max_examples=300, deadline=None, derandomize=True)
+many = settings(max_examples=300)
 
 
 def caps() -> st.SearchStrategy[dict[str, Any]]:
@@ -144,7 +144,7 @@ def feasible(p: Problem, rows: list[int], above: list[int], data: st.DataObject)
     return sorted(chosen)
 
 
-@settings(max_examples=240, deadline=None, derandomize=True)
+@settings(max_examples=240)
 @given(strategies.problems(users=3, per_user=3), st.data())
 def test_rules_and_bounds_agree_on_random_worlds(p: Problem, data: st.DataObject) -> None:
     """The worlds of the allocator's own tests, in which sends may be at the plan's start."""

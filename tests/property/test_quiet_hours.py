@@ -33,7 +33,7 @@ def in_window(minute, start, end):
 @example("America/New_York", datetime(2026, 11, 1, tzinfo=UTC), 60, "01:00", "01:30")
 @example("Australia/Lord_Howe", datetime(2026, 4, 4, tzinfo=UTC), 120, "22:00", "08:00")
 @example("America/New_York", datetime(2026, 3, 8, tzinfo=UTC), 60, "02:00", "08:00")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_an_allowed_slot_shows_no_quiet_minute_and_a_window_holds_all_of_it(zone, day, slot_minutes, start, end):
     if start == end:
         return
@@ -52,7 +52,7 @@ def test_an_allowed_slot_shows_no_quiet_minute_and_a_window_holds_all_of_it(zone
 
 
 @given(st.sampled_from(ZONES), DAYS, st.integers(1, 400))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_offset_periods_tell_what_the_zone_tells(zone, start, days):
     end = start + timedelta(days=days)
     periods = offset_periods(zone, start, end)

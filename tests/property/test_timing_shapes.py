@@ -128,14 +128,14 @@ SHAPES = st.builds(
 @example(Shape(segment="own", each="many", people=60))
 @example(Shape(kind="send", sent="drawn", pscore="half", each="many", people=60))
 @example(Shape(kind="send", sent="drawn", pscore="half", each="many", people=60, success="by slot"))
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 def test_a_log_of_any_shape_gives_a_verdict_with_a_sentence(shape):
     judged(decisions(shape))
 
 
 @given(SHAPES, st.sampled_from([20, 61, 300, 900]))
 @example(Shape(success="by slot", segment="by slot", each="many"), 300)  # rates of exactly 0 and 1
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_a_log_that_can_be_valued_gives_a_verdict_however_its_outcomes_fall(shape, people):
     """The same with draws as stated, so that refusals of the draw do not hide what comes after them."""
     fair = {"people": people, "slots": max(shape.slots, 2), "slot": "drawn"}

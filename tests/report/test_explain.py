@@ -11,7 +11,7 @@ from invented import VERSIONS, put
 
 from sendopt.domain import reasons
 from sendopt.errors import ConfigError, InputNotReady
-from sendopt.report.explain import explain, explain_user
+from sendopt.report.explain import explain
 
 DAY = date(2026, 3, 5)
 OFFERED = {"price_drop": ("push", 0.30), "digest": ("email", 0.20), "flash": ("sms", 0.10)}
@@ -157,7 +157,8 @@ def lake(tmp_path_factory) -> Path:
 
 
 def text(lake, user, message=None):
-    return "\n".join(explain_user(str(lake), user, message, DAY, 60, {"sms": 0.01, "push": 0.0, "email": 0.0}))
+    costs = {"sms": 0.01, "push": 0.0, "email": 0.0}
+    return "\n".join(explain(str(lake), user, message, DAY, 60, costs).lines())
 
 
 def test_a_better_looking_slot_says_why_it_lost(lake):
@@ -227,5 +228,5 @@ def test_tables_of_earlier_versions_without_details_are_explained_in_general_wor
     held = {"plan_date": [DAY], "user_id": ["ann"], "notification_id": ["ann-price_drop"], "reason": ["user_cap"]}
     write_deltalake(str(tmp_path / "suppressed"), pa.table(held))
     put(tmp_path, "users", [])
-    told = "\n".join(explain_user(str(tmp_path), "ann", None, DAY, 60))
+    told = "\n".join(explain(str(tmp_path), "ann", None, DAY, 60).lines())
     assert "not sent: frequency cap. With this message the person would get more than a cap allows." in told

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
-from lake_rows import in_order
+from lake_rows import in_order, slot_feature
 from pyspark.sql import functions as F
 
 from sendopt.domain.keys import keyed_hash, unit_interval
@@ -20,18 +20,7 @@ D1, D2 = date(2026, 3, 1), date(2026, 3, 2)
 
 
 def slot_features(spark, day, hours, rate=0.5):
-    rows = [
-        {
-            "plan_date": day,
-            "local_hour": hour,
-            "weekend": False,
-            "hour_sends": 1,
-            "hour_mature": 1,
-            "hour_successes": 0,
-            "hour_rate": rate,
-        }
-        for hour in hours
-    ]
+    rows = [slot_feature(day, hour, rate) for hour in hours]
     return spark.createDataFrame(in_order("slot_features", rows), schema_of(TABLES["slot_features"]))
 
 

@@ -12,7 +12,7 @@ import delta.exceptions
 import pandas as pd
 import pyarrow as pa
 import pytest
-from lake_rows import in_order
+from lake_rows import in_order, slot_feature
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
@@ -151,19 +151,8 @@ def test_workers_are_entered_by_one_door():
 
 
 def rows(spark, hours, rate=0.5):
-    values = [
-        {
-            "plan_date": DAY,
-            "local_hour": hour,
-            "weekend": False,
-            "hour_sends": 1,
-            "hour_mature": 1,
-            "hour_successes": 0,
-            "hour_rate": rate,
-        }
-        for hour in hours
-    ]
-    return spark.createDataFrame(in_order("slot_features", values), schema_of(TABLES["slot_features"]))
+    rows = [slot_feature(DAY, hour, rate) for hour in hours]
+    return spark.createDataFrame(in_order("slot_features", rows), schema_of(TABLES["slot_features"]))
 
 
 def opens(spark, *keys, imputed=False):

@@ -128,7 +128,7 @@ def world(users: int = 240, *, tiers: bool = False) -> Problem:
     st.lists(st.tuples(st.integers(0, 10**7), st.booleans()), min_size=1, max_size=8),
     st.lists(st.integers(0, 10**6), min_size=1, max_size=40),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_shares_add_up_to_the_limit_exactly(rows: list[tuple[int, bool]], users: list[int]) -> None:
     room = np.array([float(limit) if whole else limit / 7 for limit, whole in rows])
     whole = np.array([whole for _, whole in rows])
@@ -147,7 +147,7 @@ def test_shares_add_up_to_the_limit_exactly(rows: list[tuple[int, bool]], users:
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(-3, 3)), max_size=60), st.permutations(range(10)), st.booleans()
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rows_are_arranged_as_a_stable_sort_would(
     rows: list[tuple[int, int]], owners: list[int], ordered: bool
 ) -> None:

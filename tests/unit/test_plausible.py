@@ -115,7 +115,7 @@ def refused(rows: pd.DataFrame, zones: tuple[str, ...], start: datetime, minutes
 )
 @example(["Europe/Berlin", "Europe/Lisbon"], 87, 60, "free", None)  # both clocks jump ahead in this night
 @example(["America/New_York"], 66, 60, "night", None)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_slot_is_open_only_where_every_plausible_zone_allows_it_and_else_says_why(zones, day, minutes, campaign, own):
     start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
     n = 1440 // minutes
@@ -184,7 +184,7 @@ def periods(zone: str, times: list[datetime], calendar: str) -> list[object]:
     st.lists(st.integers(0, 23), min_size=1, max_size=24, unique=True),
     st.sampled_from([("day", 1), ("day", 2), ("week", 3)]),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_a_calendar_cap_that_the_plan_keeps_holds_in_every_plausible_zone(zones, ahead, past, slots, cap):
     calendar, most = cap
     start, open_slots = START + timedelta(days=ahead), frozenset(slots)

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from propensity_rows import world
+from scipy.optimize import minimize_scalar
 
 from sendopt.config.schema import Training
 from sendopt.errors import ModelError
 from sendopt.propensity import evaluation as assess
 from sendopt.propensity.model import split, train
-from sendopt.propensity.shrinkage import ShrunkBaseline, fit, kappa_by_likelihood, kappa_by_moments
+from sendopt.propensity.shrinkage import LEAST, MOST, ShrunkBaseline, fit, kappa_by_moments
+from sendopt.stats.beta_binomial import shrunk_rate
+from sendopt.stats.losses import log_loss
 
 EDGES = (5.0,)
 
@@ -37,6 +40,20 @@ def test_kappa_is_found(kappa: float) -> None:
     cohort = found.cohort_rate(records["sessions_30d"].to_numpy(float))
     error = {name: float(((q - p) ** 2).mean()) for name, q in (("shrunk", shrunk), ("raw", raw), ("cohort", cohort))}
     assert error["shrunk"] < 0.9 * min(error["raw"], error["cohort"])
+
+
+def kappa_by_likelihood(label: np.ndarray, x: np.ndarray, n: np.ndarray, prior: np.ndarray) -> float:
+    """Return the κ that maximises the likelihood of each outcome given the x of n before it. All shapes (N,).
+
+    Where every send follows its user's record, the product of these chances is the beta-binomial's marginal likelihood.
+    """
+
+    def loss(log_kappa: float) -> float:
+        kappa = np.exp(log_kappa)
+        return float(log_loss(label, shrunk_rate(x, n, prior, kappa)).mean())
+
+    optimum = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(optimum.x))
 
 
 def test_moments_and_marginal_likelihood_agree() -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import solve_rows
 from typer.testing import CliRunner
 
 from sendopt.allocation.buckets import solve_folder, split
@@ -23,15 +24,7 @@ from sendopt.config.limits_file import load_limits
 from sendopt.domain.limits import SolveLimits
 from sendopt.errors import ConfigError, ContractError, InputNotReady, SendoptError
 
-ROWS = {
-    "user_id": ["01", "01", "02"],
-    "message_id": ["m1", "m2", "m3"],
-    "campaign_id": ["sale", "news", "sale"],
-    "channel": ["push", "email", "push"],
-    "category": ["deals", "info", "deals"],
-    "slot": [9, 10, 11],
-    "value": [0.5, 0.25, 1.0],
-}
+ROWS = solve_rows.of(solve_rows.ROWS, user_id=["01", "01", "02"])
 PAST = {
     "user_id": ["01"],
     "channel": ["push"],

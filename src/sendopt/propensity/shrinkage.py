@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from sendopt.propensity.model import require_columns
 from sendopt.stats.arrays import Floats
 from sendopt.stats.beta_binomial import shrunk_rate
 from sendopt.stats.logistic import clip, expit, logit
-from sendopt.stats.losses import log_loss
 
 MOST, LEAST = 1e6, 0.1  # range of κ: from users that do not differ beyond chance to users that share nothing
 USED = ("mature_90d", "successes_90d", "sessions_30d")
@@ -116,20 +114,6 @@ def kappa_by_moments(x: Floats, n: Floats, times: Floats, group: NDArray[np.int6
     within = float((size[seen] * mean[seen] * (1 - mean[seen])).sum())
     between = float((size[seen] * (square[seen] - mean[seen] ** 2)).sum())
     return MOST if between <= 0 else float(np.clip(within / between - 1, LEAST, MOST))
-
-
-def kappa_by_likelihood(label: Floats, x: Floats, n: Floats, prior: Floats) -> float:
-    """Return the κ that maximises the likelihood of each outcome given the x of n before it. All shapes (N,).
-
-    Where every send follows its user's record, the product of these chances is the beta-binomial's marginal likelihood.
-    """
-
-    def loss(log_kappa: float) -> float:
-        kappa = np.exp(log_kappa)
-        return float(log_loss(label, shrunk_rate(x, n, prior, kappa)).mean())
-
-    optimum = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(optimum.x))
 
 
 def segment_of(sessions: Floats, edges: tuple[float, ...]) -> NDArray[np.int64]:

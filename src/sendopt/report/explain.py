@@ -102,18 +102,6 @@ class Explanation:
             yield from _lines(message)
 
 
-def explain_user(
-    data_root: str,
-    user: str,
-    message: str | None,
-    day: date | None,
-    slot_minutes: int,
-    costs: Mapping[str, float] = MappingProxyType({}),
-) -> Iterator[str]:
-    """Return lines about every message of a user on a plan date, or about one; raise as `explain` does."""
-    return explain(data_root, user, message, day, slot_minutes, costs).lines()
-
-
 def explain(
     data_root: str,
     user: str,

@@ -19,7 +19,7 @@ from sendopt.measurement import drift
 from sendopt.measurement.drift import Alert
 from sendopt.spark import history
 from sendopt.spark.engine.lake import schema_of
-from sendopt.spark.engine.sampling import MILLION, sampled_users
+from sendopt.spark.engine.sampling import PARTS, sampled_users
 from sendopt.spark.features.build_features import mature_sends
 from sendopt.spark.features.feature_counts import exposures_of, rules_of_night
 from sendopt.spark.night import Night
@@ -103,7 +103,7 @@ def _columns(night: Night) -> dict[str, Floats]:
     users = night.lake.read("user_features", night.plan_date)
     count = max(1, users.count())
     share = min(1.0, night.settings.drift.max_users / count)
-    kept = sampled_users(users, _SALT, int(MILLION * share))
+    kept = sampled_users(users, _SALT, int(PARTS * share))
     by_user, by_hour = ([c.name for c in columns] for columns in (USER_FEATURES, USER_SLOT_FEATURES))
     frame = kept.select(*(F.col(c).cast("double") for c in by_user), *by_hour).toPandas()
     return {c: frame[c].to_numpy(np.float64) for c in by_user} | {

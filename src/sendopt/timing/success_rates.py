@@ -31,7 +31,6 @@ class SlotRates:
     shifts: Mapping[str, Floats]
     kappa: Mapping[str, float]
     n_slots: int
-    n_segments: int
 
     def logits(self, user: Ints, slot: Ints, segment: Ints, sent: Flags, levels: Sequence[str] | None = None) -> Floats:
         """Return the logit of each row's success rate, shape (N,), by all levels or only `levels`."""
@@ -78,7 +77,7 @@ def fit(log: Decisions, pooled: bool, users: int, levels: Sequence[str] = LEVELS
         weight = _inverse_propensity(log) if level == "slot" else np.ones(len(log))
         shifts[level], kappas[level] = _shift(group, sizes[level], weight, log.success, np.asarray(expit(fitted)))
         fitted = fitted + shifts[level][group]
-    return SlotRates(tuple(levels), pooled, arm, shifts, kappas, k, g)
+    return SlotRates(tuple(levels), pooled, arm, shifts, kappas, k)
 
 
 def _group(level: str, slots: int, user: Ints, slot: Ints, segment: Ints, sent: Flags) -> Ints:

@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 
-import pandas as pd
-
-from sendopt.allocation.problem import Problem
 from sendopt.allocation.tables.same_ids import Alike
 from sendopt.allocation.tables.tabular import Frame, plain
 from sendopt.config.limits_file import Finding, refuse
@@ -68,24 +65,6 @@ class Offered:
             "category": self.history_categories,
             "campaign": self.history_campaigns,
         }[kind]
-
-
-def offered_by(problem: Problem) -> Offered:
-    """Return the names and counts of a problem in memory."""
-    m, history = problem.messages, problem.history
-    with_candidate = pd.Series(history.user).isin(m.user)
-    return Offered(
-        channels=frozenset(map(str, pd.unique(m.channel))),
-        categories=frozenset(map(str, pd.unique(m.category))),
-        campaigns=frozenset(map(str, pd.unique(m.campaign))),
-        last_slot=int(problem.cells.slot.max(initial=-1)),
-        history_channels=frozenset(map(str, pd.unique(history.channel))),
-        history_rows=len(history.user),
-        history_matched=int(with_candidate.sum()),
-        history_categories=frozenset(map(str, pd.unique(history.category))),
-        history_campaigns=frozenset(map(str, pd.unique(history.campaign))),
-        any_worth=bool((problem.cells.value > 0).any()),
-    )
 
 
 def require_used(limits: Limits, offered: Offered, expect: Expectation) -> list[str]:

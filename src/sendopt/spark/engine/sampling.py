@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-MILLION = 1_000_000
+PARTS = 1_000_000  # in which the hash places users
 
 
 def sampled_users(rows: DataFrame, salt: str, per_million: int) -> DataFrame:
@@ -13,4 +13,4 @@ def sampled_users(rows: DataFrame, salt: str, per_million: int) -> DataFrame:
 
     All rows of a user are kept or none. From 1,000,000 on all rows are kept.
     """
-    return rows.where(F.pmod(F.xxhash64(F.lit(salt), "user_id"), F.lit(MILLION)) < per_million)
+    return rows.where(F.pmod(F.xxhash64(F.lit(salt), "user_id"), F.lit(PARTS)) < per_million)

@@ -30,7 +30,6 @@ _ARROW = {
     "date": pa.date32(),
     "array<string>": pa.list_(pa.string()),
 }
-_FILLED_LATER = ("source", "at_imputed", "outcome_known")
 ROWS_A_FILE = 10**10  # place of a row: number of its file · ROWS_A_FILE + its row in the file
 
 

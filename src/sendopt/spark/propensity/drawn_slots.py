@@ -13,10 +13,11 @@ from pyspark.sql import functions as F
 
 from sendopt.domain import slots
 from sendopt.domain.slots import readings, zone_or_none
+from sendopt.domain.success import MILLION
 from sendopt.measurement.slot_policies import DrawnSends, offered_slots
 from sendopt.propensity.model import Model
 from sendopt.spark.engine import workers
-from sendopt.spark.engine.sampling import MILLION, sampled_users
+from sendopt.spark.engine.sampling import PARTS, sampled_users
 from sendopt.spark.features.build_features import mature_sends, with_features
 from sendopt.spark.features.feature_counts import CELL, day_number, read_log
 from sendopt.spark.night import Night
@@ -67,7 +68,7 @@ def _at_most(sends: DataFrame, most: int) -> DataFrame:
     count = sends.count()
     if count <= most:
         return sends
-    return sampled_users(sends, _SALT, int(MILLION * most / count))
+    return sampled_users(sends, _SALT, int(PARTS * most / count))
 
 
 def _grid(night: Night, first: date, zones: list[str]) -> DataFrame:
